@@ -1,0 +1,43 @@
+# luigi-ha. `make` alone lists the targets. Everything is installed into .venv, nothing outside of this directory
+# (except, by `make test` as root, the packages postgresql and mariadb-server if they are missing).
+BIN := .venv/bin
+SEEDS ?= 1-50
+
+.DEFAULT_GOAL := help
+.PHONY: help setup databases run test lint types layers tests differential lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install into .venv (again only if requirements.lock changed)
+	@.ci/setup
+
+databases: ## install the database servers the tests need, if missing (Debian, as root)
+	@.ci/databases
+
+run: setup ## demonstration: a real pipeline through kill -9 of the scheduler (KEEP=1 leaves it up)
+	@$(BIN)/python examples/demo/demo.py $(if $(KEEP),--keep)
+
+test: setup databases ## all checks: ruff, mypy, layers, tests
+	@$(MAKE) --no-print-directory lint types layers tests
+
+lint: setup
+	@.ci/step "ruff" $(BIN)/ruff check .
+
+types: setup
+	@.ci/step "mypy --strict" $(BIN)/mypy
+
+layers: setup
+	@.ci/step "import-linter" $(BIN)/lint-imports --no-cache
+
+tests: setup
+	@.ci/step "pytest" $(BIN)/pytest -q --durations=10
+
+differential: setup ## the same 1,000,000 random calls to luigi's scheduler and ours (SEEDS=1-50)
+	@$(BIN)/python -m tests.differential --seeds $(SEEDS)
+
+lock: setup ## write requirements.lock anew from pyproject.toml (slow: fetches every wheel's hash)
+	@.ci/lock
+
+clean: ## remove what the other targets made
+	rm -rf .venv .cache run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Tests, named by behaviour. `support/` holds what several of them share."""

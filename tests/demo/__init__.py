@@ -1,0 +1,1 @@
+"""The demonstration, run as `make run` runs it."""

@@ -1,0 +1,1 @@
+"""Luigi's own tests, run against this scheduler instead of Luigi's."""
