@@ -1,0 +1,91 @@
+"""Checks of what callers send, made before anything changes. Each failure says what is wrong and what would be right."""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from appliance.engine.errors import BadArgument
+from appliance.engine.model import STATUSES, RetryPolicy
+
+MAX_ID_CHARS = 500  # of a task id, worker id, family, …: the databases' index limits
+MAX_ID_BYTES = 2000
+
+
+def text(argument: str, value: Any, *, empty: bool = True) -> str:
+    """A string that fits into an indexed column."""
+    if not isinstance(value, str):
+        raise BadArgument(argument, f"is {_kind(value)}", "a string")
+    if not value and not empty:
+        raise BadArgument(argument, "is empty", "a string that is not")
+    if len(value) > MAX_ID_CHARS or len(value.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+        raise BadArgument(argument, f"has {len(value)} characters", f"at most {MAX_ID_CHARS}, {MAX_ID_BYTES} bytes")
+    return value
+
+
+def optional_text(argument: str, value: Any) -> str | None:
+    """A string that fits, or None."""
+    return None if value is None else text(argument, value)
+
+
+def long_text(argument: str, value: Any) -> str | None:
+    """A string of any length, or None."""
+    if value is not None and not isinstance(value, str):
+        raise BadArgument(argument, f"is {_kind(value)}", "a string or null")
+    return value
+
+
+def ids(argument: str, value: Any) -> tuple[str, ...] | None:
+    """A list of task ids without repetitions, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable) or isinstance(value, dict):
+        raise BadArgument(argument, f"is {_kind(value)}", "a list of task ids")
+    return tuple(dict.fromkeys(text(f"{argument}[{i}]", item) for i, item in enumerate(value)))
+
+
+def mapping(argument: str, value: Any) -> dict[str, Any]:
+    """An object; None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadArgument(argument, f"is {_kind(value)}", "an object")
+    for key in value:
+        if not isinstance(key, str):
+            raise BadArgument(argument, f"has the name {key!r}", "names that are strings")
+    return value
+
+
+def number(argument: str, value: Any) -> float:
+    """A number that can be compared: not NaN."""
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        raise BadArgument(argument, f"is {value!r}", "a number")
+    return value
+
+
+def status(value: Any) -> str:
+    """One of Luigi's status words."""
+    found = STATUSES.get(value) if isinstance(value, str) else None
+    if found is None:
+        raise BadArgument("status", f"is {value!r}", "one of " + ", ".join(STATUSES))
+    return found
+
+
+def retry_policy(value: Any, default: RetryPolicy) -> RetryPolicy:
+    """A task's retry policy: the fields given, the scheduler's for the rest."""
+    if not value:
+        return default
+    given = {name: part for name, part in mapping("retry_policy_dict", value).items() if part is not None}
+    unknown = sorted(set(given) - set(RetryPolicy._fields))
+    if unknown:
+        raise BadArgument("retry_policy_dict", f"has {', '.join(unknown)}", "only " + ", ".join(RetryPolicy._fields))
+    return default._replace(**{name: number(f"retry_policy_dict.{name}", part) for name, part in given.items()})
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"{type(value).__name__} {value!r}"[:80]
+
+
+def parsed(text_: str) -> Any:
+    """A kept JSON text as the value it stands for."""
+    return json.loads(text_)

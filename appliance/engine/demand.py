@@ -1,0 +1,94 @@
+"""What a task needs while it runs, and what is in use.
+
+Equal demands are one object, so that tasks with the same resources can be kept together. A limit on the
+tasks that run at once in a namespace is a resource like any other, with a name no client can send.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from appliance.engine.changes import JsonText
+from appliance.engine.errors import BadArgument
+from appliance.engine.model import to_json
+
+ResourceName = str | tuple[str, str]  # ("namespace", name) is a namespace's limit
+Items = tuple[tuple[ResourceName, float], ...]
+
+
+class Demand:
+    """Resources of a task. `resources` is what the client said; `items` adds its namespace's limit."""
+
+    __slots__ = ("items", "resources", "text")
+
+    def __init__(self, resources: dict[str, float], items: Items) -> None:
+        self.resources = resources  # shared: never changed
+        self.items = items
+        self.text: JsonText = to_json(resources)
+
+
+class Demands:
+    """One object for each distinct demand."""
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        self._limits = dict(limits)
+        self._known: dict[Items, Demand] = {}
+        self.nothing = self.of({}, "")
+
+    def of(self, resources: Mapping[str, float], namespace: str) -> Demand:
+        """The demand of a task with these resources in this namespace."""
+        if not resources and not self._limits:
+            items: Items = ()
+        else:
+            items = tuple(sorted(resources.items()))
+            if namespace in self._limits:
+                items = (*items, (("namespace", namespace), 1))
+        found = self._known.get(items)
+        if found is None:
+            found = self._known[items] = Demand(dict(resources), items)
+        return found
+
+
+class Usage:
+    """Sums of what is held. A resource nobody holds any more is exactly zero, whatever floats were added."""
+
+    def __init__(self) -> None:
+        self.amounts: dict[ResourceName, float] = {}
+        self._holders: dict[ResourceName, int] = {}
+
+    def add(self, items: Iterable[tuple[ResourceName, float]]) -> None:
+        """Count a holder in."""
+        for name, amount in items:
+            self.amounts[name] = self.amounts.get(name, 0) + amount
+            self._holders[name] = self._holders.get(name, 0) + 1
+
+    def remove(self, items: Iterable[tuple[ResourceName, float]]) -> None:
+        """Count a holder out."""
+        for name, amount in items:
+            holders = self._holders[name] - 1
+            if holders:
+                self._holders[name] = holders
+                self.amounts[name] -= amount
+            else:
+                del self._holders[name], self.amounts[name]
+
+
+def fits(items: Items, used: Mapping[ResourceName, float], totals: Mapping[ResourceName, float]) -> bool:
+    """Whether a demand fits into what is left. An unknown resource has one unit, as in Luigi."""
+    return all(amount + used.get(name, 0) <= totals.get(name, 1) for name, amount in items)
+
+
+def checked_resources(argument: str, resources: Any) -> dict[str, float]:
+    """A client's resources as a dict of finite amounts, 0 or more; None is none."""
+    if resources is None:
+        return {}
+    if not isinstance(resources, Mapping):
+        raise BadArgument(argument, f"is {type(resources).__name__}", "an object of resource names and amounts")
+    for name, amount in resources.items():
+        if not isinstance(name, str):
+            raise BadArgument(argument, f"has the name {name!r}", "names that are strings")
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not math.isfinite(amount) or amount < 0:
+            raise BadArgument(f"{argument}.{name}", f"is {amount!r}", "a finite number, 0 or more")
+    return dict(resources)

@@ -1,0 +1,118 @@
+"""What time does to the state: silent workers are forgotten, their runs fail, failures are retried, disabled tasks
+come back, and tasks that nobody wants are removed.
+
+Everything is driven by heaps and small sets of candidates, so a prune costs what there is to do. With
+`settings.prune_limit` it does at most so much at once; `prune_pending` says whether some is left.
+"""
+
+import heapq
+
+from appliance.engine.changes import WorkerRemoved
+from appliance.engine.lifecycle import Lifecycle
+from appliance.engine.mailbox import MailboxCalls
+from appliance.engine.model import BATCH_RUNNING, RUNNING, Task, Worker
+from appliance.engine.workersets import WorkerSet
+
+
+class Pruning(MailboxCalls, Lifecycle):
+    """The `prune` RPC; the views call it too, as in Luigi."""
+
+    def prune(self) -> None:
+        """Apply what is due by now."""
+        self._prune_workers()
+        self._fail_runs_of_gone_workers()
+        budget = self.settings.prune_limit or len(self.tasks) + 1
+        budget = self._mark_unwanted(budget)
+        self._re_enable_disabled()
+        budget = self._retry_failed(budget)
+        self._remove_marked(budget)
+        if self.mailbox is not None:
+            self.mailbox.update()
+
+    @property
+    def prune_pending(self) -> bool:
+        """Whether the last prune stopped at its limit."""
+        now = self._clock()
+        return bool(
+            self._emptied
+            or (self._removals and self._removals[0][0] <= now)
+            or (self._retries and self._retries[0][0] < now)
+        )
+
+    # -- workers ----------------------------------------------------------------------------------------
+
+    def _prune_workers(self) -> None:
+        now = self._clock()
+        delay = self.settings.worker_disconnect_delay
+        for worker in list(self.workers.values()):
+            if worker.last_active + delay < now and worker.grace_until < now:
+                self._forget_worker(worker)
+
+    def _forget_worker(self, worker: Worker) -> None:
+        del self.workers[worker.id]
+        self._teams.forget(worker)
+        self._emptied += self._stakes.forget(worker)
+        self._dirty_workers.pop(worker, None)
+        self._gone.append(WorkerRemoved(worker.wid, worker.id))
+
+    def _fail_runs_of_gone_workers(self) -> None:
+        assistants = {worker.id for worker in self.workers.values() if worker.assistant}
+        taken = [*self.by_status.get(RUNNING, {}).values(), *self.by_status.get(BATCH_RUNNING, {}).values()]
+        for task in sorted(taken, key=lambda task: task.num):
+            self._fail_if_worker_gone(task, assistants)
+
+    # -- tasks --------------------------------------------------------------------------------------------
+
+    def _mark_unwanted(self, budget: int) -> int:
+        """Tasks that lost their last stakeholder are to be removed after `remove_delay`; running ones later."""
+        when = self._clock() + self.settings.remove_delay
+        while self._emptied and budget > 0:
+            budget = self._unwant_some(self._emptied[-1], budget)
+            if not self._emptied[-1].tasks:
+                self._emptied.pop()
+        for task in list(self._unwanted.values()):
+            if budget <= 0:
+                break
+            if task.stakes.members or task.remove_at is not None:
+                del self._unwanted[task.num]
+            elif task.status != RUNNING:
+                budget -= 1
+                self._remove_at(task, when)
+        return budget
+
+    def _unwant_some(self, emptied: WorkerSet, budget: int) -> int:
+        tasks = emptied.tasks or {}
+        for task in list(tasks.values())[:budget]:
+            budget -= 1
+            del tasks[task.num]
+            task.stakes = self._stakes.nobody
+            task.settled = None
+            if task.remove_at is None:
+                self._unwanted[task.num] = task
+        return budget
+
+    def _re_enable_disabled(self) -> None:
+        now = self._clock()
+        for task in list(self._disabled.values()):
+            if task.disabled_at is not None and now - task.disabled_at > self.settings.disable_persist:
+                self._re_enable(task)
+
+    def _retry_failed(self, budget: int) -> int:
+        now = self._clock()
+        while self._retries and self._retries[0][0] < now and budget > 0:
+            when, _num, task = heapq.heappop(self._retries)
+            if task.retry_at == when and self._is_known(task):
+                budget -= 1
+                self._retry(task)
+        return budget
+
+    def _remove_marked(self, budget: int) -> None:
+        now = self._clock()
+        while self._removals and self._removals[0][0] <= now and budget > 0:
+            when, _num, task = heapq.heappop(self._removals)
+            if task.remove_at == when and self._is_known(task):
+                budget -= 1
+                self._remove(task)
+
+    def _is_known(self, task: Task) -> bool:
+        return self.tasks.get(task.id) is task

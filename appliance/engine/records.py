@@ -1,0 +1,270 @@
+"""Between the engine's objects and the records of `changes`: what a take hands over, and how it is taken back."""
+
+import heapq
+import json
+from collections.abc import Iterable
+
+from appliance.engine.changes import (
+    BatcherPut,
+    BatcherRemoved,
+    Change,
+    Changes,
+    JsonText,
+    ResourcePut,
+    SettingPut,
+    TaskDefinition,
+    TaskDetail,
+    TaskPut,
+    TaskRemoved,
+    TaskState,
+    WorkerPut,
+    WorkerRemoved,
+)
+from appliance.engine.mailbox import NEXT_SEND, BatchMailbox
+from appliance.engine.model import (
+    CREATED,
+    DEFINITION,
+    DETAIL,
+    EMPTY_OBJECT,
+    FAILED,
+    NULL,
+    STATE,
+    RetryPolicy,
+    Task,
+    Worker,
+    to_json,
+)
+from appliance.engine.pruning import Pruning
+from appliance.engine.worker_calls import WorkerCalls
+
+
+class Records(WorkerCalls, Pruning):
+    """Taking changes, and restoring from them."""
+
+    def take_changes(self) -> Changes:
+        """Everything that changed since the last take."""
+        records: list[Change] = []
+        if self._dirty_workers:
+            records += [worker_record(worker) for worker in self._dirty_workers]
+            self._dirty_workers = {}
+        if self._dirty:
+            records += [task_record(task, what) for task, what in self._dirty.items()]
+            self._dirty = {}
+        if self._gone:
+            records += self._gone
+            self._gone = []
+        if self._dirty_settings or self._dirty_resources or self._dirty_batchers:
+            self._take_rest(records)
+        mails, transitions = self._mails, self._transitions
+        if mails:
+            self._mails = []
+        if transitions:
+            self._transitions = []
+        return Changes(records, mails, transitions)
+
+    def _take_rest(self, records: list[Change]) -> None:
+        for name in sorted(self._dirty_settings):
+            records.append(self._mail_setting(name) or self._setting(name))
+        for name in sorted(self._dirty_resources):
+            records.append(ResourcePut(name, to_json(self.resources[name])))
+        for worker_id, family in self._dirty_batchers:
+            records.append(self._batcher(worker_id, family))
+        self._dirty_settings = set()
+        self._dirty_resources = set()
+        self._dirty_batchers = {}
+
+    # -- taking records back ------------------------------------------------------------------------------
+
+    def restore(self, records: Iterable[Change]) -> None:
+        """Apply records in order: all of them to an empty engine, or a tail to one that mirrors."""
+        by_num: dict[int, Task] = {task.num: task for task in self.tasks.values()}
+        by_wid: dict[int, Worker] = {worker.wid: worker for worker in self.workers.values()}
+        for record in records:
+            if isinstance(record, TaskPut):
+                self._restore_task(record, by_num, by_wid)
+            elif isinstance(record, TaskRemoved):
+                gone = by_num.pop(record.num, None)
+                if gone is not None:
+                    self._remove(gone)
+            elif isinstance(record, WorkerPut):
+                self._restore_worker(record, by_wid)
+            elif isinstance(record, WorkerRemoved):
+                worker = by_wid.pop(record.wid, None)
+                if worker is not None:
+                    self._forget_worker(worker)
+            else:
+                self._restore_rest(record)
+        self.take_changes()  # what was read is stored already
+
+    def started(self) -> None:
+        """The scheduler is open: known workers count as heard of now, and have their grace (silence is not death)."""
+        now = self._clock()
+        for worker in self.workers.values():
+            worker.last_active = now
+            worker.grace_until = now + self.settings.worker_grace
+
+    def _restore_worker(self, record: WorkerPut, by_wid: dict[int, Worker]) -> None:
+        worker = by_wid.get(record.wid)
+        if worker is None:
+            worker = Worker(record.wid, record.worker_id, record.started_at)
+            worker.last_active = self._clock()
+            by_wid[record.wid] = self.workers[record.worker_id] = worker
+            self._next_wid = max(self._next_wid, record.wid + 1)
+        if record.disabled and not worker.disabled:
+            self._teams.forget(worker)
+        worker.disabled = record.disabled
+        worker.info = json.loads(record.info)
+        worker.messages = json.loads(record.messages)
+
+    def _restore_task(self, record: TaskPut, by_num: dict[int, Task], by_wid: dict[int, Worker]) -> None:
+        task = by_num.get(record.num)
+        if task is None:
+            self._next_num = record.num
+            self._numbers_reserved = max(self._numbers_reserved, record.num + 1)
+            task = by_num[record.num] = self._create(record.task_id, record.state.status if record.state else "UNKNOWN")
+        else:
+            self._leave(task)
+        if record.definition is not None:
+            self._restore_definition(task, record.definition)
+        if record.state is not None:
+            self._restore_state(task, record.state, by_wid)
+        if record.detail is not None:
+            for field, value in zip(_DETAIL, record.detail, strict=True):
+                setattr(task, field, value)
+        self._enter(task)
+
+    def _restore_definition(self, task: Task, told: TaskDefinition) -> None:
+        task.family, task.namespace, task.module = told.family, told.namespace, told.module
+        task.params = _shared(told.params)
+        task.param_visibilities = _shared(told.param_visibilities)
+        if told.resources == EMPTY_OBJECT and not self._limits:
+            task.demand = self._demands.nothing
+        else:
+            task.demand = self._demands.of(json.loads(told.resources), told.namespace)
+        policy = RetryPolicy(*json.loads(told.retry_policy))
+        task.retry_policy = self._default_policy if policy == self._default_policy else policy
+        task.runnable, task.batchable = told.runnable, told.batchable
+        task.accepts_messages = _shared(told.accepts_messages)
+        task.added_at = told.added_at
+        if told.deps or task.deps:
+            self._set_deps(task, told.deps)
+
+    def _restore_state(self, task: Task, told: TaskState, by_wid: dict[int, Worker]) -> None:
+        if told.status != task.status:
+            self._move(task, told.status)
+        for field, value in zip(_STATE, told[1:], strict=True):
+            if field is not None:
+                setattr(task, field, value)
+        held = told.resources_running
+        task.resources_running = None if held is None else json.loads(held)
+        team = self._teams.of([by_wid[wid] for wid in told.workers if wid in by_wid and not by_wid[wid].disabled])
+        self._teams.join(task, task.team, team)
+        task.team = team
+        stakes = self._stakes.of([by_wid[wid] for wid in told.stakeholders if wid in by_wid])
+        self._stakes.join(task, task.stakes, stakes)
+        task.stakes = stakes
+        self._unwanted.pop(task.num, None)
+        if task.remove_at is not None:
+            heapq.heappush(self._removals, (task.remove_at, task.num, task))
+        elif not stakes.members:
+            self._unwanted[task.num] = task
+        if task.status == FAILED:
+            self._arm(task)
+
+    def _restore_rest(self, record: ResourcePut | BatcherPut | BatcherRemoved | SettingPut) -> None:
+        if isinstance(record, ResourcePut):
+            self.resources[record.name] = json.loads(record.total)
+        elif isinstance(record, BatcherPut):
+            arguments = tuple(json.loads(record.batched_args))
+            self.batchers.setdefault(record.worker_id, {})[record.family] = (
+                arguments,
+                json.loads(record.max_batch_size),
+            )
+            self._learn_batcher(record.family, arguments)
+        elif isinstance(record, BatcherRemoved):
+            self.batchers.get(record.worker_id, {}).pop(record.family, None)
+        elif record.name == "numbers":
+            self._next_num = max(self._next_num, json.loads(record.value))
+            self._next_wid = max(self._next_wid, json.loads(record.value))
+        elif record.name == "paused":
+            self.paused = json.loads(record.value)
+        elif record.name.startswith(NEXT_SEND) and isinstance(self.mailbox, BatchMailbox):
+            self.mailbox.load(record.name, record.value)
+
+
+_DETAIL = ("expl", "tracking_url", "status_message", "progress_percentage", "responses")
+# Attributes for the fields of TaskState after `status`; None: not a plain copy.
+_STATE = (
+    "priority",
+    "updated_at",
+    None,
+    None,
+    "worker_running",
+    "time_running",
+    None,
+    "run_id",
+    "attempt",
+    "run_reported",
+    "retry_at",
+    "remove_at",
+    "disabled_at",
+    "failures",
+    "first_failure_at",
+    "failed_in_row",
+    "batch_id",
+)
+
+
+def _shared(text: JsonText) -> JsonText:
+    return EMPTY_OBJECT if text == EMPTY_OBJECT else NULL if text == NULL else text
+
+
+def task_record(task: Task, what: int) -> TaskPut:
+    """A task's record with the column groups named by `what`."""
+    definition = state = detail = None
+    if what & (DEFINITION | CREATED):
+        definition = TaskDefinition(
+            task.family,
+            task.namespace,
+            task.module,
+            task.params,
+            task.param_visibilities,
+            task.deps,
+            task.demand.text,
+            to_json(task.retry_policy),
+            task.runnable,
+            task.batchable,
+            task.accepts_messages,
+            task.added_at,
+        )
+    if what & (STATE | CREATED):
+        state = TaskState(
+            task.status,
+            task.priority,
+            task.updated_at,
+            task.team.key,
+            task.stakes.key,
+            task.worker_running,
+            task.time_running,
+            None if task.resources_running is None else to_json(task.resources_running),
+            task.run_id,
+            task.attempt,
+            task.run_reported,
+            task.retry_at,
+            task.remove_at,
+            task.disabled_at,
+            task.failures,
+            task.first_failure_at,
+            task.failed_in_row,
+            task.batch_id,
+        )
+    if what & (DETAIL | CREATED):
+        detail = TaskDetail(task.expl, task.tracking_url, task.status_message, task.progress_percentage, task.responses)
+    return TaskPut(task.num, task.id, definition, state, detail)
+
+
+def worker_record(worker: Worker) -> WorkerPut:
+    """A worker's record."""
+    return WorkerPut(
+        worker.wid, worker.id, worker.started_at, worker.disabled, to_json(worker.info), to_json(worker.messages)
+    )

@@ -1,0 +1,62 @@
+"""The scheduler: Luigi's rules, one method per RPC, no I/O.
+
+Promised: the replies are Luigi's (differences on purpose are listed in the project's documentation); every
+change a call made is handed over by the next `take_changes`; the same calls at the same times with the same
+random source give the same state. A refused call (`BadArgument`, `TypeError`) changed nothing.
+Not promised: thread safety. One caller at a time.
+"""
+
+import random as random_module
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from appliance.engine.mailbox import BatchMailbox, Mailbox
+from appliance.engine.records import Records
+from appliance.engine.settings import Settings
+from appliance.engine.task_calls import TaskCalls
+from appliance.engine.view_calls import ViewCalls
+from appliance.engine.why import Why
+from appliance.engine.work_calls import WorkCalls
+
+RPC_METHODS: Final = frozenset(
+    """
+    add_scheduler_message_response add_task add_task_batcher add_worker announce_scheduling_failure count_pending
+    decrease_running_task_resources dep_graph disable_worker fetch_error forgive_failures get_running_task_resources
+    get_scheduler_message_response get_task_progress_percentage get_task_status_message get_work graph
+    has_task_history inverse_dep_graph is_pause_enabled is_paused mark_as_done pause ping prune re_enable_task
+    report_task_statistics resource_list send_scheduler_message set_task_progress_percentage
+    set_task_status_message set_worker_processes task_list task_search unpause update_metrics_task_started
+    update_resource update_resources worker_list
+    """.split()
+)
+
+
+class Scheduler(Records, TaskCalls, WorkCalls, ViewCalls, Why):
+    """One scheduler's whole state.
+
+    `clock` gives scheduler time (seconds since the epoch, never going back); `random` makes run ids, message ids
+    and jitter; `resources` are the configured totals, over which totals set at run time win.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        resources: Mapping[str, float] | None = None,
+        clock: Callable[[], float],
+        random: random_module.Random | None = None,
+        mailbox: Mailbox | None = None,
+    ) -> None:
+        super().__init__(settings, resources=resources, clock=clock, random=random)
+        if settings.batch_emails:
+            self.mailbox = mailbox or BatchMailbox(settings, clock, self._mails_append, self._dirty_settings_add)
+
+    def _mails_append(self, mail: Any) -> None:
+        self._mails.append(mail)
+
+    def _dirty_settings_add(self, name: str) -> None:
+        self._dirty_settings.add(name)
+
+    def counts(self) -> Mapping[str, int]:
+        """How many tasks there are in each status."""
+        return {status: len(tasks) for status, tasks in self.by_status.items()}

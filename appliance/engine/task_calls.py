@@ -1,0 +1,315 @@
+"""The calls that describe tasks: `add_task`, its report of every transition, and what people do to a task.
+
+`add_task` is Luigi's one call for everything a worker has to say about a task; the order of its steps is Luigi's.
+"""
+
+from typing import Any
+
+from appliance.engine import checks
+from appliance.engine.changes import JsonText
+from appliance.engine.demand import checked_resources
+from appliance.engine.lifecycle import Lifecycle
+from appliance.engine.mailbox import MailboxCalls
+from appliance.engine.model import (
+    BATCH_RUNNING,
+    DEFINITION,
+    DETAIL,
+    DISABLED,
+    DONE,
+    EMPTY_OBJECT,
+    FAILED,
+    PENDING,
+    RUNNING,
+    SUSPENDED,
+    UNKNOWN,
+    Task,
+    Worker,
+    namespace_of,
+    to_json,
+)
+from appliance.engine.serializer import Serializer
+
+
+class TaskCalls(Serializer, MailboxCalls, Lifecycle):
+    """RPCs about one task."""
+
+    def add_task(  # noqa: PLR0913 - Luigi's signature
+        self,
+        task_id: str | None = None,
+        status: str = PENDING,
+        runnable: bool = True,
+        deps: Any = None,
+        new_deps: Any = None,
+        expl: Any = None,
+        resources: Any = None,
+        priority: float = 0,
+        family: str = "",
+        module: str | None = None,
+        params: Any = None,
+        param_visibilities: Any = None,
+        accepts_messages: Any = False,
+        assistant: bool = False,
+        tracking_url: str | None = None,
+        worker: str | None = None,
+        batchable: bool | None = None,
+        batch_id: str | None = None,
+        retry_policy_dict: Any = None,
+        owners: Any = None,
+        **_kwargs: Any,
+    ) -> None:
+        """Add a task if it is new; update its description, status, dependencies, workers and stakeholders."""
+        worker_id = checks.text("worker", worker)
+        task_id = checks.text("task_id", task_id)
+        status = checks.status(status)
+        wanted_deps = checks.ids("deps", deps)
+        more_deps = checks.ids("new_deps", new_deps)
+        needs = checked_resources("resources", resources)
+        priority = checks.number("priority", priority)
+        family = checks.text("family", family)
+        module = checks.optional_text("module", module)
+        params = checks.mapping("params", params)
+        visibilities = checks.mapping("param_visibilities", param_visibilities)
+        tracking_url = checks.long_text("tracking_url", tracking_url)
+        batch_id = checks.optional_text("batch_id", batch_id)
+        policy = checks.retry_policy(retry_policy_dict, self._default_policy)
+        checks.ids("owners", owners)
+
+        caller = self._heard_of(worker_id)
+        task = self.tasks.get(task_id)
+        if task is None:
+            if caller.disabled:
+                return
+            task = self._create(task_id, PENDING)
+            task.priority = priority
+        else:
+            if caller.disabled and task.status != RUNNING:
+                return
+            if status == PENDING and task.status == DONE and self._is_cooling_down(task):
+                return
+            self._leave(task)
+        self._describe(task, family, module, params, visibilities, accepts_messages, batchable)
+        if batch_id is not None and batch_id != task.batch_id:
+            task.batch_id = batch_id
+            self._touched(task)
+        if status == RUNNING and not task.worker_running:
+            self._claim(task, worker_id, batch_id)
+        self._say(task, tracking_url, None if expl is None else to_json(expl))
+        if task.remove_at is not None:
+            task.remove_at = None  # wanted again
+            if not task.stakes.members:
+                self._unwanted[task.num] = task
+        self._report(task, worker_id, status, more_deps)
+        if status == FAILED and self.settings.batch_emails:
+            self._mail_failure(task, worker_id, family, expl, owners)
+        self._need(task, wanted_deps, more_deps, needs)
+        self._rank(task, caller, priority, assistant)
+        if task.retry_policy != policy:
+            task.retry_policy = policy
+            self._touched(task, DEFINITION)
+        if runnable and status != FAILED and not caller.disabled:
+            self._offer(task, caller)
+        self._enter(task)
+
+    # -- the steps of add_task ----------------------------------------------------------------------
+
+    def _is_cooling_down(self, task: Task) -> bool:
+        return self._clock() - task.updated_at < self.settings.stable_done_cooldown_secs
+
+    def _describe(
+        self,
+        task: Task,
+        family: str,
+        module: str | None,
+        params: dict[str, Any],
+        visibilities: dict[str, Any],
+        accepts_messages: Any,
+        batchable: bool | None,
+    ) -> None:
+        """Fill in what is not known yet: a placeholder knows its id only."""
+        changed = False
+        if not task.family and family:
+            task.family, task.namespace, changed = family, namespace_of(family), True
+            task.demand = self._demands.of(task.demand.resources, task.namespace)
+        if not task.module and module:
+            task.module, changed = module, True
+        if task.param_visibilities is EMPTY_OBJECT and visibilities:
+            task.param_visibilities, changed = to_json(visibilities), True
+        if task.params is EMPTY_OBJECT and params:
+            task.params, changed = to_json(params), True
+        if accepts_messages is not None:
+            accepts = to_json(accepts_messages)
+            if accepts != task.accepts_messages:
+                task.accepts_messages, changed = accepts, True
+        if batchable is not None and bool(batchable) != task.batchable:
+            task.batchable, changed = bool(batchable), True
+        if changed:
+            self._touched(task, DEFINITION)
+
+    def _claim(self, task: Task, worker_id: str, batch_id: str | None) -> None:
+        """A worker says that it runs a task which nobody ran before: the head of a batch."""
+        self._start_run(task, worker_id)
+        members = self.batch_members(batch_id)
+        if members:
+            held = members[0].resources_running
+            task.resources_running = dict(members[0].demand.resources if held is None else held)
+
+    def _say(self, task: Task, tracking_url: str | None, expl: JsonText | None) -> None:
+        if (tracking_url is not None or task.status != RUNNING) and (
+            tracking_url != task.tracking_url or task.batch_id is not None
+        ):
+            task.tracking_url = tracking_url
+            self._touched(task, DETAIL)
+            self._copy_to_members(task, "tracking_url")
+        if expl is not None and (expl != task.expl or task.batch_id is not None):
+            task.expl = expl
+            self._touched(task, DETAIL)
+            self._copy_to_members(task, "expl")
+
+    def _report(self, task: Task, worker_id: str, status: str, new_deps: tuple[str, ...] | None) -> None:
+        """A task that runs is changed only by the worker that runs it, or by new dependencies."""
+        idle = task.status not in (RUNNING, BATCH_RUNNING)
+        its_runner = status in (DONE, FAILED, RUNNING) and task.worker_running == worker_id
+        if not (idle or its_runner or new_deps) or self._is_repeated_failure(task, worker_id, status):
+            return
+        was_running = not idle
+        self._set_status(task, PENDING if status == SUSPENDED else status)
+        if was_running and task.worker_running == worker_id and status in (DONE, FAILED):
+            task.run_reported = True
+
+    def _need(
+        self, task: Task, deps: tuple[str, ...] | None, new_deps: tuple[str, ...] | None, needs: dict[str, float]
+    ) -> None:
+        wanted = task.deps if deps is None else deps
+        if new_deps:
+            wanted = (*wanted, *new_deps)
+        if wanted is not task.deps and wanted != task.deps:
+            before = set(task.deps)
+            if before != set(wanted):
+                self._set_deps(task, wanted)
+                self._touched(task, DEFINITION)
+        demand = self._demands.of(needs, task.namespace)
+        if demand is not task.demand:
+            task.demand = demand
+            self._touched(task, DEFINITION)
+
+    def _rank(self, task: Task, caller: Worker, priority: float, assistant: bool) -> None:
+        """Stakeholders and priorities, of the task and of what it depends on. Priorities only increase."""
+        stakes = not caller.disabled and not assistant
+        if stakes:
+            self._want(task, caller)
+        settled = task.settled
+        if settled is not None and priority <= task.priority and (not stakes or caller in settled.members):
+            return
+        if stakes:
+            for dep_id in task.deps:
+                dep = self.tasks.get(dep_id)
+                if dep is None:
+                    dep = self._create(dep_id, UNKNOWN)
+                    dep.priority = priority
+                    self._enter(dep)
+                self._want(dep, caller)
+        if priority > task.priority:
+            task.priority = priority
+            self._touched(task)
+        self._raise_dependencies(task)
+        if task.deps:
+            already = [] if settled is None else settled.members
+            task.settled = self._stakes.of([*already, caller]) if stakes else settled or self._stakes.nobody
+
+    def _raise_dependencies(self, task: Task) -> None:
+        below = [(dep_id, task.priority) for dep_id in task.deps]
+        while below:
+            dep_id, priority = below.pop()
+            dep = self.tasks.get(dep_id)
+            if dep is None or dep.priority >= priority:
+                continue
+            if dep is task:
+                continue
+            self._leave(dep)
+            dep.priority = priority
+            self._enter(dep)
+            self._touched(dep)
+            below += [(deeper, priority) for deeper in dep.deps]
+
+    def _offer(self, task: Task, worker: Worker) -> None:
+        """`worker` can run the task."""
+        if worker not in task.team.members:
+            team = self._teams.of([*task.team.members, worker])
+            self._teams.join(task, task.team, team)
+            task.team = team
+            self._touched(task)
+        if not task.runnable:
+            task.runnable = True
+            self._touched(task, DEFINITION)
+
+    # -- what people do to a task -------------------------------------------------------------------
+
+    def forgive_failures(self, task_id: str | None = None) -> dict[str, Any]:
+        """A FAILED task may run again at once; its failures stay counted."""
+        task = self.tasks.get(checks.text("task_id", task_id))
+        if task is None:
+            return {"task_id": task_id, "status": None}
+        if task.status == FAILED:
+            self._transition(task, PENDING)
+        return {"task_id": task_id, "status": task.status}
+
+    def mark_as_done(self, task_id: str | None = None) -> dict[str, Any]:
+        """Say that a running, failed or disabled task is done."""
+        task = self.tasks.get(checks.text("task_id", task_id))
+        if task is None:
+            return {"task_id": task_id, "status": None}
+        if task.status in (RUNNING, FAILED, DISABLED):
+            self._transition(task, DONE)
+        return {"task_id": task_id, "status": task.status}
+
+    def re_enable_task(self, task_id: str) -> dict[str, Any]:
+        """Enable a task that the scheduler disabled. Replies with the task, or {} if it did not."""
+        task = self.tasks.get(checks.text("task_id", task_id))
+        if task is None or task.status != DISABLED or not task.disabled_at:
+            return {}
+        self._re_enable(task)
+        return self._serialize(task)
+
+    # -- what a running task says of itself -----------------------------------------------------------
+
+    def set_task_status_message(self, task_id: str, status_message: Any) -> None:
+        """Free text from a running task."""
+        self._set_detail(task_id, "status_message", to_json(status_message))
+
+    def set_task_progress_percentage(self, task_id: str, progress_percentage: Any) -> None:
+        """0 to 100, by custom."""
+        self._set_detail(task_id, "progress_percentage", to_json(progress_percentage))
+
+    def _set_detail(self, task_id: str, field: str, value: JsonText) -> None:
+        task = self.tasks.get(checks.text("task_id", task_id))
+        if task is None:
+            return
+        if getattr(task, field) != value:
+            setattr(task, field, value)
+            self._touched(task, DETAIL)
+        if task.status == RUNNING and task.batch_id is not None:
+            self._copy_to_members(task, field)
+
+    def decrease_running_task_resources(self, task_id: str, decrease_resources: Any) -> None:
+        """A running task, and its batch, gives up a part of its resources."""
+        task = self.tasks.get(checks.text("task_id", task_id))
+        decrease = checked_resources("decrease_resources", decrease_resources)
+        if task is None or task.status != RUNNING:
+            return
+        for holder in (task, *self.batch_members(task.batch_id)):
+            held = holder.demand.resources if holder.resources_running is None else holder.resources_running
+            self._leave(holder)
+            holder.resources_running = {
+                name: max(0, amount - decrease.get(name, 0)) if decrease.get(name, 0) > 0 else amount
+                for name, amount in held.items()
+            }
+            self._enter(holder)
+            self._touched(holder)
+
+    def report_task_statistics(self, task_id: str, statistics: Any) -> None:
+        """Accepted as luigid does without a collector; the scheduler keeps its own metrics."""
+        checks.text("task_id", task_id)
+        checks.mapping("statistics", statistics)
+
+    def update_metrics_task_started(self, task: Any) -> None:
+        """As `report_task_statistics`."""

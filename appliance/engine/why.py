@@ -1,0 +1,107 @@
+"""Why a task is not running: one sentence and its facts."""
+
+from typing import Any
+
+from appliance.engine.demand import fits
+from appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, RUNNING, UNKNOWN, Task
+from appliance.engine.serializer import Serializer
+
+MOST_FACTS = 20  # of one kind
+
+
+class Why(Serializer):
+    """Reads only."""
+
+    def why(self, task_id: str) -> dict[str, Any]:
+        """`{"task_id", "status", "reason", "facts"}`. KeyError for a task the scheduler does not know."""
+        task = self.tasks[task_id]
+        reason, facts = self._explain(task)
+        return {"task_id": task_id, "status": task.status, "reason": reason, "facts": facts}
+
+    def _explain(self, task: Task) -> tuple[str, list[dict[str, Any]]]:
+        now = self._clock()
+        if task.status == DONE:
+            return "It is done.", [{"done_at": task.updated_at}]
+        if task.status in (RUNNING, BATCH_RUNNING):
+            facts = [{"worker": task.worker_running, "since": task.time_running, "attempt": task.attempt}]
+            return f"It is running on {task.worker_running} since {_ago(now, task.time_running)}.", facts
+        if task.status == DISABLED:
+            return self._explain_disabled(task, now)
+        if task.status == FAILED:
+            return self._explain_failed(task, now)
+        if task.status == UNKNOWN:
+            return (
+                "It is known only as a dependency of others, or its worker could not tell whether it is complete.",
+                [{"wanted_by": [worker.id for worker in task.stakes.members][:MOST_FACTS]}],
+            )
+        return self._explain_pending(task)
+
+    def _explain_disabled(self, task: Task, now: float) -> tuple[str, list[dict[str, Any]]]:
+        if task.disabled_at is None:
+            return "A worker disabled it; it runs again only when a worker says so.", []
+        until = task.disabled_at + self.settings.disable_persist
+        facts = [{"failures": len(task.failures), "disabled_at": task.disabled_at, "until": until}]
+        return f"It failed too often and is disabled for another {max(0, until - now):.0f} s.", facts
+
+    def _explain_failed(self, task: Task, now: float) -> tuple[str, list[dict[str, Any]]]:
+        facts = [{"failures_in_a_row": task.failed_in_row, "retry_at": task.retry_at}]
+        if not self.settings.retries or task.retry_at is None:
+            return "It failed, and retries are switched off (retry_delay is negative).", facts
+        if task.retry_at < now:
+            return "It failed and is due to be retried with the next prune.", facts
+        return (
+            f"It failed and is retried in {task.retry_at - now:.0f} s (failure {task.failed_in_row} in a row).",
+            facts,
+        )
+
+    def _explain_pending(self, task: Task) -> tuple[str, list[dict[str, Any]]]:
+        if task.unmet:
+            return self._explain_unmet(task)
+        if self.paused:
+            return "The scheduler is paused: no work is handed out.", [{"paused": True}]
+        able = [worker for worker in task.team.members if not worker.disabled]
+        assistants = [worker for worker in self.workers.values() if worker.assistant and not worker.disabled]
+        if not able and not (task.runnable and assistants):
+            wanting = [worker.id for worker in task.stakes.members][:MOST_FACTS]
+            return "No live worker can run it.", [{"workers": [], "wanted_by": wanting}]
+        lacking = self._lacking(task)
+        if lacking:
+            names = ", ".join(str(fact["resource"]) for fact in lacking)
+            return f"It waits for {names}.", lacking
+        return self._explain_order(task, [worker.id for worker in able] or [worker.id for worker in assistants])
+
+    def _explain_unmet(self, task: Task) -> tuple[str, list[dict[str, Any]]]:
+        facts: list[dict[str, Any]] = []
+        for dep_id in task.deps:
+            dep = self.tasks.get(dep_id)
+            if dep is None or dep.status != DONE or dep is task:
+                facts.append({"dependency": dep_id, "status": "not known" if dep is None else dep.status})
+            if len(facts) >= MOST_FACTS:
+                break
+        first = facts[0]
+        others = f" and {task.unmet - 1} more" if task.unmet > 1 else ""
+        blocked = ", of which some are disabled" if task.blocked else ""
+        return f"It waits for {first['dependency']} ({first['status']}){others}{blocked}.", facts
+
+    def _lacking(self, task: Task) -> list[dict[str, Any]]:
+        capacity, used = self.capacity, self._usage.amounts
+        lacking: list[dict[str, Any]] = []
+        for name, amount in task.demand.items:
+            if fits(((name, amount),), used, capacity):
+                continue
+            shown = name if isinstance(name, str) else f"the limit of namespace {name[1]!r}"
+            total = capacity.get(name, 1)
+            lacking.append({"resource": shown, "needs": amount, "in_use": used.get(name, 0), "total": total})
+        return lacking
+
+    def _explain_order(self, task: Task, able: list[str]) -> tuple[str, list[dict[str, Any]]]:
+        ahead = sum(group.tasks.bisect_left(task.ready_key) for group in self._ready.groups)
+        facts: list[dict[str, Any]] = [{"workers": able[:MOST_FACTS], "ahead_in_order": ahead}]
+        if task.demand.items and ahead:
+            return f"Its resources are kept for {ahead} ready tasks that come first, or its workers are busy.", facts
+        where = f", after {ahead} that come first" if ahead else ""
+        return f"It is ready: the next worker of {', '.join(able[:3])} with a free slot gets it{where}.", facts
+
+
+def _ago(now: float, then: float | None) -> str:
+    return "a time unknown" if then is None else f"{max(0.0, now - then):.0f} s"

@@ -1,0 +1,148 @@
+"""The calls about workers, messages, resources and the pause."""
+
+import json
+from typing import Any
+
+from appliance.engine import checks
+from appliance.engine.demand import checked_resources
+from appliance.engine.errors import BadArgument
+from appliance.engine.model import DETAIL, to_json
+from appliance.engine.state import State
+
+
+class WorkerCalls(State):
+    """RPCs that do not look at the graph of tasks."""
+
+    def add_worker(self, worker: str, info: Any, **_kwargs: Any) -> None:
+        """What a worker tells of itself: pairs, or an object."""
+        worker_id = checks.text("worker", worker)
+        try:
+            told = checks.mapping("info", dict(info))
+        except (TypeError, ValueError) as error:
+            raise BadArgument("info", f"is {info!r}"[:80], "an object, or a list of [name, value] pairs") from error
+        known = self._worker(worker_id)
+        if any(name not in known.info or known.info[name] != value for name, value in told.items()):
+            known.info.update(told)
+            self._dirty_workers[known] = None
+
+    def disable_worker(self, worker: str) -> None:
+        """No new work for a worker; what it runs it may finish."""
+        known = self._worker(checks.text("worker", worker))
+        known.disabled = True
+        self._teams.forget(known)
+        self._dirty_workers[known] = None
+
+    def ping(self, **kwargs: Any) -> dict[str, Any]:
+        """A sign of life. Delivers the worker's messages, once."""
+        worker = self._heard_of(checks.text("worker", kwargs.get("worker")))
+        messages = worker.messages
+        if messages:
+            worker.messages = []
+            self._dirty_workers[worker] = None
+        return {"rpc_messages": messages}
+
+    def set_worker_processes(self, worker: str, n: Any) -> None:
+        """Ask a worker to run `n` processes; it hears of it with its next ping."""
+        worker_id = checks.text("worker", worker)
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise BadArgument("n", f"is {n!r}", "a whole number")
+        self._tell(worker_id, "set_worker_processes", n=n)
+
+    def send_scheduler_message(self, worker: str, task: str, content: Any) -> dict[str, Any]:
+        """Send a message to a running task, by its worker."""
+        worker_id, task_id = checks.text("worker", worker), checks.text("task", task)
+        if not self.settings.send_messages:
+            return {"message_id": None}
+        raw = self._random_id()
+        message_id = f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
+        self._tell(worker_id, "dispatch_scheduler_message", task_id=task_id, message_id=message_id, content=content)
+        return {"message_id": message_id}
+
+    def _tell(self, worker_id: str, name: str, **kwargs: Any) -> None:
+        worker = self._worker(worker_id)
+        worker.messages.append({"name": name, "kwargs": kwargs})
+        self._dirty_workers[worker] = None
+
+    def add_scheduler_message_response(self, task_id: str, message_id: str, response: Any) -> None:
+        """A task's answer to a message."""
+        task = self.tasks.get(checks.text("task_id", task_id))
+        message_id = checks.text("message_id", message_id)
+        if task is not None:
+            task.responses = to_json({**json.loads(task.responses), message_id: response})
+            self._touched(task, DETAIL)
+
+    def get_scheduler_message_response(self, task_id: str, message_id: str) -> dict[str, Any]:
+        """The answer to a message, once; None while there is none."""
+        task = self.tasks.get(checks.text("task_id", task_id))
+        message_id = checks.text("message_id", message_id)
+        if task is None:
+            return {"response": None}
+        responses = json.loads(task.responses)
+        if message_id not in responses:
+            return {"response": None}
+        response = responses.pop(message_id)
+        task.responses = to_json(responses)
+        self._touched(task, DETAIL)
+        return {"response": response}
+
+    def add_task_batcher(
+        self, worker: str, task_family: str, batched_args: Any, max_batch_size: float = float("inf")
+    ) -> None:
+        """A worker can run tasks of a family together, over these parameters."""
+        worker_id, family = checks.text("worker", worker), checks.text("task_family", task_family)
+        arguments = checks.ids("batched_args", batched_args) or ()
+        batcher = (arguments, checks.number("max_batch_size", max_batch_size))
+        known = self.batchers.setdefault(worker_id, {})
+        if known.get(family) != batcher:
+            known[family] = batcher
+            self._dirty_batchers[worker_id, family] = None
+        self._learn_batcher(family, arguments)
+
+    def _learn_batcher(self, family: str, arguments: tuple[str, ...]) -> None:
+        ready = (key[3] for group in self._ready.groups for key in group.tasks)
+        self._ready.learn_batcher(family, arguments, (task for task in ready if task.family == family))
+
+    # -- resources and pause --------------------------------------------------------------------------------
+
+    def update_resources(self, **resources: Any) -> None:
+        """Set totals."""
+        self._set_totals(checked_resources("resources", resources))
+
+    def update_resource(self, resource: str, amount: Any) -> bool:
+        """Set one total; false if the amount is not a whole number, 0 or more."""
+        name = checks.text("resource", resource)
+        if not isinstance(amount, int) or amount < 0:
+            return False
+        self._set_totals({name: amount})
+        return True
+
+    def _set_totals(self, totals: dict[str, float]) -> None:
+        for name, total in totals.items():
+            checks.text("resource", name)
+            self.resources[name] = total
+            self._dirty_resources.add(name)
+
+    def is_pause_enabled(self) -> dict[str, bool]:
+        """Whether pausing is allowed by the configuration."""
+        return {"enabled": self.settings.pause_enabled}
+
+    def is_paused(self) -> dict[str, bool]:
+        """Whether no work is handed out."""
+        return {"paused": self.paused}
+
+    def pause(self) -> None:
+        """Hand out no work."""
+        self._set_paused(True)
+
+    def unpause(self) -> None:
+        """Hand out work again."""
+        self._set_paused(False)
+
+    def _set_paused(self, paused: bool) -> None:
+        if self.settings.pause_enabled and self.paused != paused:
+            self.paused = paused
+            self._dirty_settings.add("paused")
+
+    def has_task_history(self) -> bool:
+        """Whether the visualiser shows a link to Luigi's history pages."""
+        return self.settings.record_task_history
