@@ -1,0 +1,57 @@
+"""The durable state: a log and its snapshot in one SQL database, and the journal that writes them.
+
+    store = open_store("postgresql://luigi@db/luigi")
+    store.upgrade()
+    position = store.take_leadership("node 1")      # fences every earlier leader
+    snapshot = store.load()                         # then feed snapshot.records to the engine
+    journal = Journal(store, snapshot.position)
+    journal.start()
+    seq = journal.append(changes.records, at=now, method="add_task", actor=worker_id)
+    await journal.wait(seq, timeout=9.0)            # now, and not before, the reply may leave
+
+Guaranteed: a committed change survives kill -9 of either process; a leader that was fenced commits nothing more; a batch
+of unknown outcome is applied exactly once. Not guaranteed: survival of the database's own disk, unless it replicates.
+"""
+
+from appliance.store.errors import (
+    BadUrl,
+    Corrupt,
+    DatabaseAway,
+    FencedError,
+    JournalClosed,
+    Poisoned,
+    SchemaMissing,
+    SchemaTooNew,
+    StoreError,
+    Unusable,
+)
+from appliance.store.history import HistoryEntry
+from appliance.store.journal import Journal, JournalState, JournalStats
+from appliance.store.loading import LogEntry, Snapshot
+from appliance.store.position import Position
+from appliance.store.schema import SchemaState, SchemaStatus
+from appliance.store.store import Store, open_store
+
+__all__ = [
+    "BadUrl",
+    "Corrupt",
+    "DatabaseAway",
+    "FencedError",
+    "HistoryEntry",
+    "Journal",
+    "JournalClosed",
+    "JournalState",
+    "JournalStats",
+    "LogEntry",
+    "Poisoned",
+    "Position",
+    "SchemaMissing",
+    "SchemaState",
+    "SchemaStatus",
+    "SchemaTooNew",
+    "Snapshot",
+    "Store",
+    "StoreError",
+    "Unusable",
+    "open_store",
+]

@@ -1,0 +1,139 @@
+"""Reading the state: the snapshot tables for a cold start, the log for a mirror.
+
+A cold load reads the position first and then the tables, all in one snapshot of the database, so the records are exactly
+what the log up to that position says.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from appliance.engine.changes import (
+    BatcherPut,
+    Change,
+    JsonText,
+    ResourcePut,
+    SettingPut,
+    TaskDefinition,
+    TaskDetail,
+    TaskPut,
+    WorkerPut,
+)
+from appliance.store import tables
+from appliance.store.errors import Corrupt, SchemaMissing
+from appliance.store.position import Position, call_bytes, chained, event_bytes
+from appliance.store.records import decode, decode_state
+from appliance.store.text import loads, unescape
+
+CHUNK = 2000  # rows fetched at a time
+_TASK_COLUMNS = ("num", "task_id", *tables.DEFINITION_COLUMNS, "state", *tables.DETAIL_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole state at `position`. `records` can be iterated once, and streams: finish or close it soon."""
+
+    position: Position
+    last_time: float  # scheduler time of the last event, s since the epoch of 1970; 0 in an empty log
+    count: int  # how many records there are
+    records: Iterator[Change]
+
+
+class LogEntry(NamedTuple):
+    """One event of the log."""
+
+    seq: int
+    epoch: int
+    at: float
+    method: str
+    actor: str | None
+    change: Change
+    link: bytes  # what the chain's hash covers
+
+    def after(self, previous: str) -> str:
+        """The chain's hash after this event, given the one before it."""
+        return chained(bytes.fromhex(previous), self.link).hex()
+
+
+def read_position(connection: Connection) -> tuple[Position, float]:
+    """The end of the log, and the scheduler time of its last event."""
+    table = tables.leadership
+    row = connection.execute(
+        select(table.c.epoch, table.c.seq, table.c.hash, table.c.last_time).where(table.c.id == 1)
+    ).one_or_none()
+    if row is None:
+        raise SchemaMissing("the leadership row is missing")
+    return Position(row.epoch, row.seq, row.hash), row.last_time
+
+
+def count_records(connection: Connection) -> int:
+    """How many records a load has."""
+    counted = (tables.worker, tables.resource, tables.setting, tables.batcher, tables.task)
+    return sum(connection.execute(select(func.count()).select_from(table)).scalar_one() for table in counted)
+
+
+def read_records(connection: Connection) -> Iterator[Change]:
+    """Every record of the snapshot tables: settings, resources, workers, batchers, then tasks by number."""
+    t = tables.setting.c
+    for name, value in connection.execute(select(t.name, t.value)):
+        yield SettingPut(unescape(name), value)
+    t = tables.resource.c
+    for name, total in connection.execute(select(t.name, t.total)):
+        yield ResourcePut(unescape(name), total)
+    t = tables.worker.c
+    order = (t.wid, t.worker_id, t.started_at, t.disabled, t.info, t.messages)
+    for wid, worker_id, started_at, disabled, info, messages in connection.execute(select(*order).order_by(t.wid)):
+        yield WorkerPut(wid, unescape(worker_id), started_at, bool(disabled), info, messages)
+    t = tables.batcher.c
+    for worker_id, family, args, size in connection.execute(
+        select(t.worker_id, t.family, t.batched_args, t.max_batch_size)
+    ):
+        yield BatcherPut(unescape(worker_id), unescape(family), args, size)
+    yield from _tasks(connection)
+
+
+def _tasks(connection: Connection) -> Iterator[TaskPut]:
+    columns = tables.task.c
+    query = select(*(columns[name] for name in _TASK_COLUMNS)).order_by(columns.num)
+    streaming = connection.execution_options(stream_results=True, yield_per=CHUNK)
+    result: Any = streaming.execute(query)
+    num = None
+    try:
+        for rows in result.partitions(CHUNK):
+            for (
+                num, task_id, family, namespace, module, params, visibilities, deps, resources, policy, runnable,
+                batchable, messages, added_at, state, expl, tracking_url, status_message, progress, responses,
+            ) in rows:  # fmt: skip
+                yield TaskPut(
+                    num,
+                    unescape(task_id),
+                    TaskDefinition(
+                        unescape(family), unescape(namespace), unescape(module), params, visibilities,
+                        () if deps == "[]" else tuple(loads(deps)), resources, policy, runnable, batchable, messages,
+                        added_at,
+                    ),
+                    decode_state(loads(state)),
+                    TaskDetail(expl, unescape(tracking_url), status_message, progress, responses),
+                )  # fmt: skip
+    except (TypeError, ValueError, IndexError) as error:
+        raise Corrupt(f"luigi_task: cannot read the row with num {num}: {error}") from error
+
+
+def read_log(connection: Connection, after: int, limit: int) -> Iterator[LogEntry]:
+    """The log's entries that follow seq `after`, at most `limit`. Raises Corrupt at a gap (retention dropped them?)."""
+    t = tables.event.c
+    query = (
+        select(t.seq, t.epoch, t.at, t.method, t.actor, t.kind, t.data)
+        .where(t.seq > after)
+        .order_by(t.seq)
+        .limit(limit)
+    )
+    expected = after
+    for seq, epoch, at, method, actor, kind, data in connection.execute(query):
+        expected += 1
+        if seq != expected:
+            raise Corrupt(f"luigi_event: expected seq {expected}, found {seq}: older entries were dropped")
+        link = event_bytes(seq, call_bytes(epoch, at, method, actor), kind, data)
+        yield LogEntry(seq, epoch, at, unescape(method), unescape(actor), decode(kind, JsonText(data)), link)

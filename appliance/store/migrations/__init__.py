@@ -1,0 +1,1 @@
+"""Alembic's environment and the schema's versions; shipped inside the package, run by `schema.upgrade`."""

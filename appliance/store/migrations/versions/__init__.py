@@ -1,0 +1,1 @@
+"""The schema's versions. Released ones never change; new ones only expand or contract, never rewrite a table."""

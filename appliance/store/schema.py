@@ -1,0 +1,112 @@
+"""The schema's version: finding it out, and moving it up.
+
+Upgrades are safe to run from several processes at once: a lock in the database lets one work while the others wait and
+then find nothing to do. A database that a newer program upgraded is never touched.
+"""
+
+import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from appliance.store.errors import DatabaseAway, SchemaMissing, SchemaTooNew
+from appliance.store.target import Kind
+
+VERSION_TABLE = "luigi_schema"
+LOCK_SECONDS = 60
+_PG_LOCK = 0x6C756967692D6861  # "luigi-ha"
+
+
+class SchemaState(enum.Enum):
+    """How the database's tables relate to this program."""
+
+    MISSING = "missing"
+    OLD = "old"
+    CURRENT = "current"
+    TOO_NEW = "too new"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    """The schema's version in the database (None: no tables of ours), and the one this program wants."""
+
+    found: str | None
+    wanted: str
+    state: SchemaState
+
+    def require(self) -> None:
+        """Raise SchemaMissing or SchemaTooNew unless the schema is current."""
+        if self.state is SchemaState.MISSING:
+            raise SchemaMissing("the database has no luigi-ha tables; run: luigi-ha db upgrade")
+        if self.state is SchemaState.OLD:
+            raise SchemaMissing(
+                f"the database's schema is {self.found}, this program needs {self.wanted}; run: luigi-ha db upgrade"
+            )
+        if self.state is SchemaState.TOO_NEW:
+            raise SchemaTooNew(
+                f"the database's schema is {self.found}, newer than {self.wanted}, the newest this program knows; "
+                "run the newer luigi-ha (nothing was changed)"
+            )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def status(connection: Connection) -> SchemaStatus:
+    """Compare the database with this program."""
+    scripts = ScriptDirectory.from_config(_config())
+    known = [script.revision for script in scripts.walk_revisions()]
+    wanted = known[0]
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return SchemaStatus(None, wanted, SchemaState.MISSING)
+    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 (a constant)
+    if found is None:
+        return SchemaStatus(None, wanted, SchemaState.MISSING)
+    if found == wanted:
+        return SchemaStatus(found, wanted, SchemaState.CURRENT)
+    return SchemaStatus(found, wanted, SchemaState.OLD if found in known else SchemaState.TOO_NEW)
+
+
+def upgrade(connection: Connection, kind: Kind) -> SchemaStatus:
+    """Make or update the tables; nothing happens if they are current. Raises SchemaTooNew without a change."""
+    with _alone(connection, kind):
+        before = status(connection)
+        if before.state in (SchemaState.MISSING, SchemaState.OLD):
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        elif before.state is SchemaState.TOO_NEW:
+            before.require()
+        return status(connection)
+
+
+@contextmanager
+def _alone(connection: Connection, kind: Kind) -> Iterator[None]:
+    """Let one process upgrade at a time; a transaction too where the database can undo DDL."""
+    if kind is Kind.MYSQL:
+        lock = text("SELECT GET_LOCK('luigi-ha upgrade', :seconds)")
+        connection.execute(text(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}"))
+        if connection.execute(lock, {"seconds": LOCK_SECONDS}).scalar() != 1:
+            raise DatabaseAway("another process has been upgrading the schema for a minute")
+        try:
+            yield
+            connection.commit()
+        finally:
+            connection.execute(text("SELECT RELEASE_LOCK('luigi-ha upgrade')"))
+        return
+    if kind is Kind.POSTGRESQL:
+        # Held until the transaction ends.
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PG_LOCK})
+    yield
+    connection.commit()

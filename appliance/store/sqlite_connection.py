@@ -1,0 +1,45 @@
+"""SQLite connections: write-ahead log, flushed at every commit, short waits for another's lock."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from appliance.store.errors import DatabaseAway, Unusable
+
+BUSY_SECONDS = 1.0  # then "database is locked": the journal retries by its own back-off
+MINIMUM = (3, 35, 0)
+
+
+def check_place(path: Path) -> None:
+    """Unusable, with what to do about it, unless the file can be made and written beside its journal files."""
+    if sqlite3.sqlite_version_info < MINIMUM:
+        raise Unusable(f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, MINIMUM))} or newer is needed")
+    directory = path.absolute().parent
+    if not directory.is_dir():
+        raise Unusable(f"cannot open {path}: the directory {directory} does not exist")
+    if path.is_dir():
+        raise Unusable(f"cannot open {path}: it is a directory")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise Unusable(
+            f"cannot open {path}: the directory {directory} is not writable (SQLite keeps its log there too)"
+        )
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise Unusable(f"cannot open {path}: the file is not readable and writable")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file in autocommit mode; transactions are begun explicitly. Usable from any one thread at a time."""
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise DatabaseAway(f"cannot open {path}: {error}") from error
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        # Twice the default number of pages between checkpoints: fewer flushes of the main file.
+        connection.execute("PRAGMA wal_autocheckpoint = 2000")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,177 @@
+"""The store: one database, reached by URL. Everything but the journal's own session goes through here.
+
+Each call opens a connection, works, and closes it: none is on the hot path, and a connection that is not kept cannot be
+stale after a failover. Every call ends within its deadline or raises; only the store's exceptions come out.
+
+Not promised: that two calls see the same state. `load` is one snapshot; everything else is one statement.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from appliance import log
+from appliance.engine.changes import Change, Epoch
+from appliance.store import dialects, history, leading, loading, retention, schema, target
+from appliance.store.errors import DatabaseAway, StoreError, Unusable
+from appliance.store.failures import translated
+from appliance.store.history import HistoryEntry
+from appliance.store.loading import LogEntry, Snapshot
+from appliance.store.position import Position
+from appliance.store.schema import SchemaStatus
+from appliance.store.target import Kind
+from appliance.store.writer import Writer
+
+CALL_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 2.0
+PARTITION_EVENTS = 1_000_000
+
+_log = log.get("store")
+
+
+def open_store(
+    url: str,
+    *,
+    call_timeout: float = CALL_TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    partition_events: int = PARTITION_EVENTS,
+) -> "Store":
+    """Open a database and make sure that it answers. Timeouts in seconds, `connect_timeout` for each host of the URL.
+
+    Raises BadUrl, Unusable (unwritable directory, wrong password, no such database) or DatabaseAway (unreachable).
+    """
+    store = Store(target.parse(url), call_timeout, connect_timeout, partition_events)
+    store.probe()
+    return store
+
+
+class Store:
+    """See the module."""
+
+    def __init__(
+        self, where: target.Target, call_timeout: float, connect_timeout: float, partition_events: int
+    ) -> None:
+        dialects.check(where)
+        self.target = where
+        self.call_timeout = call_timeout
+        self.connect_timeout = connect_timeout
+        self.partition_events = partition_events
+        self._engine = dialects.make_engine(where, connect_timeout, call_timeout)
+
+    def __repr__(self) -> str:
+        return f"Store({self.target.shown})"
+
+    @contextmanager
+    def _connection(self, doing: str, *, write: bool = False) -> Iterator[Connection]:
+        with (
+            translated(f"{self.target.shown}: {doing}"),
+            self._engine.connect().execution_options(write=write) as connection,
+        ):
+            yield connection
+
+    def probe(self) -> None:
+        """Connect and ask for the version, or raise."""
+        with self._connection("connecting") as connection:
+            version = connection.dialect.server_version_info or ()
+            shown = ".".join(map(str, version))
+            if self.target.kind is Kind.POSTGRESQL and version < (15,):
+                raise Unusable(f"{self.target.shown}: PostgreSQL {shown} is too old; 15 or newer is needed")
+
+    def check(self) -> SchemaStatus:
+        """The schema's version; `.require()` raises unless it is current."""
+        with self._connection("reading the schema's version") as connection:
+            return schema.status(connection)
+
+    def upgrade(self) -> SchemaStatus:
+        """Make or update the tables. Safe to call from several processes, and again."""
+        with self._connection("upgrading the schema", write=True) as connection:
+            self._patience(connection, schema.LOCK_SECONDS * 2.0)
+            return schema.upgrade(connection, self.target.kind)
+
+    def take_leadership(self, holder: str, epoch: Epoch | None = None) -> Position:
+        """Become the only writer: write `epoch` (None: the next one) where no earlier leader's transaction can pass.
+
+        Raises FencedError if the database already has that epoch or a newer one, SchemaMissing or SchemaTooNew.
+        """
+        self.check().require()
+        with self._connection("taking leadership", write=True) as connection:
+            position = leading.take(connection, self.target.kind, holder, epoch)
+        _log.info("leadership_taken", epoch=position.epoch, seq=position.seq, hash=position.hash, holder=holder)
+        return position
+
+    def position(self) -> Position:
+        """Where the database stands."""
+        with self._connection("reading the position") as connection:
+            return loading.read_position(connection)[0]
+
+    def load(self) -> Snapshot:
+        """The whole state, streaming: the snapshot's transaction is open until the records are read or closed."""
+        self.check().require()
+        records = self._load()
+        head = next(records)
+        assert isinstance(head, Snapshot)
+        return Snapshot(head.position, head.last_time, head.count, records)  # type: ignore[arg-type]
+
+    def _load(self) -> Iterator[Snapshot | Change]:
+        with self._connection("loading") as connection:
+            reading = connection
+            if self.target.kind is not Kind.SQLITE:
+                reading = connection.execution_options(isolation_level="REPEATABLE READ")
+            self._patience(connection, self.call_timeout * 4)
+            position, last_time = loading.read_position(reading)
+            count = loading.count_records(reading)
+            yield Snapshot(position, last_time, count, iter(()))
+            yield from loading.read_records(reading)
+
+    def log(self, after: int, limit: int = 1000) -> list[LogEntry]:
+        """The log's entries that follow seq `after`. Raises Corrupt if retention dropped the first of them."""
+        with self._connection("reading the log") as connection:
+            return list(loading.read_log(connection, after, limit))
+
+    def history(self, task_id: str, limit: int = 100) -> list[HistoryEntry]:
+        """The last `limit` changes of a task's state, oldest first; empty if the log does not know the task."""
+        with self._connection("reading a task's history") as connection:
+            return history.read_history(connection, task_id, limit)
+
+    def prune_events(self, *, keep_events: int | None = None, older_than: float | None = None) -> int:
+        """Drop old events; the first seq that may be left.
+
+        `keep_events` keeps the last so many, `older_than` those not before that scheduler time (s); with both, an event
+        goes only if neither keeps it. PostgreSQL drops whole partitions, so some older events stay. The database being
+        busy is no error: what could not be dropped goes next time.
+        """
+        with self._connection("pruning the log") as connection:
+            last_seq = loading.read_position(connection)[0].seq
+            seq = retention.first_kept(connection, last_seq=last_seq, keep_events=keep_events, older_than=older_than)
+        seq = min(seq, last_seq)  # the last event stays: it is what the position describes
+        try:
+            if self.target.kind is Kind.POSTGRESQL:
+                with self._connection("dropping partitions", write=True) as connection:
+                    return retention.drop_partitions(connection, seq)
+            with self._connection("deleting old events", write=True) as connection:
+                while retention.delete_some(connection, seq):
+                    pass
+        except DatabaseAway as error:
+            _log.warning("prune_postponed", reason=error)
+            return 0
+        return seq
+
+    def writer(self) -> Writer:
+        """A new session for a journal."""
+        try:
+            with translated(f"{self.target.shown}: connecting"):
+                return dialects.make_writer(self.target, self.connect_timeout, self.call_timeout, self.partition_events)
+        except StoreError as error:
+            raise error if isinstance(error, DatabaseAway) else DatabaseAway(str(error)) from error
+
+    def _patience(self, connection: Connection, seconds: float) -> None:
+        """Give the calls of one connection another deadline than usual."""
+        if self.target.kind is Kind.POSTGRESQL:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.budget = seconds
+
+    def close(self) -> None:
+        """Give up what is held; the store can still be used."""
+        self._engine.dispose()

@@ -1,0 +1,53 @@
+"""Text that databases refuse, kept anyway.
+
+Python strings may hold NUL and lone surrogates (JSON can say both); PostgreSQL and UTF-8 can not. Such a string is
+stored as a marker, U+E000, and its JSON text. A string that itself starts with the marker is stored in the same way, so
+reading is unambiguous: what starts with the marker is JSON, all else is as it was. Ordinary text stays readable.
+
+JSON is Python's dialect: ASCII only, `Infinity` and `NaN` allowed. It is exact for every value json.loads can return.
+"""
+
+import json
+from typing import Any, overload
+
+from appliance.engine.changes import JsonText
+
+MARKER = "\ue000"
+
+_encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+dumps = _encoder.encode
+loads = json.loads
+
+
+def to_json(value: Any) -> JsonText:
+    """JSON as ASCII text."""
+    return JsonText(dumps(value))
+
+
+@overload
+def escape(text: str) -> str: ...
+@overload
+def escape(text: None) -> None: ...
+def escape(text: str | None) -> str | None:
+    """What to store for `text`; equal strings give equal results, different ones different results."""
+    if text is None or (text.isascii() and "\0" not in text):
+        return text
+    if text[0] != MARKER and "\0" not in text:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return MARKER + dumps(text)
+        return text
+    return MARKER + dumps(text)
+
+
+@overload
+def unescape(text: str) -> str: ...
+@overload
+def unescape(text: None) -> None: ...
+def unescape(text: str | None) -> str | None:
+    """The string that `escape` was given."""
+    if text and text[0] == MARKER:
+        original: str = loads(text[1:])
+        return original
+    return text

@@ -1,0 +1,292 @@
+"""Throw-away database servers: real ones, in a temporary directory, on a free port of the loopback address.
+
+    with postgres_server() as server:
+        server.url()      # postgresql://luigi@127.0.0.1:40123/luigi
+        server.kill()     # SIGKILL to every process of it
+        server.start()
+        server.freeze()   # SIGSTOP to every process of it; thaw() continues
+        server.stop()     # orderly
+
+Commits are flushed as in production (fsync is on). The servers run as their own unprivileged users when the tests run as
+root. Needs Debian's postgresql and mariadb-server packages; `available()` says whether they are there.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+START_SECONDS = 60.0
+
+
+class ServerError(Exception):
+    """A server did not start or stop; the message has the end of its log."""
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+class Server:
+    """One server process and its children."""
+
+    name = "server"
+
+    def __init__(self, directory: Path, account: str, options: Sequence[str] = ()) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.log = directory / "server.log"
+        self.port = free_port()
+        self.options = list(options)
+        self.account = account if os.geteuid() == 0 else None
+        self.process: subprocess.Popen[bytes] | None = None
+        if self.account is not None:
+            entry = pwd.getpwnam(self.account)
+            os.chown(directory, entry.pw_uid, entry.pw_gid)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as the server's user, in its directory; raises ServerError if it fails."""
+        done = subprocess.run(
+            command, cwd=self.directory, user=self.account, group=self.account, extra_groups=self._groups(),
+            capture_output=True, text=True, timeout=START_SECONDS, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise ServerError(f"{command[0]}: {done.stdout}{done.stderr}")
+        return done
+
+    def _groups(self) -> list[str] | None:
+        return None if self.account is None else []
+
+    def command(self) -> list[str]:
+        """The server's command line, in the foreground."""
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        raise NotImplementedError
+
+    def url(self, database: str = "luigi") -> str:
+        """The URL of one of its databases."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.command(), *self.options], cwd=self.directory, user=self.account, group=self.account,
+                extra_groups=self._groups(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise ServerError(f"{self.name} did not start: {self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def processes(self) -> list[int]:
+        """Its process and all that come from it."""
+        if self.process is None:
+            return []
+        found = [self.process.pid]
+        for pid in found:
+            found += _children(pid)
+        return found
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, as if the machine had lost power but for its page cache."""
+        if self.process is not None:
+            everyone = self.processes()
+            self._signal(signal.SIGKILL)
+            self.process.wait(START_SECONDS)
+            deadline = time.monotonic() + START_SECONDS
+            while any(Path(f"/proc/{pid}").exists() and _state(pid) != "Z" for pid in everyone):
+                if time.monotonic() > deadline:
+                    raise ServerError(f"{self.name}: processes survived SIGKILL")
+                time.sleep(0.01)
+            self.process = None
+
+    def freeze(self) -> None:
+        """SIGSTOP: sockets stay open, nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: go on as if nothing had happened."""
+        self._signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Stop in order, losing nothing."""
+        if self.process is not None:
+            self.thaw()
+            self.process.send_signal(self.stop_signal)
+            try:
+                self.process.wait(START_SECONDS)
+            finally:
+                self.process = None
+
+    stop_signal = signal.SIGTERM
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+class PostgresServer(Server):
+    """PostgreSQL with a superuser `luigi` who needs no password from this machine."""
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # fast shutdown: does not wait for sessions
+
+    def create(self) -> None:
+        self.run(
+            postgres_program("initdb"), "-D", str(self.data), "-U", "luigi", "-A", "trust", "-E", "UTF8",
+            "--locale=C.UTF-8", "--no-sync",
+        )  # fmt: skip
+
+    def command(self) -> list[str]:
+        return [
+            postgres_program("postgres"), "-D", str(self.data), "-h", "127.0.0.1", "-p", str(self.port),
+            "-k", str(self.directory), "-c", "max_connections=50", "-c", "shared_buffers=128MB",
+        ]  # fmt: skip
+
+    def ready(self) -> bool:
+        with contextlib.suppress(ServerError):
+            self.run(postgres_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-d", "postgres")
+            return True
+        return False
+
+    def url(self, database: str = "luigi") -> str:
+        return f"postgresql://luigi@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run SQL through psql; its output, unaligned."""
+        return self.run(
+            postgres_program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", str(self.directory),
+            "-p", str(self.port), "-U", "luigi", "-d", database, "-c", statement,
+        ).stdout.strip()  # fmt: skip
+
+
+class MariadbServer(Server):
+    """MariaDB with a user `luigi` who may do everything and needs no password."""
+
+    name = "mariadb"
+
+    def create(self) -> None:
+        self.run(
+            _program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        )  # fmt: skip
+
+    def command(self) -> list[str]:
+        return [
+            _program("mariadbd"), "--no-defaults", f"--datadir={self.data}", "--bind-address=127.0.0.1",
+            f"--port={self.port}", f"--socket={self.socket}", "--innodb-buffer-pool-size=64M",
+            "--innodb-flush-log-at-trx-commit=1",
+        ]  # fmt: skip
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "m.sock"
+
+    def ready(self) -> bool:
+        with contextlib.suppress(ServerError):
+            self.sql("SELECT 1", "")
+            return True
+        return False
+
+    def url(self, database: str = "luigi") -> str:
+        return f"mysql://luigi@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, statement: str, database: str = "mysql") -> str:
+        """Run SQL as root; its output, tab-separated."""
+        return self.run(
+            _program("mariadb"), "--no-defaults", f"--socket={self.socket}", "-u", "root", "-N", "-B", "-e", statement,
+            *([database] if database else []),
+        ).stdout.strip()  # fmt: skip
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if found is None:
+        raise ServerError(f"{name} is not installed")
+    return found
+
+
+def postgres_program(name: str) -> str:
+    """The path of one of PostgreSQL's programs, of the newest version installed."""
+    versions = sorted(
+        Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]), reverse=True
+    )
+    return str(versions[0]) if versions else _program(name)
+
+
+def available(name: str) -> bool:
+    """Whether "postgres" or "mariadbd" is installed."""
+    try:
+        postgres_program(name) if name == "postgres" else _program(name)
+    except ServerError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def postgres_server(options: Sequence[str] = ()) -> Iterator[PostgresServer]:
+    """A running PostgreSQL with an empty database `luigi`; `options` like ("-c", "fsync=off")."""
+    with _directory() as directory:
+        server = PostgresServer(directory, "postgres", options)
+        server.create()
+        server.start()
+        try:
+            server.sql("CREATE DATABASE luigi")
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def mariadb_server(options: Sequence[str] = ()) -> Iterator[MariadbServer]:
+    """A running MariaDB with an empty database `luigi`; `options` like ("--max-allowed-packet=64M",)."""
+    with _directory() as directory:
+        server = MariadbServer(directory, "mysql", options)
+        server.create()
+        server.start()
+        try:
+            server.sql("CREATE USER luigi@'127.0.0.1'; GRANT ALL ON *.* TO luigi@'127.0.0.1'; CREATE DATABASE luigi")
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    # Short, for socket paths; removed even when files of another user are in it.
+    directory = Path(tempfile.mkdtemp(prefix="lha-", dir="/tmp"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
