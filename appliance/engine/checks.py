@@ -1,4 +1,7 @@
-"""Checks of what callers send, made before anything changes. Each failure says what is wrong and what would be right."""
+"""Checks of what callers send, made before anything changes.
+
+Each failure says what is wrong and what would be right.
+"""
 
 import json
 import math
@@ -9,7 +12,6 @@ from appliance.engine.errors import BadArgument
 from appliance.engine.model import STATUSES, RetryPolicy
 
 MAX_ID_CHARS = 500  # of a task id, worker id, family, …: the databases' index limits
-MAX_ID_BYTES = 2000
 
 
 def text(argument: str, value: Any, *, empty: bool = True) -> str:
@@ -18,8 +20,8 @@ def text(argument: str, value: Any, *, empty: bool = True) -> str:
         raise BadArgument(argument, f"is {_kind(value)}", "a string")
     if not value and not empty:
         raise BadArgument(argument, "is empty", "a string that is not")
-    if len(value) > MAX_ID_CHARS or len(value.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
-        raise BadArgument(argument, f"has {len(value)} characters", f"at most {MAX_ID_CHARS}, {MAX_ID_BYTES} bytes")
+    if len(value) > MAX_ID_CHARS:
+        raise BadArgument(argument, f"has {len(value)} characters", f"at most {MAX_ID_CHARS}")
     return value
 
 
@@ -41,7 +43,11 @@ def ids(argument: str, value: Any) -> tuple[str, ...] | None:
         return None
     if isinstance(value, str) or not isinstance(value, Iterable) or isinstance(value, dict):
         raise BadArgument(argument, f"is {_kind(value)}", "a list of task ids")
-    return tuple(dict.fromkeys(text(f"{argument}[{i}]", item) for i, item in enumerate(value)))
+    if not value:
+        return ()
+    for item in value:
+        text(argument, item)
+    return tuple(dict.fromkeys(value))
 
 
 def mapping(argument: str, value: Any) -> dict[str, Any]:
@@ -76,6 +82,8 @@ def retry_policy(value: Any, default: RetryPolicy) -> RetryPolicy:
     if not value:
         return default
     given = {name: part for name, part in mapping("retry_policy_dict", value).items() if part is not None}
+    if not given:
+        return default
     unknown = sorted(set(given) - set(RetryPolicy._fields))
     if unknown:
         raise BadArgument("retry_policy_dict", f"has {', '.join(unknown)}", "only " + ", ".join(RetryPolicy._fields))

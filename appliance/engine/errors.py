@@ -5,7 +5,7 @@ class EngineError(Exception):
     """Root of the engine's errors."""
 
 
-class BadArgument(EngineError, ValueError):
+class BadArgument(EngineError, ValueError):  # noqa: N818 - it names what is bad, at every call site
     """An argument the caller can correct. Raised before anything has changed."""
 
     def __init__(self, argument: str, problem: str, expected: str) -> None:

@@ -19,7 +19,7 @@ class Lifecycle(State):
         self._set_status(task, status)
         self._enter(task)
 
-    def _set_status(self, task: Task, status: str) -> None:
+    def _set_status(self, task: Task, status: str) -> None:  # noqa: C901 - Luigi's rules in Luigi's order
         before = task.status
         if status == DISABLED and before in (RUNNING, BATCH_RUNNING):
             return
@@ -147,6 +147,7 @@ class Lifecycle(State):
         """A FAILED report for a run whose failure is already counted: the same call, sent again after a lost reply."""
         return (
             status == FAILED
+            and not self.settings.count_repeated_failures
             and task.run_reported
             and task.failed_in_row > 0
             and task.worker_running == worker_id

@@ -4,6 +4,7 @@ What waits to be sent is part of the scheduler's state and survives it. Formatti
 `[batch-notifier]`; explanations are cut to their last lines when they arrive, so what is kept stays small.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -167,8 +168,7 @@ class BatchMailbox:
         for members in groups.values():
             titles = [f"{e.key} ({_counts(e.failures, e.disables, e.scheduling_failures)})" for e in members]
             parts.append("<li>" + "\n<br>".join(titles) if html else "- " + "\n  ".join(titles))
-            for expl in members[0].expls:
-                parts.append(f"<pre>{expl}</pre>" if html else "\n" + "\n".join(f"      {x}" for x in expl.split("\n")))
+            parts += [_shown(expl, html=html) for expl in members[0].expls]
         body = "\n".join(parts)
         return f"<ul>\n{body}\n</ul>" if html else body
 
@@ -194,10 +194,10 @@ class MailboxCalls(State):
         if self.mailbox is None:
             return
         args = self._unbatched(worker_id, family, task.all_params())
-        try:
+        with contextlib.suppress(
+            TypeError, ValueError
+        ):  # workers send JSON in a string; whatever else is sent is shown as it is
             expl = json.loads(expl)
-        except (TypeError, ValueError):
-            pass  # workers send JSON in a string; whatever else is sent is shown as it is
         self.mailbox.add_failure(task.pretty_id, task.family, args, expl, owners)
         if task.status == DISABLED:
             self.mailbox.add_disable(task.pretty_id, task.family, args, owners)
@@ -215,3 +215,7 @@ class MailboxCalls(State):
 def _counts(failures: int, disables: int, scheduling: int) -> str:
     named = ((failures, "failure"), (disables, "disable"), (scheduling, "scheduling failure"))
     return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in named if count)
+
+
+def _shown(expl: str, *, html: bool) -> str:
+    return f"<pre>{expl}</pre>" if html else "\n" + "\n".join(f"      {line}" for line in expl.split("\n"))

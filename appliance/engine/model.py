@@ -8,6 +8,7 @@ Status words are Luigi's wire words and stay strings: they go in and out on ever
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from appliance.engine.changes import JsonText
@@ -43,13 +44,29 @@ CREATED: Final = 8
 MARK_DONE: Final = 1
 MARK_BLOCKING: Final = 2
 
-_dumps = json.JSONEncoder(separators=(", ", ": ")).encode
+
+def _make_encode() -> Callable[[Any], str]:
+    """`json.dumps` without building an encoder for each call (10 µs) where the C encoder is there."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    plain = json.JSONEncoder()
+    if make is None:
+        return plain.encode
+    text = json.encoder.encode_basestring_ascii
+    parts = make(None, plain.default, text, None, ": ", ", ", False, False, True)
+
+    def encode(value: Any) -> str:
+        return text(value) if type(value) is str else "".join(parts(value, 0))
+
+    return encode
+
+
+_encode = _make_encode()
 _SHARED: Final = {text: JsonText(text) for text in ("null", "{}", "[]", '"null"', "true", "false", "100", '""')}
 
 
 def to_json(value: Any) -> JsonText:
     """JSON text in ASCII, as Python writes it; small common texts are shared objects."""
-    text = _dumps(value)
+    text = _encode(value)
     return _SHARED.get(text) or JsonText(text)
 
 

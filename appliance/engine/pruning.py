@@ -6,6 +6,7 @@ Everything is driven by heaps and small sets of candidates, so a prune costs wha
 """
 
 import heapq
+import sys
 
 from appliance.engine.changes import WorkerRemoved
 from appliance.engine.lifecycle import Lifecycle
@@ -21,7 +22,7 @@ class Pruning(MailboxCalls, Lifecycle):
         """Apply what is due by now."""
         self._prune_workers()
         self._fail_runs_of_gone_workers()
-        budget = self.settings.prune_limit or len(self.tasks) + 1
+        budget = self.settings.prune_limit or sys.maxsize
         budget = self._mark_unwanted(budget)
         self._re_enable_disabled()
         budget = self._retry_failed(budget)

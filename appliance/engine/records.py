@@ -1,5 +1,6 @@
 """Between the engine's objects and the records of `changes`: what a take hands over, and how it is taken back."""
 
+import functools
 import heapq
 import json
 from collections.abc import Iterable
@@ -63,12 +64,9 @@ class Records(WorkerCalls, Pruning):
         return Changes(records, mails, transitions)
 
     def _take_rest(self, records: list[Change]) -> None:
-        for name in sorted(self._dirty_settings):
-            records.append(self._mail_setting(name) or self._setting(name))
-        for name in sorted(self._dirty_resources):
-            records.append(ResourcePut(name, to_json(self.resources[name])))
-        for worker_id, family in self._dirty_batchers:
-            records.append(self._batcher(worker_id, family))
+        records += [self._mail_setting(name) or self._setting(name) for name in sorted(self._dirty_settings)]
+        records += [ResourcePut(name, to_json(self.resources[name])) for name in sorted(self._dirty_resources)]
+        records += [self._batcher(worker_id, family) for worker_id, family in self._dirty_batchers]
         self._dirty_settings = set()
         self._dirty_resources = set()
         self._dirty_batchers = {}
@@ -219,6 +217,11 @@ def _shared(text: JsonText) -> JsonText:
     return EMPTY_OBJECT if text == EMPTY_OBJECT else NULL if text == NULL else text
 
 
+@functools.lru_cache(maxsize=1024)
+def _policy_text(policy: RetryPolicy) -> JsonText:
+    return to_json(policy)
+
+
 def task_record(task: Task, what: int) -> TaskPut:
     """A task's record with the column groups named by `what`."""
     definition = state = detail = None
@@ -231,7 +234,7 @@ def task_record(task: Task, what: int) -> TaskPut:
             task.param_visibilities,
             task.deps,
             task.demand.text,
-            to_json(task.retry_policy),
+            _policy_text(task.retry_policy),
             task.runnable,
             task.batchable,
             task.accepts_messages,

@@ -8,8 +8,9 @@ Not promised: thread safety. One caller at a time.
 
 import random as random_module
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
+from appliance.engine.changes import Mail
 from appliance.engine.mailbox import BatchMailbox, Mailbox
 from appliance.engine.records import Records
 from appliance.engine.settings import Settings
@@ -19,15 +20,47 @@ from appliance.engine.why import Why
 from appliance.engine.work_calls import WorkCalls
 
 RPC_METHODS: Final = frozenset(
-    """
-    add_scheduler_message_response add_task add_task_batcher add_worker announce_scheduling_failure count_pending
-    decrease_running_task_resources dep_graph disable_worker fetch_error forgive_failures get_running_task_resources
-    get_scheduler_message_response get_task_progress_percentage get_task_status_message get_work graph
-    has_task_history inverse_dep_graph is_pause_enabled is_paused mark_as_done pause ping prune re_enable_task
-    report_task_statistics resource_list send_scheduler_message set_task_progress_percentage
-    set_task_status_message set_worker_processes task_list task_search unpause update_metrics_task_started
-    update_resource update_resources worker_list
-    """.split()
+    {
+        "add_scheduler_message_response",
+        "add_task",
+        "add_task_batcher",
+        "add_worker",
+        "announce_scheduling_failure",
+        "count_pending",
+        "decrease_running_task_resources",
+        "dep_graph",
+        "disable_worker",
+        "fetch_error",
+        "forgive_failures",
+        "get_running_task_resources",
+        "get_scheduler_message_response",
+        "get_task_progress_percentage",
+        "get_task_status_message",
+        "get_work",
+        "graph",
+        "has_task_history",
+        "inverse_dep_graph",
+        "is_pause_enabled",
+        "is_paused",
+        "mark_as_done",
+        "pause",
+        "ping",
+        "prune",
+        "re_enable_task",
+        "report_task_statistics",
+        "resource_list",
+        "send_scheduler_message",
+        "set_task_progress_percentage",
+        "set_task_status_message",
+        "set_worker_processes",
+        "task_list",
+        "task_search",
+        "unpause",
+        "update_metrics_task_started",
+        "update_resource",
+        "update_resources",
+        "worker_list",
+    }
 )
 
 
@@ -49,12 +82,12 @@ class Scheduler(Records, TaskCalls, WorkCalls, ViewCalls, Why):
     ) -> None:
         super().__init__(settings, resources=resources, clock=clock, random=random)
         if settings.batch_emails:
-            self.mailbox = mailbox or BatchMailbox(settings, clock, self._mails_append, self._dirty_settings_add)
+            self.mailbox = mailbox or BatchMailbox(settings, clock, self._send, self._setting_changed)
 
-    def _mails_append(self, mail: Any) -> None:
+    def _send(self, mail: Mail) -> None:
         self._mails.append(mail)
 
-    def _dirty_settings_add(self, name: str) -> None:
+    def _setting_changed(self, name: str) -> None:
         self._dirty_settings.add(name)
 
     def counts(self) -> Mapping[str, int]:

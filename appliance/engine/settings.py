@@ -20,7 +20,8 @@ DEFAULT_RETRY_DELAY_MAX = 900.0
 class Settings:
     """Options of one scheduler. Unset (None) values are resolved as their comment says."""
 
-    # How long a FAILED task waits. Set: fixed, as in Luigi. None: 60 s, doubling, at most 900 s. Negative: never retried.
+    # How long a FAILED task waits. Set: fixed, as in Luigi. None: 60 s, doubling, at most 900 s.
+    # Negative: never retried.
     retry_delay: float | None = None
     # Factor between two waits. None: 2 when retry_delay is unset, 1 when it is set.
     retry_backoff: float | None = None
@@ -43,11 +44,13 @@ class Settings:
     pause_enabled: bool = True
     send_messages: bool = True
     stable_done_cooldown_secs: int = 10
+    # Luigi counts a FAILED report that is sent again after a lost reply as a second failure; so does True.
+    count_repeated_failures: bool = False
     # At most so many tasks run at once in a namespace; a namespace not named is not limited.
     namespace_limits: Mapping[str, int] = field(default_factory=dict)
     # A prune handles at most so many tasks and leaves the rest to the next one. None: all, as Luigi.
     prune_limit: int | None = None
-    # [batch-notifier]
+    # Luigi's section batch-notifier:
     email_interval_minutes: float = 60.0
     email_batch_mode: str = "unbatched_params"  # or "family", "all"
     email_error_lines: int = 20

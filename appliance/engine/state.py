@@ -168,7 +168,7 @@ class State:
         elif status == DISABLED:
             self._disabled.pop(task.num, None)
 
-    def _enter(self, task: Task) -> None:
+    def _enter(self, task: Task) -> None:  # noqa: C901 - one branch for each status
         """Put a task into the indexes, and tell its dependents if it became DONE or blocking, or ceased to be."""
         team, status = task.team, task.status
         task.out = False

@@ -44,7 +44,7 @@ class ViewCalls(Serializer, Pruning):
         """What depends on a task."""
         return _whole(self._inverse_dep_graph(task_id, include_done))
 
-    def task_list(  # noqa: PLR0913 - Luigi's signature
+    def task_list(
         self,
         status: str = "",
         upstream_status: str = "",
@@ -113,7 +113,7 @@ class ViewCalls(Serializer, Pruning):
 
     # -- lists ----------------------------------------------------------------------------------------------
 
-    def _task_list(  # noqa: PLR0913 - Luigi's signature
+    def _task_list(
         self,
         status: str = "",
         upstream_status: str = "",
@@ -141,10 +141,8 @@ class ViewCalls(Serializer, Pruning):
         for step, task in enumerate(tasks):
             if not step % PAUSE_EVERY:
                 yield None
-            if terms:
-                title = task.pretty_id.casefold()
-                if not all(term in title for term in terms):
-                    continue
+            if terms and not _matches(task, terms):
+                continue
             if upstream and task.status == PENDING:
                 if task.id not in known:
                     yield from self._find_upstream_status(task, known)
@@ -252,6 +250,11 @@ class ViewCalls(Serializer, Pruning):
         """What the task holds while it runs."""
         task = self.tasks.get(checks.text("task_id", task_id))
         return {"taskId": task_id, "resources": None if task is None else task.resources_running}
+
+
+def _matches(task: Task, terms: list[str]) -> bool:
+    title = task.pretty_id.casefold()
+    return all(term in title for term in terms)
 
 
 def _whole(items: Items) -> dict[str, Any]:
