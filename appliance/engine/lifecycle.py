@@ -7,11 +7,11 @@ A status reported for the head of a batch is given to its members.
 import heapq
 
 from appliance.engine.changes import Mail, Transition
+from appliance.engine.indexes import Indexes
 from appliance.engine.model import BATCH_RUNNING, DETAIL, DISABLED, DONE, FAILED, PENDING, RUNNING, Task
-from appliance.engine.state import State
 
 
-class Lifecycle(State):
+class Lifecycle(Indexes):
     """Transitions, failures, retries."""
 
     def _transition(self, task: Task, status: str) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 from appliance.engine.changes import Mail
 from appliance.engine.mailbox import BatchMailbox, Mailbox
 from appliance.engine.records import Records
+from appliance.engine.running_calls import RunningCalls
 from appliance.engine.settings import Settings
 from appliance.engine.task_calls import TaskCalls
 from appliance.engine.view_calls import ViewCalls
@@ -64,7 +65,7 @@ RPC_METHODS: Final = frozenset(
 )
 
 
-class Scheduler(Records, TaskCalls, WorkCalls, ViewCalls, Why):
+class Scheduler(Records, TaskCalls, RunningCalls, WorkCalls, ViewCalls, Why):
     """One scheduler's whole state.
 
     `clock` gives scheduler time (seconds since the epoch, never going back); `random` makes run ids, message ids

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from appliance.engine import checks
+from appliance.engine.links import dependents_of
 from appliance.engine.model import DONE, PENDING, RUNNING, Task
 from appliance.engine.pruning import Pruning
 from appliance.engine.serializer import PAUSE_EVERY, Serializer
-from appliance.engine.state import dependents_of
 
 SLICED_VIEWS: Final = frozenset({"dep_graph", "inverse_dep_graph", "graph", "task_list", "task_search"})
 Items = Iterator[tuple[str, Any] | None]

@@ -3,8 +3,8 @@
 from typing import Any
 
 from appliance.engine import Scheduler
+from appliance.engine.links import dependents_of
 from appliance.engine.model import MARK_BLOCKING, MARK_DONE, Task
-from appliance.engine.state import dependents_of
 
 
 def check(s: Scheduler) -> None:
