@@ -1,0 +1,14 @@
+"""HTTP: Luigi's RPC, the operators' REST paths, health, metrics and the visualiser's files.
+
+    socket -> fastlane (Luigi's calls, no framework) or routes (aiohttp: everything else)
+           -> dispatch: gate -> engine -> journal -> reply
+
+Invariant: a reply leaves only after everything it reveals is committed.
+"""
+
+from appliance.api.dispatch import Dispatcher, Limits
+from appliance.api.gate import Gate
+from appliance.api.metrics import Metrics
+from appliance.api.server import ApiServer, Listen
+
+__all__ = ["ApiServer", "Dispatcher", "Gate", "Limits", "Listen", "Metrics"]

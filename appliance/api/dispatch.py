@@ -1,0 +1,354 @@
+"""From a decoded request to its reply: gate, engine, journal, answer.
+
+Invariants
+* A call is executed only while the gate is open, the journal has room, and its client is still there.
+* A reply leaves only after the journal has committed everything the engine knew when the reply was made: reads do
+  not reveal what a crash could take back. (A ping that changed nothing reveals nothing, and does not wait.)
+* Calls are executed in the order of their arrival, parked ones first.
+* Nobody waits longer than `budget` seconds counted from arrival; what waits is bounded in number and in bytes.
+
+Everything runs on the event loop's thread and nothing here awaits: a call costs no task and no timer. One sweep, a
+few times a second, looks after deadlines.
+
+Not promised: that a call answered 503 was not executed. If it was executed and the commit is still unknown, it may
+yet take effect; the body says which of the two it was. Repeating is harmless.
+"""
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from appliance import log
+from appliance.api import wire
+from appliance.api.errors import BadRequest, Failed, Refusal, Reply, Unavailable
+from appliance.api.gate import Gate
+from appliance.api.metrics import Metrics
+from appliance.api.ports import Caller, Engine, Journal
+from appliance.clock import SchedulerClock, monotonic
+from appliance.engine import RPC_METHODS, BadArgument
+from appliance.engine.changes import Changes, Mail
+
+SWEEP_EVERY = 0.25  # s
+SLICE = 0.002  # s of parked calls executed before others get a turn
+_log = log.get("api")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one node takes on."""
+
+    budget: float = 9.0  # s from arrival to reply; must stay below luigi's rpc timeout (10 s)
+    max_waiting: int = 20_000  # calls parked or waiting for their commit
+    max_waiting_bytes: int = 256 << 20  # their arguments, as they arrived
+    max_body: int = 100 << 20  # bytes of one request's body, as luigid
+
+
+class FutureCaller:
+    """A caller that waits in a coroutine of its own."""
+
+    __slots__ = ("gone", "reply")
+
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self.gone = gone
+        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def answer(self, reply: Reply) -> None:
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+
+_DONE = Reply(200, b"")
+
+
+class _Parked(NamedTuple):
+    method: str
+    data: str
+    caller: Caller
+    arrived: float
+
+
+class _Waiting(NamedTuple):
+    position: int
+    caller: Caller
+    arrived: float
+    reply: Reply
+    method: str
+
+
+class Dispatcher:
+    """Executes calls on the engine it was given last (`install`), if any."""
+
+    def __init__(self, gate: Gate, limits: Limits, metrics: Metrics, scheduler_clock: SchedulerClock) -> None:
+        self.gate = gate
+        self.limits = limits
+        self.metrics = metrics
+        self.engine: Engine | None = None
+        self.journal: Journal | None = None
+        self.on_mail: Callable[[int, list[Mail]], None] = lambda _position, _mails: None
+        self.on_broken: Callable[[str], None] = lambda _reason: None  # the engine can no longer be trusted
+        self._clock = scheduler_clock
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self._parked: deque[_Parked] = deque()
+        self._parked_bytes = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._unparking = False
+        self._sweeper: asyncio.TimerHandle | None = None
+        gate.on_open(self._unpark_soon)
+
+    # -- for the node ------------------------------------------------------------------------------------------
+
+    def install(self, engine: Engine, journal: Journal) -> None:
+        """Execute on this engine from now on, and write to this journal. The gate decides when."""
+        self.engine, self.journal = engine, journal
+        self._methods = {name: getattr(engine, name) for name in RPC_METHODS}
+        journal.add_listener(self.committed)
+
+    def abandon(self, refusal: Refusal, *, parked: bool) -> None:
+        """Answer what waits for a commit that will not come; also what is parked, if so asked."""
+        self.engine = self.journal = None
+        self._methods = {}
+        reply = refusal.reply()
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            self._finish(call.method, call.caller, call.arrived, reply)
+        if parked:
+            self.refuse_parked(reply)
+
+    def refuse_parked(self, reply: Reply) -> None:
+        """Answer everything that is parked."""
+        parked, self._parked, self._parked_bytes = self._parked, deque(), 0
+        for call in parked:
+            self._finish(call.method, call.caller, call.arrived, reply)
+
+    def start(self) -> None:
+        """Begin to look after deadlines. Needs a running event loop."""
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_EVERY, self._sweep)
+
+    def stop(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    @property
+    def parked(self) -> int:
+        """Calls waiting at the gate."""
+        return len(self._parked)
+
+    @property
+    def waiting(self) -> int:
+        """Calls executed, waiting for their commit."""
+        return len(self._waiting)
+
+    # -- for the lanes -----------------------------------------------------------------------------------------
+
+    def submit(self, method: str, data: str, caller: Caller, arrived: float) -> None:
+        """Take one call of a known method. `data` is the JSON text; `caller.answer` is called once, now or later."""
+        journal = self.journal
+        if self._parked or journal is None or self.gate.reason is not None or journal.full:
+            self._park(_Parked(method, data, caller, arrived))
+        else:
+            self._execute(journal, method, data, caller, arrived)
+
+    def execute_now(self, method: str, **arguments: Any) -> int:
+        """Run a call of the node itself (prune); the position to wait for. The gate must be open."""
+        if self.journal is None or not self._methods or not self.gate.is_open:
+            raise self.unavailable()
+        try:
+            self._methods[method](**arguments)
+        except Exception as error:
+            self.broken(method, error)
+            raise
+        return self.record(method)
+
+    def record(self, method: str) -> int:
+        """Hand over what the engine changed; the position after which its present state may be revealed."""
+        engine, journal = self.engine, self.journal
+        if engine is None or journal is None or not self._methods:
+            return 0
+        changes = engine.take_changes()
+        if changes.records or changes.transitions or changes.mails:
+            return self._append(journal, changes, method, None)
+        return journal.appended
+
+    async def commit(self, position: int, longest: float) -> None:
+        """Wait until everything up to `position` is durable; raises Unavailable after `longest` seconds."""
+        journal = self.journal
+        if journal is None:
+            raise self.unavailable(executed=True)
+        if position > journal.committed:
+            caller = FutureCaller(lambda: False)
+            self._waiting.append(_Waiting(position, caller, monotonic() + longest - self.limits.budget, _DONE, ""))
+            reply = await caller.reply
+            if reply is not _DONE:
+                raise self.unavailable(executed=True)
+
+    def unavailable(self, executed: bool = False) -> Unavailable:
+        """Why a call cannot be answered now."""
+        if executed:
+            what = "executed, but the database has not confirmed it in time; it may still take effect"
+            return Unavailable(what, where="journal", expected="to be asked again: repeating is harmless")
+        journal = self.journal
+        reason = self.gate.reason
+        if reason is None:
+            reason = "the database does not keep up" if journal is not None and journal.full else "busy"
+        return Unavailable(f"not executed: {reason}", where="gate", expected="to be asked again")
+
+    def committed(self) -> None:
+        """The journal has committed: answer who waited for it, and let the next ones in."""
+        journal = self.journal
+        if journal is None:
+            return
+        done, waiting = journal.committed, self._waiting
+        while waiting and waiting[0].position <= done:
+            call = waiting.popleft()
+            self._finish(call.method, call.caller, call.arrived, call.reply)
+        if self._parked:
+            self._unpark_soon()
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _execute(self, journal: Journal, method: str, data: str, caller: Caller, arrived: float) -> None:
+        try:
+            arguments = wire.decode_arguments(data)
+        except Refusal as refusal:
+            self._finish(method, caller, arrived, refusal.reply())
+            return
+        refused: Refusal | None = None
+        reply = None
+        function = self._methods[method]
+        try:
+            result = function(**arguments)
+            reply = Reply(200, wire.NULL_RESPONSE if result is None else wire.encode_response(result))
+        except BadArgument as error:
+            refused = BadRequest(error.problem, where=error.argument, expected=error.expected)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine's state is in doubt
+            refused = signature_error(method, function, arguments, error)
+            if refused is None:
+                self._finish(method, caller, arrived, self.broken(method, error).reply())
+                return
+        worker = arguments.get("worker")
+        engine = self.engine
+        assert engine is not None  # noqa: S101 - a journal comes with an engine
+        changes = engine.take_changes()
+        if changes.records or changes.transitions or changes.mails:
+            position = self._append(journal, changes, method, worker if type(worker) is str else None)
+        else:
+            position = 0 if method == "ping" else journal.appended
+        if reply is None:
+            assert refused is not None  # noqa: S101
+            reply = refused.reply()
+        if position <= journal.committed:
+            self._finish(method, caller, arrived, reply)
+        elif len(self._waiting) >= self.limits.max_waiting:
+            self._finish(method, caller, arrived, self.unavailable(executed=True).reply())
+        else:
+            self._waiting.append(_Waiting(position, caller, arrived, reply, method))
+
+    def _append(self, journal: Journal, changes: Changes, method: str, actor: str | None) -> int:
+        if changes.transitions:
+            self.metrics.transitions(changes.transitions)
+        if not changes.records:
+            position = journal.appended
+        else:
+            position = journal.append(changes.records, at=self._clock.last, method=method, actor=actor)
+        if changes.mails:
+            self.on_mail(position, changes.mails)
+        return position
+
+    def broken(self, method: str, error: BaseException) -> Failed:
+        """The engine failed half-way: nothing it holds may be written any more."""
+        _log.exception("engine_failed", method=method, error=type(error).__name__)
+        self.gate.close("the scheduler is reloading its state from the database")
+        self._methods = {}
+        refusal = Failed(
+            f"{method} failed inside the scheduler ({type(error).__name__}); its state is being reloaded",
+            where=method,
+            expected="to be asked again; please report the traceback in the scheduler's log",
+        )
+        self.on_broken(f"{method}: {type(error).__name__}: {error}")
+        return refusal
+
+    def _finish(self, method: str, caller: Caller, arrived: float, reply: Reply) -> None:
+        if method:
+            self.metrics.call(method, reply.status, monotonic() - arrived)
+        caller.answer(reply)
+
+    def _park(self, call: _Parked) -> None:
+        full = len(self._parked) >= self.limits.max_waiting
+        if full or self._parked_bytes + len(call.data) > self.limits.max_waiting_bytes:
+            what = f"{len(self._parked)} calls ({self._parked_bytes >> 20} MB) are waiting already"
+            refusal = Unavailable(what, where="gate", expected="to be asked again later")
+            self._finish(call.method, call.caller, call.arrived, refusal.reply())
+            return
+        self._parked.append(call)
+        self._parked_bytes += len(call.data)
+
+    def _unpark_soon(self) -> None:
+        if self._parked and not self._unparking:
+            self._unparking = True
+            asyncio.get_running_loop().call_soon(self._unpark)
+
+    def _unpark(self) -> None:
+        """Execute parked calls for one slice; those whose client has gone are dropped unexecuted."""
+        self._unparking = False
+        until = monotonic() + SLICE
+        parked = self._parked
+        while parked:
+            journal = self.journal
+            if journal is None or self.gate.reason is not None or journal.full:
+                return
+            if monotonic() > until:
+                self._unpark_soon()
+                return
+            call = parked.popleft()
+            self._parked_bytes -= len(call.data)
+            if call.caller.gone():
+                self.metrics.dropped += 1
+            elif monotonic() - call.arrived > self.limits.budget:
+                self._finish(call.method, call.caller, call.arrived, self.unavailable().reply())
+            else:
+                self._execute(journal, call.method, call.data, call.caller, call.arrived)
+
+    def _sweep(self) -> None:
+        """Refuse what waited too long; forget whose client has gone."""
+        expired = monotonic() - self.limits.budget
+        if self._parked and self._parked[0].arrived < expired + self.limits.budget / 2:
+            reply = self.unavailable().reply()
+            keep: deque[_Parked] = deque()
+            for call in self._parked:
+                if call.caller.gone():
+                    self.metrics.dropped += 1
+                elif call.arrived <= expired:
+                    self._finish(call.method, call.caller, call.arrived, reply)
+                else:
+                    keep.append(call)
+            self._parked, self._parked_bytes = keep, sum(len(call.data) for call in keep)
+        if self._waiting and self._waiting[0].arrived <= expired:
+            reply = self.unavailable(executed=True).reply()
+            late = [call for call in self._waiting if call.arrived <= expired]
+            self._waiting = deque(call for call in self._waiting if call.arrived > expired)
+            for waiting in late:
+                self._finish(waiting.method, waiting.caller, waiting.arrived, reply)
+        if self._parked:
+            self._unpark_soon()
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_EVERY, self._sweep)
+
+
+def signature_error(
+    method: str, function: Callable[..., Any], arguments: dict[str, Any], error: BaseException
+) -> BadRequest | None:
+    """What is wrong with the arguments, if `error` is the TypeError of the call itself; else None."""
+    if not isinstance(error, TypeError):
+        return None
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(**arguments)
+    except TypeError as mismatch:
+        takes = ", ".join(str(p) for p in signature.parameters.values())
+        return BadRequest(str(mismatch), where=f"arguments of {method}", expected=f"({takes})")
+    return None

@@ -1,0 +1,67 @@
+"""Refusals: why a call was not done, as types that know their HTTP status.
+
+To a stock luigi client every status but 200 is the same failure; the body is for the person who reads it:
+
+    {"error": {"what": ..., "where": ..., "expected": ...}}
+"""
+
+import json
+from typing import NamedTuple
+
+
+class Reply(NamedTuple):
+    """What goes back: a status, a JSON body, and for 503 the seconds after which to ask again."""
+
+    status: int
+    body: bytes
+    retry_after: int | None = None
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+    """Root: the call was refused. `what` went wrong, `where`, and what was `expected` instead."""
+
+    status = 400
+
+    def __init__(self, what: str, *, where: str, expected: str) -> None:
+        super().__init__(f"{where}: {what}; expected {expected}")
+        self.what = what
+        self.where = where
+        self.expected = expected
+
+    def reply(self) -> Reply:
+        body = {"error": {"what": self.what, "where": self.where, "expected": self.expected}}
+        return Reply(self.status, json.dumps(body).encode(), 1 if self.status == 503 else None)
+
+
+class BadRequest(Refusal):
+    """The caller can correct it."""
+
+
+class NotFound(Refusal):
+    """No such method, path or task."""
+
+    status = 404
+
+
+class MethodNotAllowed(Refusal):
+    """The path exists, not for this HTTP method."""
+
+    status = 405
+
+
+class TooLarge(Refusal):
+    """The body is larger than this server takes."""
+
+    status = 413
+
+
+class Failed(Refusal):
+    """The engine failed in the middle of the call; it is being reloaded from the database."""
+
+    status = 500
+
+
+class Unavailable(Refusal):
+    """Not now: not leading, database away, or too much is waiting. Ask again."""
+
+    status = 503

@@ -1,0 +1,152 @@
+"""Sockets: where the node listens, how many connections it takes, and how it stops.
+
+Connections start in the fast lane; aiohttp takes over those that need it. Idle ones are closed after `keep_alive`
+seconds, by one sweep. Stopping closes what is idle and lets what waits finish.
+"""
+
+import asyncio
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from appliance import log
+from appliance.api.cors import Cors
+from appliance.api.dispatch import Dispatcher
+from appliance.api.errors import Unavailable
+from appliance.api.fastlane import FastLane, ReplyHead
+from appliance.api.routes import Operations, Routes
+from appliance.api.views import Views
+from appliance.clock import monotonic
+
+BACKLOG = 4096
+SERVER = "luigi-ha"
+_log = log.get("api")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Addresses. An empty host means all of them; port 0 lets the system choose."""
+
+    host: str = ""
+    port: int = 8082
+    unix_socket: str = ""  # a path, or "": none. Instead of host and port, as luigid's --unix-socket
+    metrics_host: str = ""
+    metrics_port: int | None = None  # a port of its own for /metrics, /health and /ready
+    keep_alive: float = 75.0  # s a connection may be idle
+
+
+class ApiServer:
+    """Listens from `start` until `stop`."""
+
+    def __init__(self, listen: Listen, dispatcher: Dispatcher, operations: Operations, cors: Cors) -> None:
+        self._listen = listen
+        self._dispatcher = dispatcher
+        self._cors = cors
+        self._routes = Routes(dispatcher, Views(dispatcher), operations, cors, SERVER)
+        self._http: web.Server | None = None
+        self._monitor: web.Server | None = None
+        self._heads = ReplyHead(SERVER)
+        self._connections: set[FastLane] = set()
+        self._servers: list[asyncio.Server] = []
+        self._idle_sweep: asyncio.TimerHandle | None = None
+        self.addresses: list[str] = []  # what it really listens on, for the log and for tests
+
+    async def start(self) -> None:
+        """Open the sockets; OSError if an address cannot be had."""
+        loop = asyncio.get_running_loop()
+        where = self._listen
+        self._http = web.Server(self._routes.handle, access_log=None, keepalive_timeout=where.keep_alive, debug=False)
+        self._monitor = web.Server(self._routes.monitor, access_log=None, debug=False)
+        if where.unix_socket:
+            await _remove_stale_socket(where.unix_socket)
+            self._servers.append(await loop.create_unix_server(self._lane, where.unix_socket, backlog=BACKLOG))
+            self.addresses.append(f"unix:{where.unix_socket}")
+        else:
+            await self._open(self._lane, where.host, where.port, "http")
+        if where.metrics_port is not None:
+            await self._open(self._monitor, where.metrics_host, where.metrics_port, "metrics")
+        self._dispatcher.start()
+        self._idle_sweep = loop.call_later(1.0, self._close_idle)
+
+    async def _open(self, factory: Callable[[], asyncio.Protocol], host: str, port: int, kind: str) -> None:
+        server = await asyncio.get_running_loop().create_server(factory, host or None, port, backlog=BACKLOG)
+        self._servers.append(server)
+        for socket in server.sockets:
+            name = socket.getsockname()
+            self.addresses.append(f"{kind}://{f'[{name[0]}]' if ':' in name[0] else name[0]}:{name[1]}")
+
+    def _lane(self) -> asyncio.Protocol:
+        assert self._http is not None  # noqa: S101 - made before the sockets were opened
+        return FastLane(self._dispatcher, self._heads, self._connections, self._http)
+
+    @property
+    def connections(self) -> int:
+        """Connections open now, both lanes."""
+        return len(self._connections) + (len(self._http.connections) if self._http is not None else 0)
+
+    def stop_listening(self) -> None:
+        """Accept no new connection; close idle ones; the others close with their reply."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.shut()
+
+    @property
+    def busy(self) -> int:
+        """Calls in flight."""
+        return self._dispatcher.parked + self._dispatcher.waiting
+
+    async def stop(self, grace: float) -> None:
+        """Close everything that is left; calls still waiting get a 503."""
+        self.stop_listening()
+        if self._idle_sweep is not None:
+            self._idle_sweep.cancel()
+        reply = Unavailable("the scheduler is stopping", where="server", expected="to be asked again").reply()
+        for connection in list(self._connections):
+            connection.shut(reply)
+        for server in (self._http, self._monitor):
+            if server is not None:
+                await server.shutdown(grace)
+        self._dispatcher.stop()
+        if self._listen.unix_socket:
+            _unlink(self._listen.unix_socket)
+
+    def _close_idle(self) -> None:
+        idle_since = monotonic() - self._listen.keep_alive
+        for connection in [c for c in self._connections if c.used < idle_since and not c.busy]:
+            connection.shut()
+        self._idle_sweep = asyncio.get_running_loop().call_later(
+            max(1.0, self._listen.keep_alive / 10), self._close_idle
+        )
+
+
+async def _remove_stale_socket(path: str) -> None:
+    """Remove a socket file nobody listens on; if somebody does, binding fails and says so."""
+    try:
+        _reader, writer = await asyncio.open_unix_connection(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        _unlink(path)
+    else:
+        writer.close()
+        raise OSError(f"another process listens on {path}")
+
+
+def _unlink(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+def raise_open_files_limit() -> int:
+    """Allow as many open files as the system grants this process; the new soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:
+            _log.warning("open_files_limit_not_raised", soft=soft, hard=hard, error=str(error))
+            return soft
+    return hard

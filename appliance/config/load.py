@@ -1,0 +1,143 @@
+"""From the sources to one checked `Options`: flags, environment, our TOML file, luigi.cfg, defaults.
+
+The first of these that has a value wins; every value remembers its source, for `serve --check`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from appliance.api.cors import Cors
+from appliance.config.errors import ConfigError
+from appliance.config.options import SECRET, Options, Serve, build, check_relations, coerce, number
+from appliance.config.sources import SYSTEM_TOML, Origin, Values, luigi_files, read_environment, read_luigi, read_toml
+from appliance.engine.settings import Settings
+from appliance.mail import MailOptions
+
+DEFAULT = "default"
+# The server's own defaults where they differ from the engine's, which are Luigi's.
+PRUNE_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The options, where each came from, and what the operator should know."""
+
+    options: Options
+    origins: Mapping[tuple[str, str], str]
+    notes: list[str] = field(default_factory=list)
+
+    def effective(self) -> list[tuple[str, str, Any, str]]:
+        """(section, name, value, source) of every option; secrets redacted."""
+        rows = []
+        sections: list[tuple[str, Any]] = [
+            ("", self.options.serve),
+            ("scheduler", self.options.scheduler),
+            ("cors", self.options.cors),
+            ("email", self.options.email),
+        ]
+        for section, values in sections:
+            for f in fields(values):
+                value = getattr(values, f.name)
+                if f.name in SECRET and value:
+                    value = "********"
+                elif f.name == "database":
+                    value = redact(value)
+                rows.append((section, f.name, value, self.origins.get((section, f.name), DEFAULT)))
+        rows += [("resources", n, v, self.origins[("resources", n)]) for n, v in self.options.resources.items()]
+        return rows
+
+    def as_json(self) -> str:
+        document: dict[str, Any] = {}
+        for section, name, value, source in self.effective():
+            place = document.setdefault(section, {}) if section else document
+            place[name] = {"value": dict(value) if isinstance(value, Mapping) else value, "source": source}
+        return json.dumps({**document, "notes": self.notes}, indent=2)
+
+
+def load(flags: Mapping[str, Any], config: Path | None, environment: Mapping[str, str]) -> Loaded:
+    """Read every source and check the whole; ConfigError says what, where and what would be right."""
+    values: Values = {}
+    notes: list[str] = []
+    for path in luigi_files(environment):
+        found, remarks = read_luigi(path, environment)
+        values.update(found)
+        notes += remarks
+    if config is None and environment.get("LUIGI_HA_CONFIG"):
+        config = Path(environment["LUIGI_HA_CONFIG"])
+    if config is not None:
+        values.update(read_toml(config))
+    elif SYSTEM_TOML.is_file():
+        values.update(read_toml(SYSTEM_TOML))
+    values.update(read_environment(environment))
+    for name, value in flags.items():
+        if value is not None:
+            values["", name] = Origin(value, f"flag --{name.replace('_', '-')}")
+    if ("scheduler", "prune_limit") not in values:
+        values["scheduler", "prune_limit"] = Origin(PRUNE_LIMIT, DEFAULT)
+    return Loaded(_build(values), {place: origin.where for place, origin in values.items()}, notes)
+
+
+def _build(values: Values) -> Options:
+    def section(name: str, owner: type) -> Any:
+        given = {
+            key: coerce(owner, key, origin.value, origin.where)
+            for (where, key), origin in values.items()
+            if where == name
+        }
+        return build(owner, given, lambda key: values[name, key].where if (name, key) in values else DEFAULT)
+
+    def where(key: str) -> str:
+        return next((origin.where for (_, name), origin in values.items() if name == key), DEFAULT)
+
+    resources = {}
+    for (name, key), origin in values.items():
+        if name == "resources":
+            try:
+                amount = number(origin.value)
+            except (ValueError, TypeError):
+                amount = -1.0
+            if amount < 0:
+                raise ConfigError(origin.where, f"resource {key} = {origin.value!r}", "expected a number, 0 or more")
+            resources[key] = int(amount) if amount.is_integer() else amount
+    options = Options(
+        serve=section("", Serve),
+        scheduler=section("scheduler", Settings),
+        resources=resources,
+        cors=section("cors", Cors),
+        email=section("email", MailOptions),
+    )
+    check_relations(options, where)
+    return replace(options, email=replace(options.email, html=options.scheduler.email_format == "html"))
+
+
+def database_url(serve: Serve) -> str:
+    """The database URL with the password from its own option or file put in."""
+    password = serve.database_password
+    if serve.database_password_file:
+        path = Path(serve.database_password_file)
+        try:
+            password = (path.read_text(encoding="utf-8").splitlines() or [""])[0]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise ConfigError("database_password_file", f"{path} cannot be read: {reason}") from None
+    if not password:
+        return serve.database
+    scheme, separator, rest = serve.database.partition("://")
+    account, at, place = rest.rpartition("@")
+    if not at or ":" in account:
+        expected = "a database URL with a user and no password, such as postgresql://luigi@db1/luigi"
+        raise ConfigError("database", "a password is given, but the URL has no place for it", f"expected {expected}")
+    return f"{scheme}{separator}{account}:{quote(password, safe='')}@{place}"
+
+
+def redact(url: str) -> str:
+    """The URL without its password."""
+    scheme, separator, rest = url.partition("://")
+    account, at, place = rest.rpartition("@")
+    user, colon, _password = account.partition(":")
+    secret = ":********" if colon else ""
+    return f"{scheme}{separator}{user}{secret}{at}{place}" if at else url

@@ -1,0 +1,6 @@
+"""One scheduler node: puts store, engine, journal and API together and moves through its states."""
+
+from appliance.node.node import ExitCode, Node, NodeOptions
+from appliance.node.states import State
+
+__all__ = ["ExitCode", "Node", "NodeOptions", "State"]

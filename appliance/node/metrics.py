@@ -1,0 +1,30 @@
+"""The node's gauges, beside the API's counters."""
+
+from typing import TYPE_CHECKING
+
+from appliance.store import JournalState
+
+if TYPE_CHECKING:
+    from appliance.node.node import Node
+
+
+def register(node: "Node") -> None:
+    """Let the node's metrics show the node."""
+    metrics = node.metrics
+    metrics.counts = lambda: node.engine.counts() if node.engine is not None else {}
+    metrics.gauge("luigi_ha_leading", "1 while this node leads and executes calls", lambda: float(node.gate.is_open))
+    metrics.gauge("luigi_ha_fenced", "1 after another node has taken over", lambda: float(metrics.fenced))
+    metrics.gauge("luigi_ha_epoch", "The epoch this node writes", lambda: float(node.epoch))
+    metrics.gauge("luigi_ha_parked_calls", "Calls waiting at the gate", lambda: float(node.dispatcher.parked))
+    metrics.gauge("luigi_ha_waiting_calls", "Calls waiting for their commit", lambda: float(node.dispatcher.waiting))
+    metrics.gauge("luigi_ha_connections", "Open HTTP connections", lambda: float(node.api.connections))
+    text = "Records appended and not yet committed"
+    metrics.gauge("luigi_ha_journal_queue", text, lambda: float(node.journal.queued) if node.journal else 0.0)
+    text = "1 while the journal waits for the database"
+    metrics.gauge("luigi_ha_journal_waiting", text, lambda: float(_waits(node)))
+    text = "Times the database was found away since the start"
+    metrics.gauge("luigi_ha_journal_retries", text, lambda: float(node.journal.stats.retries) if node.journal else 0.0)
+
+
+def _waits(node: "Node") -> bool:
+    return node.journal is not None and node.journal.state is JournalState.WAITING

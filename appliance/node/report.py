@@ -1,0 +1,72 @@
+"""What a node says about itself: /health for machines, /api/cluster for people."""
+
+from typing import TYPE_CHECKING, Any
+
+from appliance.clock import monotonic, wall
+from appliance.node.states import State
+
+if TYPE_CHECKING:
+    from appliance.node.node import Node
+
+SINGLE = (
+    "calls are refused until this program is started again on this database (stock workers ask again after 30 s, three "
+    "times); nothing acknowledged is lost; no other node takes over"
+)
+SQLITE = "; if its disk is lost, the state is lost with it"
+
+
+class Reporter:
+    """Reads the node; changes nothing."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+
+    def health(self) -> dict[str, Any]:
+        """Cheap; answered in every state."""
+        node = self._node
+        journal, store, now = node.journal, node.store, wall()
+        leading = node.life.state is State.LEADING
+        return {
+            "leading": leading,
+            "ready": leading and node.gate.is_open,
+            "state": node.life.state.value,
+            "epoch": node.epoch,
+            "since": node.life.since,
+            "waiting_for": node.gate.reason,
+            "database": store.target.shown if store is not None else None,
+            "journal": None
+            if journal is None
+            else {
+                "state": journal.state.name.lower(),
+                "reason": journal.reason,
+                "for_seconds": monotonic() - journal.since,
+                "appended": journal.appended,
+                "committed": journal.committed,
+                "full": journal.full,
+            },
+            "calls_parked": node.dispatcher.parked,
+            "calls_waiting_for_commit": node.dispatcher.waiting,
+            "connections": node.api.connections,
+            "time": now,
+        }
+
+    def cluster(self) -> dict[str, Any]:
+        """Who leads, since when, on which database, how well, and what a crash would mean."""
+        node = self._node
+        health = self.health()
+        degraded = []
+        if node.gate.reason is not None:
+            degraded.append(node.gate.reason)
+        elif health["journal"] and health["journal"]["full"]:
+            degraded.append("the database does not keep up")
+        embedded = node.store is not None and node.store.target.shown.startswith("sqlite")
+        return {
+            **health,
+            "leader": node.holder if health["leading"] else None,
+            "nodes": [node.holder],
+            "tasks": dict(node.engine.counts()) if node.engine is not None else {},
+            "workers": len(node.engine.workers) if node.engine is not None else 0,
+            "paused": node.engine.paused if node.engine is not None else None,
+            "degraded": degraded,
+            "if_this_machine_dies": SINGLE + (SQLITE if embedded else ""),
+        }
