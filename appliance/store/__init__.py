@@ -9,8 +9,9 @@
     seq = journal.append(changes.records, at=now, method="add_task", actor=worker_id)
     await journal.wait(seq, timeout=9.0)            # now, and not before, the reply may leave
 
-Guaranteed: a committed change survives kill -9 of either process; a leader that was fenced commits nothing more; a batch
-of unknown outcome is applied exactly once. Not guaranteed: survival of the database's own disk, unless it replicates.
+Guaranteed: a committed change survives kill -9 of either process; a leader that was fenced commits nothing more; a
+batch of unknown outcome is applied exactly once. Not guaranteed: survival of the database's own disk, unless it
+replicates.
 """
 
 from appliance.store.errors import (

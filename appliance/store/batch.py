@@ -1,10 +1,10 @@
 """Changes made ready for one transaction: log rows, and the rows they leave in the snapshot tables.
 
-Invariant: writing a batch's snapshot rows after the snapshot at `previous` gives what replaying its log rows gives. Several
-changes of one task collapse to the last of each column group, so a row is written once per transaction.
+Invariant: writing a batch's snapshot rows after the snapshot at `previous` gives what replaying its log rows gives.
+Several changes of one task collapse to the last of each column group, so a row is written once per transaction.
 
-Made once per batch, in the writer thread; a batch whose outcome is unknown is sent again as it is. This is the hot path:
-it shares the interpreter with the event loop, so it counts microseconds (bench/store_bench.py).
+Made once per batch, in the writer thread; a batch whose outcome is unknown is sent again as it is. This is the hot
+path: it shares the interpreter with the event loop, so it counts microseconds (bench/store_bench.py).
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from appliance.engine.changes import (
     WorkerRemoved,
 )
 from appliance.store.position import Position, call_bytes, chained, event_bytes
-from appliance.store.records import KINDS, TASK, TASK_REMOVED
+from appliance.store.records import KINDS, TASK
 from appliance.store.text import dumps, escape
 
 # Which column groups a task row carries.
@@ -104,107 +104,116 @@ def moment(seconds: float | None) -> str | None:
 def build(units: Iterable[Unit], previous: Position) -> Batch:
     """The transaction that follows `previous`. Raises UnicodeError, TypeError or the like for what is no record."""
     batch = Batch(previous)
-    merged: dict[int, list[Any]] = {}  # num: task id, definition, state, detail, state's JSON
+    tasks: dict[int, _Task] = {}
     removed: dict[int, None] = {}
-    events = batch.events
-    seq = previous.seq
-    epoch = previous.epoch
+    add = batch.events.append
+    epoch, seq = previous.epoch, previous.seq
     chain = bytes.fromhex(previous.hash)
+    size = 0
     for records, at, method_text, actor_text in units:
         method, actor = escape(method_text), escape(actor_text)
-        head = call_bytes(epoch, at, method, actor)
+        call = call_bytes(epoch, at, method, actor)
         batch.time = at
         for record in records:
             seq += 1
-            task_num = task_id = status = worker_id = run_id = attempt = None
             if type(record) is TaskPut:
                 kind = TASK
-                task_num, raw_id, definition, state, detail = record
-                entry = merged.get(task_num)
-                if entry is None:
-                    entry = merged[task_num] = [escape(raw_id), None, None, None, None]
-                task_id = entry[0]
-                if state is None:
-                    data = dumps(record)
-                else:
-                    state_json = dumps(state)
-                    status, worker_id, run_id, attempt = state.status, state.worker_id, state.run_id, state.attempt
-                    entry[2] = state
-                    entry[4] = state_json
-                    data = (
-                        f"[{task_num},{dumps(raw_id)},{'null' if definition is None else dumps(definition)},"
-                        f"{state_json},{'null' if detail is None else dumps(detail)}]"
-                    )
-                if definition is not None:
-                    entry[1] = definition
-                if detail is not None:
-                    entry[3] = detail
+                task = tasks.get(record.num)
+                if task is None:
+                    task = tasks[record.num] = _Task()
+                columns, data = task.put(record)
             else:
                 kind = KINDS[type(record)]
                 data = dumps(record)
                 if type(record) is TaskRemoved:
-                    task_num, task_id = record.num, escape(record.task_id)
-                    merged.pop(task_num, None)
-                    removed[task_num] = None
+                    tasks.pop(record.num, None)
+                    removed[record.num] = None
+                    columns = (record.num, escape(record.task_id), None, None, None, None)
                 else:
-                    worker_id = _other(batch, record)
-            row = (
-                seq, epoch, at, method, actor, kind, task_num, task_id,
-                escape(status), escape(worker_id), escape(run_id), attempt, data,
-            )  # fmt: skip
-            events.append(row)
-            batch.bytes += len(data)
-            chain = chained(chain, event_bytes(seq, head, kind, data))
+                    columns = (None, None, None, escape(_other(batch, record)), None, None)
+            add((seq, epoch, at, method, actor, kind, *columns, data))
+            size += len(data)
+            chain = chained(chain, event_bytes(seq, call, kind, data))
     batch.last = Position(epoch, seq, chain.hex())
+    batch.bytes = size
     batch.tasks_removed = list(removed)
-    for num, entry in merged.items():
-        _task_row(batch, num, *entry)
+    for num, task in tasks.items():
+        _task_row(batch, num, task)
     return batch
 
 
-def _task_row(
-    batch: Batch,
-    num: int,
-    task_id: str,
-    definition: TaskDefinition | None,
-    state: TaskState | None,
-    detail: TaskDetail | None,
-    state_json: str | None,
-) -> None:
+class _Task:
+    """What a batch leaves of one task: the last of each group."""
+
+    __slots__ = ("definition", "detail", "plain", "state", "state_json", "task_id")
+
+    def __init__(self) -> None:
+        self.task_id = ""
+        self.definition: TaskDefinition | None = None
+        self.state: TaskState | None = None
+        self.detail: TaskDetail | None = None
+        self.state_json = ""
+        self.plain = True  # no string in it needs escaping
+
+    def put(self, record: TaskPut) -> tuple[Row, str]:
+        """Take over the record; its columns of a log row, and its data."""
+        num, task_id, definition, state, detail = record
+        self.task_id = task_id
+        status = worker_id = run_id = attempt = None
+        state_json = definition_json = detail_json = "null"
+        if state is not None:
+            status, worker_id, run_id, attempt = state.status, state.worker_id, state.run_id, state.attempt
+            state_json = dumps(state)
+            self.state, self.state_json = state, state_json
+        if definition is not None:
+            self.definition = definition
+            definition_json = dumps(definition)
+        if detail is not None:
+            self.detail = detail
+            detail_json = dumps(detail)
+        data = f"[{num},{dumps(task_id)},{definition_json},{state_json},{detail_json}]"
+        if "\\u" in data:
+            # Only then has it a string that is not plain ASCII: that is how JSON writes NULs and surrogates too.
+            self.plain = False
+            task_id, status, worker_id, run_id = escape(task_id), escape(status), escape(worker_id), escape(run_id)
+        return (num, task_id, status, worker_id, run_id, attempt), data
+
+
+def _task_row(batch: Batch, num: int, task: _Task) -> None:
     groups = 0
-    row: Row = (num, task_id)
-    if definition is not None:
+    kept = _same if task.plain else escape
+    row: Row = (num, kept(task.task_id))
+    if (definition := task.definition) is not None:
         groups |= DEFINITION
-        row += _definition_row(definition)
-    if state is not None:
-        groups |= STATE
-        priority, attempt = state.priority, state.attempt
         row += (
-            escape(state.status),
-            priority if -1e300 < priority < 1e300 else None,
-            moment(state.updated_at),
-            escape(state.worker_id),
-            moment(state.run_time),
-            escape(state.run_id),
-            attempt,
-            moment(state.retry_at),
-            state_json,
-        )
-    if detail is not None:
+            kept(definition.family), kept(definition.namespace), kept(definition.module), definition.params,
+            definition.param_visibilities, dumps(definition.deps) if definition.deps else "[]", definition.resources,
+            definition.retry_policy, bool(definition.runnable), bool(definition.batchable), definition.accepts_messages,
+            definition.added_at,
+        )  # fmt: skip
+    if (state := task.state) is not None:
+        groups |= STATE
+        priority = state.priority
+        row += (
+            kept(state.status), priority if -1e300 < priority < 1e300 else None, moment(state.updated_at),
+            kept(state.worker_id), moment(state.run_time), kept(state.run_id), state.attempt, moment(state.retry_at),
+            task.state_json,
+        )  # fmt: skip
+    if (detail := task.detail) is not None:
         groups |= DETAIL
-        expl, tracking_url, status_message, progress_percentage, message_responses = detail
-        row += (expl, escape(tracking_url), status_message, progress_percentage, message_responses)
-    batch.tasks.setdefault(groups, []).append(row)
+        row += (
+            detail.expl, kept(detail.tracking_url), detail.status_message, detail.progress_percentage,
+            detail.message_responses,
+        )  # fmt: skip
+    rows = batch.tasks.get(groups)
+    if rows is None:
+        batch.tasks[groups] = [row]
+    else:
+        rows.append(row)
 
 
-def _definition_row(definition: TaskDefinition) -> Row:
-    family, namespace, module, params, visibilities, deps, resources, policy, runnable, batchable, messages, at = (
-        definition
-    )
-    return (
-        escape(family), escape(namespace), escape(module), params, visibilities, dumps(deps) if deps else "[]",
-        resources, policy, bool(runnable), bool(batchable), messages, at,
-    )  # fmt: skip
+def _same(text: str | None) -> str | None:
+    return text
 
 
 def _other(batch: Batch, record: Change) -> str | None:

@@ -3,6 +3,7 @@
 Three kinds, never mixed: *definitive* (FencedError, Poisoned, the schema's, BadUrl, Unusable: waiting does not help),
 *unknown* (DatabaseAway: the call may or may not have happened; asking again settles it), and *closed*.
 """
+# ruff: noqa: N818 - each name says what happened, at every call site
 
 
 class StoreError(Exception):
@@ -14,11 +15,13 @@ class BadUrl(StoreError):
 
 
 class Unusable(StoreError):
-    """The database is there and will not serve us: unwritable directory, wrong version, no such database, no permission."""
+    """The database is there and will not serve us: unwritable directory, wrong version, no such database, no
+    permission."""
 
 
 class DatabaseAway(StoreError):
-    """The database did not answer, answered too late, or said it cannot right now. The outcome of the call is unknown."""
+    """The database did not answer, answered too late, or said it cannot right now. The outcome of the call is
+    unknown."""
 
 
 class SchemaMissing(StoreError):

@@ -1,7 +1,7 @@
 """What a driver's exception means: the one place that knows error codes.
 
-Rule: what a retry could ever cure is *away* (unknown outcome); what the data itself causes is *poisoned*. In doubt, away:
-waiting is visible and loses nothing, poisoning discards.
+Rule: what a retry could ever cure is *away* (unknown outcome); what the data itself causes is *poisoned*. In doubt,
+away: waiting is visible and loses nothing, poisoning discards.
 """
 
 import sqlite3

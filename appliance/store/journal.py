@@ -10,8 +10,9 @@ Invariants
 
 Not promised: bounded memory by itself. `full` says when the caller must stop appending.
 
-Threads: `append`, `wait` and the properties belong to the event loop's thread (one producer); everything named `_writer_*`
-belongs to the writer thread; the few fields that both touch are written under `_lock` or by one of them only.
+Threads: `append`, `wait` and the properties belong to the event loop's thread (one producer); everything named
+`_writer_*` belongs to the writer thread; the few fields that both touch are written under `_lock` or by one of them
+only.
 """
 
 import asyncio
@@ -86,8 +87,8 @@ class JournalStats:
 
 
 class Journal:
-    """See the module. `on_state` and listeners are called on the event loop when `start` was, else in the writer thread;
-    `on_commit(records, seconds)` always in the writer thread."""
+    """See the module. `on_state` and listeners are called on the event loop when `start` was, else in the writer
+    thread; `on_commit(records, seconds)` always in the writer thread."""
 
     def __init__(
         self,
@@ -194,7 +195,7 @@ class Journal:
         """Call `listener` after every commit and every change of state. It must be quick and not raise."""
         self._listeners.append(listener)
 
-    async def wait(self, seq: int, timeout: float) -> None:
+    async def wait(self, seq: int, timeout: float) -> None:  # noqa: ASYNC109 - a timer is cheaper than a scope here
         """Return when everything up to `seq` is durable. `timeout` in seconds.
 
         Raises TimeoutError, or FencedError, Poisoned or JournalClosed when it never will be.
@@ -292,7 +293,7 @@ class Journal:
             self._writer_state(JournalState.POISONED, str(error))
         except JournalClosed:
             self._writer_state(JournalState.CLOSED, "closed while the database was away")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a thread has nobody above it
             # A defect of ours must not leave callers waiting for ever: nothing more will be written, and they are told.
             _log.exception("journal_defect", error=error)
             self._writer_state(JournalState.POISONED, f"defect in the journal: {type(error).__name__}: {error}")

@@ -1,10 +1,10 @@
 """Reading the state: the snapshot tables for a cold start, the log for a mirror.
 
-A cold load reads the position first and then the tables, all in one snapshot of the database, so the records are exactly
-what the log up to that position says.
+A cold load reads the position first and then the tables, all in one snapshot of the database, so the records are
+exactly what the log up to that position says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,12 +33,13 @@ _TASK_COLUMNS = ("num", "task_id", *tables.DEFINITION_COLUMNS, "state", *tables.
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole state at `position`. `records` can be iterated once, and streams: finish or close it soon."""
+    """The whole state at `position`. `records` can be iterated once, and streams: read it to its end, or `close`."""
 
     position: Position
     last_time: float  # scheduler time of the last event, s since the epoch of 1970; 0 in an empty log
     count: int  # how many records there are
     records: Iterator[Change]
+    close: Callable[[], None]  # ends the snapshot's transaction; happens by itself at the end of the records
 
 
 class LogEntry(NamedTuple):

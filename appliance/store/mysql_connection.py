@@ -1,5 +1,6 @@
 """MariaDB and MySQL connections that cannot hang: every read and write on the socket has a deadline."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pymysql
@@ -8,7 +9,13 @@ from pymysql.constants import CLIENT
 from appliance.store.errors import BadUrl, DatabaseAway
 from appliance.store.target import Target
 
-_OPTIONS = {"ssl_ca": str, "ssl_cert": str, "ssl_key": str, "ssl_verify_cert": lambda v: v != "0", "unix_socket": str}
+_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "ssl_ca": str,
+    "ssl_cert": str,
+    "ssl_key": str,
+    "ssl_verify_cert": lambda v: v != "0",
+    "unix_socket": str,
+}
 
 
 def connect(
@@ -51,7 +58,7 @@ def connect(
 
 
 def _is_mariadb(connection: "pymysql.connections.Connection[Any]") -> bool:
-    return "mariadb" in str(connection.get_server_info()).lower()
+    return "mariadb" in str(connection.get_server_info()).lower()  # type: ignore[no-untyped-call]
 
 
 def check_options(target: Target) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 """The journal's session on MariaDB or MySQL: a transaction of a few multi-row statements."""
+# ruff: noqa: S608 - names and numbers of ours; values are bound or quoted
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -45,12 +46,12 @@ class MysqlWriter:
     @property
     def session(self) -> int:
         """The server's number for our connection."""
-        return int(self._connection.thread_id())
+        return int(self._connection.thread_id())  # type: ignore[no-untyped-call]
 
     def end_session(self, number: int) -> None:
         """End an earlier session of ours that may still hold the fence row."""
         with suppress(pymysql.err.MySQLError):
-            self._connection.kill(number)
+            self._connection.kill(number)  # type: ignore[no-untyped-call]
 
     def position(self) -> Position:
         with translated("reading the leadership row"):
@@ -73,7 +74,7 @@ class MysqlWriter:
         try:
             fence = (last.seq, last.hash, time, previous.epoch, previous.seq, previous.hash)
             if self._cursor.execute(FENCE, fence) != 1:
-                raise FenceRefused("the database stands elsewhere")
+                raise FenceRefused("the database stands elsewhere")  # noqa: TRY301
             if batch is not None:
                 self._rows(batch)
             self._connection.commit()

@@ -1,9 +1,9 @@
 """PostgreSQL connections that cannot hang.
 
-libpq waits for ever for a server that is frozen or cut off, and no server-side timeout ends a synchronous commit's wait.
-So psycopg2 is put into its cooperative mode: a callback waits for the socket, by a deadline of ours, and when that has
-passed the connection is dropped. The callback is one for the whole process; it reads the budget from the connection, and
-leaves connections that are not ours without a deadline.
+libpq waits for ever for a server that is frozen or cut off, and no server-side timeout ends a synchronous commit's
+wait. So psycopg2 is put into its cooperative mode: a callback waits for the socket, by a deadline of ours, and when
+that has passed the connection is dropped. The callback is one for the whole process; it reads the budget from the
+connection, and leaves connections that are not ours without a deadline.
 
 Not covered: looking up a host's name blocks inside libpq for as long as the resolver takes.
 """

@@ -1,12 +1,13 @@
 """One batch as one PostgreSQL message.
 
-All statements of a simple query are one transaction, and the first of them is the fence: when it raises, the server skips
-the rest. So there is no moment between two statements at which a frozen client could leave the fence row locked, and one
-round trip per batch.
+All statements of a simple query are one transaction, and the first of them is the fence: when it raises, the server
+skips the rest. So there is no moment between two statements at which a frozen client could leave the fence row
+locked, and one round trip per batch.
 
 Literals are made here because that is several times cheaper than having the driver adapt each value. It is safe because
 every session of ours sets `standard_conforming_strings = on` and UTF-8: then doubling the quote is all there is to it.
 """
+# ruff: noqa: S608 - names and numbers of ours; values are bound or quoted
 
 from collections.abc import Iterable
 from functools import cache
@@ -52,7 +53,8 @@ def number(value: float | None) -> str:
 
 def fence(epoch: int, previous: Position, last: Position, time: float) -> str:
     """The compare-and-set that begins every transaction; raises SQLSTATE LH001 inside the server."""
-    return f"SELECT luigi_fence({epoch}, {previous.seq}, '{previous.hash}', {last.seq}, '{last.hash}', {time!r}::float8);\n"
+    positions = f"{previous.seq}, '{previous.hash}', {last.seq}, '{last.hash}'"
+    return f"SELECT luigi_fence({epoch}, {positions}, {time!r}::float8);\n"
 
 
 def message(batch: Batch) -> str:
@@ -72,44 +74,68 @@ def message(batch: Batch) -> str:
 _INSERT_EVENTS = f"INSERT INTO luigi_event ({', '.join(EVENT_COLUMNS)}) VALUES\n"
 
 
+def _texts(values: Row) -> str:
+    """Several text literals; one look at all of them together finds the quotes inside."""
+    try:
+        joined = "','".join(values)
+    except TypeError:
+        return ",".join(map(text, values))  # one is NULL
+    if joined.count("'") != 2 * (len(values) - 1):
+        return ",".join(map(text, values))
+    return f"'{joined}'"
+
+
 def _event(row: Row) -> str:
     seq, epoch, at, method, actor, kind, num, task_id, status, worker_id, run_id, attempt, data = row
+    head = f"({seq},{epoch},{at!r},{text(method)},{text(actor)},'{kind}',{'NULL' if num is None else num}"
+    number = "NULL" if attempt is None else attempt
+    if "'" in data:
+        texts = f"{text(task_id)},{text(status)},{text(worker_id)},{text(run_id)}"
+        return f"{head},{texts},{number},{text(data)})"
+    # Every other string of the row is also in `data`: none of them has a quote.
+    return f"{head},{_plain(task_id)},{_plain(status)},{_plain(worker_id)},{_plain(run_id)},{number},'{data}')"
+
+
+def _plain(value: str | None) -> str:
+    return "NULL" if value is None else f"'{value}'"
+
+
+def _state(values: Row) -> str:
+    status, priority, updated_at, worker_id, run_time, run_id, attempt, retry_at, state = values
+    literal = text if "'" in state else _plain
     return (
-        f"({seq},{epoch},{at!r},{text(method)},{text(actor)},'{kind}',{'NULL' if num is None else num},{text(task_id)},"
-        f"{text(status)},{text(worker_id)},{text(run_id)},{'NULL' if attempt is None else attempt},{text(data)})"
+        f"{literal(status)},{number(priority)},{_plain(updated_at)},{literal(worker_id)},{_plain(run_time)},"
+        f"{literal(run_id)},{attempt},{_plain(retry_at)},{literal(state)}"
     )
 
 
-def _state(row: Row, start: int = 2) -> str:
-    status, priority, updated_at, worker_id, run_time, run_id, attempt, retry_at, state = row[start : start + 9]
-    return (
-        f"{text(status)},{number(priority)},{text(updated_at)},{text(worker_id)},{text(run_time)},{text(run_id)},"
-        f"{attempt},{text(retry_at)},{text(state)}"
-    )
+def _definition(values: Row) -> str:
+    return f"{_texts(values[:8])},{values[8]!r},{values[9]!r},{text(values[10])},{values[11]!r}"
 
 
-def _definition(row: Row) -> str:
-    return f"{','.join(map(text, row[2:10]))},{row[10]!r},{row[11]!r},{','.join((text(row[12]), repr(row[13])))}"
+def _detail(values: Row) -> str:
+    expl, tracking_url, *others = values
+    return f"{text(expl)},{text(tracking_url)},{_texts(tuple(others))}"
 
 
 def _task(groups: int, row: Row) -> str:
-    parts = [f"({row[0]},{text(row[1])}"]
+    parts = [f"({row[0]}"]
+    if groups != STATE:
+        parts.append(text(row[1]))
     at = 2
     if groups & DEFINITION:
-        parts.append(_definition(row))
+        parts.append(_definition(row[at : at + 12]))
         at += 12
     if groups & STATE:
-        parts.append(_state(row, at))
+        parts.append(_state(row[at : at + 9]))
         at += 9
     if groups & DETAIL:
-        parts.append(",".join(map(text, row[at:])))
+        parts.append(_detail(row[at:]))
     return ",".join(parts) + ")"
 
 
 def _tasks(groups: int, rows: list[Row]) -> tuple[str, str, str]:
     head, tail = _task_statement(groups)
-    if groups == STATE:
-        return head, ",\n".join([f"({row[0]},{_state(row)})" for row in rows]), tail
     return head, ",\n".join([_task(groups, row) for row in rows]), tail
 
 

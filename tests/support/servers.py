@@ -7,8 +7,8 @@
         server.freeze()   # SIGSTOP to every process of it; thaw() continues
         server.stop()     # orderly
 
-Commits are flushed as in production (fsync is on). The servers run as their own unprivileged users when the tests run as
-root. Needs Debian's postgresql and mariadb-server packages; `available()` says whether they are there.
+Commits are flushed as in production (fsync is on). The servers run as their own unprivileged users when the tests run
+as root. Needs Debian's postgresql and mariadb-server packages; `available()` says whether they are there.
 """
 
 import contextlib
@@ -40,9 +40,9 @@ def free_port() -> int:
 
 def _children(pid: int) -> list[int]:
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += [int(child) for child in task.read_text().split()]
+    with contextlib.suppress(OSError):  # it may have ended meanwhile
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 
@@ -198,8 +198,8 @@ class MariadbServer(Server):
 
     def create(self) -> None:
         self.run(
-            _program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
-            "--skip-test-db",
+            _program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--skip-test-db",
+            "--auth-root-authentication-method=normal",
         )  # fmt: skip
 
     def command(self) -> list[str]:
