@@ -342,13 +342,13 @@ def signature_error(
     """What is wrong with the arguments, if `error` is the TypeError of the call itself; else None."""
     if not isinstance(error, TypeError):
         return None
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return None
+    signature = inspect.signature(function)
+    takes = ", ".join(str(parameter) for parameter in signature.parameters.values())
     try:
         signature.bind(**arguments)
     except TypeError as mismatch:
-        takes = ", ".join(str(p) for p in signature.parameters.values())
         return BadRequest(str(mismatch), where=f"arguments of {method}", expected=f"({takes})")
+    if error.__traceback__ is None or error.__traceback__.tb_next is None:
+        # Raised by the call, not inside of it: an argument of a name that calls cannot take, such as "self".
+        return BadRequest(str(error), where=f"arguments of {method}", expected=f"({takes})")
     return None

@@ -121,7 +121,7 @@ class Node:
         loop = asyncio.get_running_loop()
         self._ending = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signal, signal.Signals(number).name)
+            loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
         _log.info("starting", open_files=raise_open_files_limit(), holder=self.holder, pid=os.getpid())
         self.postman.start()
         try:
@@ -144,6 +144,16 @@ class Node:
             self._reload.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         return await self._end(code)
+
+    def stop(self, name: str) -> None:
+        """Begin to drain, because of this signal; a second one does not wait for calls in flight."""
+        if self.life.may("drain"):
+            self.life.fire("drain", signal=name)
+            if self._ending is not None and not self._ending.done():
+                self._ending.set_result(ExitCode.OK)
+        else:  # a second signal does not wait
+            _log.warning("second_signal", signal=name)
+            self._signalled.set()
 
     async def _lead(self, started: Callable[["Node"], None] | None) -> None:
         """From nothing to leading. Waits for a database that is away; anything else that fails ends the node."""
@@ -305,15 +315,6 @@ class Node:
         self.dispatcher.abandon(refusal, parked=True)
         self.metrics.fenced = 1
         self._finish(ExitCode.FENCED, "fenced", epoch=self.epoch, reason=reason)
-
-    def _signal(self, name: str) -> None:
-        if self.life.may("drain"):
-            self.life.fire("drain", signal=name)
-            if self._ending is not None and not self._ending.done():
-                self._ending.set_result(ExitCode.OK)
-        else:  # a second signal does not wait
-            _log.warning("second_signal", signal=name)
-            self._signalled.set()
 
     def _finish(self, code: ExitCode, event: str, **fields: Any) -> None:
         _log.error(event, exit_code=int(code), **fields)
