@@ -99,5 +99,5 @@ class Serializer(State):
                     todo += dep.deps
                 else:
                     known[dep_id] = _OWN.get(dep.status, "")
-            elif known[dep_id] == "" and dep.deps:
+            elif dep.status == PENDING and known[dep_id] == "" and dep.deps:
                 known[dep_id] = max((known.get(above, "") for above in dep.deps), key=_SEVERITY.__getitem__)
