@@ -29,10 +29,12 @@ SUSPENDED: Final = "SUSPENDED"  # accepted on the wire, stored as PENDING
 
 STATUSES: Final = {s: s for s in (PENDING, RUNNING, BATCH_RUNNING, DONE, FAILED, DISABLED, UNKNOWN, SUSPENDED)}
 
-NULL: Final = JsonText("null")
-EMPTY_OBJECT: Final = JsonText("{}")
 PUBLIC: Final = 0
 HIDDEN: Final = 1
+
+_SHARED: Final = {text: JsonText(text) for text in ("null", "{}", "[]", '"null"', "true", "false", "100", '""')}
+NULL: Final = _SHARED["null"]
+EMPTY_OBJECT: Final = _SHARED["{}"]  # compared by identity
 
 # What of a task changed since it was last handed over (bits).
 DEFINITION: Final = 1
@@ -61,13 +63,17 @@ def _make_encode() -> Callable[[Any], str]:
 
 
 _encode = _make_encode()
-_SHARED: Final = {text: JsonText(text) for text in ("null", "{}", "[]", '"null"', "true", "false", "100", '""')}
 
 
 def to_json(value: Any) -> JsonText:
     """JSON text in ASCII, as Python writes it; small common texts are shared objects."""
     text = _encode(value)
     return _SHARED.get(text) or JsonText(text)
+
+
+def shared(text: JsonText) -> JsonText:
+    """The shared object for a common small text, or the text itself."""
+    return _SHARED.get(text, text)
 
 
 class RetryPolicy(NamedTuple):

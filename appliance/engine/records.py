@@ -3,6 +3,7 @@
 import functools
 import heapq
 import json
+import sys
 from collections.abc import Iterable
 
 from appliance.engine.changes import (
@@ -26,13 +27,13 @@ from appliance.engine.model import (
     CREATED,
     DEFINITION,
     DETAIL,
-    EMPTY_OBJECT,
     FAILED,
-    NULL,
     STATE,
+    UNKNOWN,
     RetryPolicy,
     Task,
     Worker,
+    shared,
     to_json,
 )
 from appliance.engine.pruning import Pruning
@@ -92,7 +93,13 @@ class Records(WorkerCalls, Pruning):
                     self._forget_worker(worker)
             else:
                 self._restore_rest(record)
-        self.take_changes()  # what was read is stored already
+        self._discard_changes()
+
+    def _discard_changes(self) -> None:
+        """What was read is stored already."""
+        self._dirty, self._dirty_workers, self._dirty_batchers = {}, {}, {}
+        self._dirty_settings, self._dirty_resources = set(), set()
+        self._gone, self._mails, self._transitions = [], [], []
 
     def started(self) -> None:
         """The scheduler is open: known workers count as heard of now, and have their grace (silence is not death)."""
@@ -115,34 +122,41 @@ class Records(WorkerCalls, Pruning):
         worker.messages = json.loads(record.messages)
 
     def _restore_task(self, record: TaskPut, by_num: dict[int, Task], by_wid: dict[int, Worker]) -> None:
-        task = by_num.get(record.num)
+        num, task_id, definition, state, detail = record
+        task = by_num.get(num)
         if task is None:
-            self._next_num = record.num
-            self._numbers_reserved = max(self._numbers_reserved, record.num + 1)
-            task = by_num[record.num] = self._create(record.task_id, record.state.status if record.state else "UNKNOWN")
+            self._next_num = num
+            if num >= self._numbers_reserved:
+                self._numbers_reserved = num + 1
+            task = by_num[num] = self._create(task_id, UNKNOWN if state is None else state.status)
         else:
             self._leave(task)
-        if record.definition is not None:
-            self._restore_definition(task, record.definition)
-        if record.state is not None:
-            self._restore_state(task, record.state, by_wid)
-        if record.detail is not None:
-            for field, value in zip(_DETAIL, record.detail, strict=True):
-                setattr(task, field, value)
+        if definition is not None:
+            self._restore_definition(task, definition)
+        if state is not None:
+            self._restore_state(task, state, by_wid)
+        if detail is not None:
+            task.expl = shared(detail.expl)
+            task.tracking_url = detail.tracking_url
+            task.status_message = shared(detail.status_message)
+            task.progress_percentage = shared(detail.progress_percentage)
+            task.responses = shared(detail.message_responses)
         self._enter(task)
 
     def _restore_definition(self, task: Task, told: TaskDefinition) -> None:
-        task.family, task.namespace, task.module = told.family, told.namespace, told.module
-        task.params = _shared(told.params)
-        task.param_visibilities = _shared(told.param_visibilities)
-        if told.resources == EMPTY_OBJECT and not self._limits:
+        task.family = sys.intern(told.family)
+        task.namespace = sys.intern(told.namespace)
+        task.module = None if told.module is None else sys.intern(told.module)
+        task.params = shared(told.params)
+        task.param_visibilities = shared(told.param_visibilities)
+        if told.resources == "{}" and not self._limits:
             task.demand = self._demands.nothing
         else:
             task.demand = self._demands.of(json.loads(told.resources), told.namespace)
-        policy = RetryPolicy(*json.loads(told.retry_policy))
+        policy = _policy(told.retry_policy)
         task.retry_policy = self._default_policy if policy == self._default_policy else policy
         task.runnable, task.batchable = told.runnable, told.batchable
-        task.accepts_messages = _shared(told.accepts_messages)
+        task.accepts_messages = shared(told.accepts_messages)
         task.added_at = told.added_at
         if told.deps or task.deps:
             self._set_deps(task, told.deps)
@@ -150,21 +164,38 @@ class Records(WorkerCalls, Pruning):
     def _restore_state(self, task: Task, told: TaskState, by_wid: dict[int, Worker]) -> None:
         if told.status != task.status:
             self._move(task, told.status)
-        for field, value in zip(_STATE, told[1:], strict=True):
-            if field is not None:
-                setattr(task, field, value)
+        task.priority = told.priority
+        task.updated_at = told.updated_at
+        task.worker_running = told.worker_id
+        task.time_running = told.run_time
         held = told.resources_running
         task.resources_running = None if held is None else json.loads(held)
-        team = self._teams.of([by_wid[wid] for wid in told.workers if wid in by_wid and not by_wid[wid].disabled])
+        task.run_id = told.run_id
+        task.attempt = told.attempt
+        task.run_reported = told.run_reported
+        task.retry_at = told.retry_at
+        task.remove_at = told.remove_at
+        task.disabled_at = told.disabled_at
+        task.failures = told.failures
+        task.first_failure_at = told.first_failure_at
+        task.failed_in_row = told.failed_in_row
+        task.batch_id = told.batch_id
+        team = self._teams.known(told.workers)
+        if team is None:
+            team = self._teams.of([by_wid[wid] for wid in told.workers if wid in by_wid and not by_wid[wid].disabled])
         self._teams.join(task, task.team, team)
         task.team = team
-        stakes = self._stakes.of([by_wid[wid] for wid in told.stakeholders if wid in by_wid])
+        stakes = self._stakes.known(told.stakeholders)
+        if stakes is None:
+            stakes = self._stakes.of([by_wid[wid] for wid in told.stakeholders if wid in by_wid])
         self._stakes.join(task, task.stakes, stakes)
         task.stakes = stakes
-        self._unwanted.pop(task.num, None)
         if task.remove_at is not None:
+            self._unwanted.pop(task.num, None)
             heapq.heappush(self._removals, (task.remove_at, task.num, task))
-        elif not stakes.members:
+        elif stakes.members:
+            self._unwanted.pop(task.num, None)
+        else:
             self._unwanted[task.num] = task
         if task.status == FAILED:
             self._arm(task)
@@ -190,31 +221,9 @@ class Records(WorkerCalls, Pruning):
             self.mailbox.load(record.name, record.value)
 
 
-_DETAIL = ("expl", "tracking_url", "status_message", "progress_percentage", "responses")
-# Attributes for the fields of TaskState after `status`; None: not a plain copy.
-_STATE = (
-    "priority",
-    "updated_at",
-    None,
-    None,
-    "worker_running",
-    "time_running",
-    None,
-    "run_id",
-    "attempt",
-    "run_reported",
-    "retry_at",
-    "remove_at",
-    "disabled_at",
-    "failures",
-    "first_failure_at",
-    "failed_in_row",
-    "batch_id",
-)
-
-
-def _shared(text: JsonText) -> JsonText:
-    return EMPTY_OBJECT if text == EMPTY_OBJECT else NULL if text == NULL else text
+@functools.lru_cache(maxsize=1024)
+def _policy(text: JsonText) -> RetryPolicy:
+    return RetryPolicy(*json.loads(text))
 
 
 @functools.lru_cache(maxsize=1024)

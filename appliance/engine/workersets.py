@@ -57,6 +57,10 @@ class WorkerSets:
                 self._sets_of(worker)[found] = None
         return found
 
+    def known(self, key: tuple[int, ...]) -> WorkerSet | None:
+        """The set of exactly these workers, by their numbers, if there is one."""
+        return self._sets.get(key)
+
     def join(self, task: Task, old: WorkerSet, new: WorkerSet) -> None:
         """Count `task` out of one set and into another."""
         if old is new:
