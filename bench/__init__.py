@@ -1,0 +1,1 @@
+"""luigid and luigi-ha, measured in one run on one machine."""
