@@ -1,4 +1,8 @@
-"""The command line's frame: the commands, their exit codes, and errors as one line instead of a traceback."""
+"""The command line's frame: the commands, their exit codes, and errors as one line instead of a traceback.
+
+Commands that only ask a running scheduler start in a fraction of a second: whatever needs the server's or the
+database's packages is imported by the commands that use it.
+"""
 
 import sys
 
@@ -6,9 +10,7 @@ import typer
 
 from appliance.cli import ask, database, serve
 from appliance.cli.errors import EXIT_CODES, CommandError
-from appliance.config import ConfigError
-from appliance.node import ExitCode
-from appliance.store import BadUrl, DatabaseAway, SchemaMissing, SchemaTooNew, StoreError
+from appliance.exit_codes import ExitCode
 
 app = typer.Typer(
     name="luigi-ha",
@@ -30,25 +32,11 @@ app.add_typer(database.app, name="db")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code. What a user did wrong is told in one line."""
-    code = ExitCode.FAILED
     try:
         app(args=arguments)
-    except ConfigError as error:
-        code, message = ExitCode.CONFIG, str(error)
     except CommandError as error:
-        code, message = error.code, str(error)
-    except BadUrl as error:
-        code, message = ExitCode.CONFIG, str(error)
-    except (SchemaMissing, SchemaTooNew) as error:
-        code, message = ExitCode.SCHEMA, str(error)
-    except DatabaseAway as error:
-        code, message = ExitCode.UNREACHABLE, str(error)
-    except StoreError as error:
-        message = str(error)
+        print(f"luigi-ha: {error}", file=sys.stderr)
+        sys.exit(error.code)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read us has left; nobody to tell
         sys.exit(ExitCode.OK)
-    else:
-        return
-    print(f"luigi-ha: {message}", file=sys.stderr)
-    sys.exit(code)

@@ -9,7 +9,7 @@ import typer
 
 from appliance.cli.client import DEFAULT_URL, ask
 from appliance.cli.errors import CommandError
-from appliance.node import ExitCode
+from appliance.exit_codes import ExitCode
 
 Url = Annotated[str, typer.Option("--url", envvar="LUIGI_HA_URL", help="Where the scheduler listens.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from appliance.cli.errors import CommandError
-from appliance.node import ExitCode
+from appliance.exit_codes import ExitCode
 
 DEFAULT_URL = "http://127.0.0.1:8082"
 TIMEOUT = 10.0  # s

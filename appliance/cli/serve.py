@@ -1,19 +1,9 @@
-"""The command that runs a scheduler."""
+"""The command that runs a scheduler: its flags."""
 
-import asyncio
-import importlib
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
-
-from appliance import log
-from appliance.config import Loaded, load
-from appliance.config.load import database_url
-from appliance.node import Node, NodeOptions
-from appliance.store.target import parse
 
 Flag = typer.Option
 
@@ -62,52 +52,9 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "call_budget": call_budget, "max_body": max_body, "prune_every": prune_every, "log_format": log_format,
         "log_level": log_level,
     }  # fmt: skip
-    loaded = load(flags, config, os.environ)
-    url = database_url(loaded.options.serve)
-    parse(url)  # what cannot be understood is refused now, also by --check
+    from appliance.cli import running  # noqa: PLC0415 - see appliance.cli.app
+
     if check:
-        print(loaded.as_json() if as_json else _shown(loaded))
-        return
-    serving = loaded.options.serve
-    log.configure(cast("log.LogFormat", serving.log_format), serving.log_level)
-    for note in loaded.notes:
-        log.get("config").info("option_not_needed", note=note)
-    code = _run(Node(NodeOptions(loaded.options, url)))
-    raise typer.Exit(code)
-
-
-def _run(node: Node) -> int:
-    """On uvloop where there is one."""
-    try:
-        factory = importlib.import_module("uvloop").new_event_loop
-    except ImportError:
-        factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return int(runner.run(node.run()))
-
-
-def _shown(loaded: Loaded) -> str:
-    """The effective options, one a line, in the form of the TOML file."""
-    lines, current = [], ""
-    for section, name, value, source in loaded.effective():
-        if section != current:
-            lines += ["", f"[{section}]"]
-            current = section
-        lines.append(f"{f'{name} = {_toml(value)}':<44} # {source}")
-    return "\n".join(lines + [f"# note: {note}" for note in loaded.notes])
-
-
-def _toml(value: object) -> str:
-    match value:
-        case None:
-            return '""'
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return f"{value}"
-        case tuple():
-            return "[" + ", ".join(f'"{item}"' for item in value) + "]"
-        case Mapping():
-            return "{ " + ", ".join(f"{key} = {amount}" for key, amount in value.items()) + " }"
-        case _:
-            return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+        running.check(flags, config, as_json=as_json)
+    else:
+        raise typer.Exit(running.run(flags, config))

@@ -14,7 +14,6 @@ Not promised here: who may lead. Each start raises the epoch; the one before is 
 """
 
 import asyncio
-import enum
 import functools
 import gc
 import os
@@ -34,6 +33,7 @@ from appliance.api.server import raise_open_files_limit
 from appliance.clock import SchedulerClock, monotonic
 from appliance.config import Options
 from appliance.engine import Scheduler
+from appliance.exit_codes import ExitCode
 from appliance.mail import Postman, sender
 from appliance.node import metrics as node_metrics
 from appliance.node.report import Reporter
@@ -60,17 +60,6 @@ GC_THRESHOLDS = (20_000, 50, 1000)
 RETENTION_EVERY = 3600.0  # s
 _log = log.get("node")
 T = TypeVar("T")
-
-
-class ExitCode(enum.IntEnum):
-    """How the process ends. The command line documents the same numbers."""
-
-    OK = 0
-    FAILED = 1
-    CONFIG = 2
-    UNREACHABLE = 3
-    FENCED = 4
-    SCHEMA = 5
 
 
 @dataclass(frozen=True, slots=True)

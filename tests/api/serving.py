@@ -71,7 +71,9 @@ class Served:
         return await request(self.port, "GET", path, None, headers)
 
     async def add_task(self, task_id: str, worker: str = "w", **more: Any) -> Any:
-        return await self.call("add_task", task_id=task_id, worker=worker, family=task_id.split("_")[0], **more)
+        return await self.call(
+            "add_task", task_id=task_id, worker=worker, family=task_id.split("_", maxsplit=1)[0], **more
+        )
 
 
 @asynccontextmanager
@@ -148,7 +150,7 @@ async def read_reply(reader: asyncio.StreamReader, method: str = "POST") -> Repl
 async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait until it holds; fail the test if it does not within `seconds`."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the conditions have no events of their own
             await asyncio.sleep(0.005)
 
 

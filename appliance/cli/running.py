@@ -1,0 +1,78 @@
+"""What `serve` does: load the options, then check or run."""
+
+import asyncio
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from appliance import log
+from appliance.cli.explained import explained
+from appliance.config import Loaded, load
+from appliance.config.load import database_url
+from appliance.node import Node, NodeOptions
+from appliance.store.target import parse
+
+Flags = Mapping[str, Any]
+
+
+def check(flags: Flags, config: Path | None, *, as_json: bool) -> None:
+    """Validate, and print every option with its source."""
+    with explained():
+        loaded, _url = _load(flags, config)
+        print(loaded.as_json() if as_json else _shown(loaded))
+
+
+def run(flags: Flags, config: Path | None) -> int:
+    """Serve until a signal; the exit code."""
+    with explained():
+        loaded, url = _load(flags, config)
+        serving = loaded.options.serve
+        log.configure(cast("log.LogFormat", serving.log_format), serving.log_level)
+        for note in loaded.notes:
+            log.get("config").info("option_not_needed", note=note)
+        return _run(Node(NodeOptions(loaded.options, url)))
+
+
+def _load(flags: Flags, config: Path | None) -> tuple[Loaded, str]:
+    loaded = load(flags, config, os.environ)
+    url = database_url(loaded.options.serve)
+    parse(url)  # what cannot be understood is refused now, also by --check
+    return loaded, url
+
+
+def _run(node: Node) -> int:
+    """On uvloop where there is one."""
+    try:
+        factory = importlib.import_module("uvloop").new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return int(runner.run(node.run()))
+
+
+def _shown(loaded: Loaded) -> str:
+    """The effective options, one a line, in the form of the TOML file."""
+    lines, current = [], ""
+    for section, name, value, source in loaded.effective():
+        if section != current:
+            lines += ["", f"[{section}]"]
+            current = section
+        setting = f"# {name}: not set" if value is None else f"{name} = {_toml(value)}"
+        lines.append(f"{setting:<44} # {source}")
+    return "\n".join(lines + [f"# note: {note}" for note in loaded.notes])
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"{value}"
+        case tuple():
+            return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+        case Mapping():
+            return "{ " + ", ".join(f"{key} = {amount}" for key, amount in value.items()) + " }"
+        case _:
+            return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

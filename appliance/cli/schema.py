@@ -1,0 +1,43 @@
+"""What `db upgrade` and `db check` do."""
+
+import json
+import os
+from pathlib import Path
+
+from appliance.cli.explained import explained
+from appliance.config import load
+from appliance.config.load import database_url
+from appliance.exit_codes import ExitCode
+from appliance.store import SchemaState, Store, open_store
+
+
+def upgrade(database: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Make or update the tables, and say what was done."""
+    with explained():
+        store = _open(database, config)
+        before, after = store.check(), store.upgrade()
+    if as_json:
+        print(json.dumps({"database": store.target.shown, "before": before.found, "after": after.found}))
+    elif before.found == after.found:
+        print(f"{store.target.shown}: schema {after.found} is current; nothing to do")
+    else:
+        print(f"{store.target.shown}: schema upgraded from {before.found or 'nothing'} to {after.found}")
+
+
+def check(database: str | None, config: Path | None, *, as_json: bool) -> ExitCode:
+    """Say whether the schema fits."""
+    with explained():
+        store = _open(database, config)
+        status = store.check()
+    if as_json:
+        found = {"database": store.target.shown, "state": status.state.value, "found": status.found}
+        print(json.dumps({**found, "wanted": status.wanted}))
+    else:
+        shown = f"schema {status.found or 'none'} ({status.state.value}), this program wants {status.wanted}"
+        print(f"{store.target.shown}: reachable; {shown}")
+    return ExitCode.OK if status.state is SchemaState.CURRENT else ExitCode.SCHEMA
+
+
+def _open(database: str | None, config: Path | None) -> Store:
+    loaded = load({"database": database}, config, os.environ)
+    return open_store(database_url(loaded.options.serve), call_timeout=loaded.options.serve.database_timeout)

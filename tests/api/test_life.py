@@ -1,0 +1,221 @@
+"""A node as a process: how it stops, how it is fenced, what it tells its supervisor, how it survives SIGKILL."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from appliance.node import ExitCode
+from appliance.node.states import TRANSITIONS, Life, State
+from appliance.node.supervisor import Supervisor
+from tests.api.serving import eventually, form, request, run, serving, whole
+from tests.support.servers import free_port
+
+COMMAND = [sys.executable, "-m", "appliance.cli", "serve"]
+
+
+class Process:
+    """`luigi-ha serve` as a process of its own."""
+
+    def __init__(self, directory: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.log = directory / f"serve-{self.port}.log"
+        database = f"sqlite:///{directory}/luigi.db"
+        command = [*COMMAND, "--database", database, "--host", "127.0.0.1", "--port", str(self.port), *flags]
+        with self.log.open("w") as out:
+            self.popen = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", f"/api/{method}", urlencode({"data": json.dumps(arguments)}), headers)
+        reply = connection.getresponse()
+        body = reply.read()
+        connection.close()
+        assert reply.status == 200, body
+        return json.loads(body)["response"]
+
+    def ready(self) -> None:
+        until = time.monotonic() + 15
+        while time.monotonic() < until and self.popen.poll() is None:
+            try:
+                self.call("is_paused")
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError(self.log.read_text())
+
+
+@contextmanager
+def process(directory: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Process]:
+    serving = Process(directory, *flags, environment=environment)
+    try:
+        serving.ready()
+        yield serving
+    finally:
+        if serving.popen.poll() is None:
+            serving.popen.kill()
+        serving.popen.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(tmp_path: Path, number: int) -> None:
+    with process(tmp_path) as served:
+        served.call("add_task", task_id="A_1", worker="w")
+        idle = socket.create_connection(("127.0.0.1", served.port))
+        served.popen.send_signal(number)
+        assert served.popen.wait(5) == ExitCode.OK
+        assert idle.recv(1) == b""
+        idle.close()
+        assert "transition=stop before=draining after=stopped" in served.log.read_text()
+
+
+def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
+    with process(tmp_path) as served:
+        for number in range(20):
+            served.call("add_task", task_id=f"A_{number}", worker="w")
+        served.call("pause")
+        served.popen.kill()
+        served.popen.wait()
+    with process(tmp_path) as served:
+        assert len(served.call("task_list", status="")) == 20
+        assert served.call("is_paused") == {"paused": True}
+
+
+def test_a_second_serve_fences_the_first_which_says_so_and_exits(tmp_path: Path) -> None:
+    with process(tmp_path, environment={"LUIGI_HA_POSITION_CHECK_EVERY": "60"}) as first:
+        first.call("add_task", task_id="A_1", worker="w")
+        with process(tmp_path) as second:
+            with pytest.raises((OSError, AssertionError)):
+                first.call("add_task", task_id="B_1", worker="w")
+            assert first.popen.wait(5) == ExitCode.FENCED
+            assert "fenced" in first.log.read_text()
+            assert list(second.call("task_list", status="")) == ["A_1"]
+
+
+def test_an_idle_node_notices_that_it_was_fenced(tmp_path: Path) -> None:
+    with process(tmp_path, environment={"LUIGI_HA_POSITION_CHECK_EVERY": "0.2"}) as first, process(tmp_path):
+        assert first.popen.wait(5) == ExitCode.FENCED
+
+
+def test_calls_in_flight_are_finished_before_it_stops(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            calls = [asyncio.create_task(served.add_task(f"A_{i}")) for i in range(50)]
+            await eventually(lambda: served.node.dispatcher.waiting > 0)
+            served.node.stop("test")
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            done = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)]
+            assert done
+            assert await served.ending is ExitCode.OK
+        async with serving(tmp_path) as served:
+            kept = await served.call("task_list", status="")
+            assert {f"A_{i}" for i in done} <= set(kept)
+
+    run(scenario())
+
+
+def test_a_port_in_use_and_an_unwritable_directory_end_with_one_line(tmp_path: Path) -> None:
+    with process(tmp_path) as served:
+        for flags, code, words in (
+            (
+                ["--port", str(served.port), "--database", f"sqlite:///{tmp_path}/other.db"],
+                ExitCode.CONFIG,
+                "cannot_listen",
+            ),
+            (["--port", "0", "--database", "sqlite:////nowhere/at/all.db"], ExitCode.FAILED, "database_unusable"),
+            (["--port", "0", "--database", "nonsense://x"], ExitCode.CONFIG, "expected sqlite:///"),
+        ):
+            command = [*COMMAND, "--host", "127.0.0.1", *flags]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            assert done.returncode == code, done.stderr
+            assert words in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_is_told(tmp_path: Path, *, abstract: bool) -> None:
+    name = f"@luigi-ha-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind("\0" + name[1:] if abstract else name)
+        systemd.settimeout(10)
+        environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "200000"}
+        with process(tmp_path, environment=environment) as served:
+            heard = [systemd.recv(1000).decode() for _ in range(8)]
+            assert any(message.startswith("READY=1\nSTATUS=leading, epoch 1") for message in heard)
+            assert heard.count("WATCHDOG=1") >= 3
+            served.popen.terminate()
+            while not systemd.recv(1000).startswith(b"STOPPING=1"):
+                pass
+            served.popen.wait(5)
+
+
+def test_no_supervisor_is_no_trouble() -> None:
+    supervisor = Supervisor({})
+    supervisor.ready("leading")
+    assert supervisor.watchdog_every is None
+    Supervisor({"NOTIFY_SOCKET": "/nowhere"}).ready("nobody listens")
+    assert Supervisor({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}).watchdog_every is None
+
+
+def test_only_the_named_transitions_move_a_node() -> None:
+    for name, row in TRANSITIONS.items():
+        for state in State:
+            life = Life()
+            life.state = state
+            if state in row.before:
+                life.fire(name)
+                assert life.state is row.after
+            else:
+                with pytest.raises(RuntimeError):
+                    life.fire(name)
+
+
+def test_ten_thousand_idle_connections_do_not_hurt(tmp_path: Path) -> None:
+    import resource
+
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(10_000, hard - 500)
+    if wanted < 1000:
+        pytest.skip(f"only {hard} files may be open here")
+    with process(tmp_path) as served:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        idle: list[socket.socket] = []
+        try:
+            while len(idle) < wanted:
+                idle.append(socket.create_connection(("127.0.0.1", served.port), timeout=10))
+            began = time.monotonic()
+            for number in range(200):
+                served.call("ping", worker=f"w{number % 3}")
+            assert time.monotonic() - began < 5
+            idle[-1].sendall(whole("POST", "/api/is_paused", b""))
+            assert idle[-1].recv(1000).startswith(b"HTTP/1.1 200")
+            served.popen.terminate()
+            assert served.popen.wait(15) == ExitCode.OK
+        finally:
+            for connection in idle:
+                connection.close()
+
+
+def test_idle_connections_are_closed_after_a_while(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path, keep_alive=1.0) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
+            assert (await request(served.port, "POST", "/api/ping", form({"worker": "w"}))).status == 200
+
+    run(scenario())
