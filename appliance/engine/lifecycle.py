@@ -33,23 +33,25 @@ class Lifecycle(Indexes):
         if before == RUNNING and task.batch_id is not None and status != RUNNING:
             self._set_members(task.batch_id, status)
             task.batch_id = None
+            self._touched(task)
         if status == FAILED and before != DISABLED:
             self._add_failure(task)
             if self.has_excessive_failures(task):
                 task.disabled_at = self._clock()
                 status = DISABLED
                 self._mail_disabled(task)
-        elif status == DISABLED:
+        elif status == DISABLED and task.disabled_at is not None:
             task.disabled_at = None
+            self._touched(task)
         if status != before:
             self._move(task, status)
         if status == FAILED:
             self._retry_later(task)
             if remove_on_failure:
                 self._remove_at(task, self._clock())
-        if status == DONE:
+        if status == DONE and task.failed_in_row:
             task.failed_in_row = 0
-        self._touched(task)
+            self._touched(task)
 
     def _set_members(self, batch_id: str, status: str) -> None:
         for member in self.batch_members(batch_id):
@@ -57,6 +59,7 @@ class Lifecycle(Indexes):
             self._set_status(member, status)
             member.batch_id = None
             member.run_reported = status != RUNNING
+            self._touched(member)
             self._enter(member)
 
     def _move(self, task: Task, status: str) -> None:
@@ -65,6 +68,7 @@ class Lifecycle(Indexes):
         self._transitions.append(Transition(task.family, task.namespace, task.status, status))
         task.status = status
         task.updated_at = self._clock()
+        self._touched(task)
         if not task.stakes.members and task.remove_at is None:
             self._unwanted[task.num] = task
 
@@ -76,6 +80,7 @@ class Lifecycle(Indexes):
             task.first_failure_at = now
         task.failures = (*self.recent_failures(task), now)
         task.failed_in_row += 1
+        self._touched(task)
 
     def recent_failures(self, task: Task) -> tuple[float, ...]:
         """Times of the failures inside the task's disable window."""
@@ -92,6 +97,7 @@ class Lifecycle(Indexes):
         return len(self.recent_failures(task)) >= policy.retry_count
 
     def _forget_failures(self, task: Task) -> None:
+        self._touched(task)
         task.failures = ()
         task.first_failure_at = None
         task.failed_in_row = 0
@@ -107,6 +113,7 @@ class Lifecycle(Indexes):
     def _retry_later(self, task: Task) -> None:
         wait = self.settings.retry_wait(task.failed_in_row, self._random.random())
         task.retry_at = self._clock() + wait
+        self._touched(task)
         self._arm(task)
 
     def _arm(self, task: Task) -> None:

@@ -62,7 +62,7 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         task_id = checks.text("task_id", task_id)
         status = checks.status(status)
         wanted_deps = checks.ids("deps", deps)
-        more_deps = checks.ids("new_deps", new_deps)
+        more_deps = None if new_deps is None else checks.ids("new_deps", new_deps)
         needs = checked_resources("resources", resources)
         priority = checks.number("priority", priority)
         family = checks.text("family", family)
@@ -96,6 +96,7 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         self._say(task, tracking_url, None if expl is None else to_json(expl))
         if task.remove_at is not None:
             task.remove_at = None  # wanted again
+            self._touched(task)
             if not task.stakes.members:
                 self._unwanted[task.num] = task
         self._report(task, worker_id, status, more_deps)
@@ -175,6 +176,7 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         self._set_status(task, PENDING if status == SUSPENDED else status)
         if was_running and task.worker_running == worker_id and status in (DONE, FAILED):
             task.run_reported = True
+            self._touched(task)
 
     def _need(
         self, task: Task, deps: tuple[str, ...] | None, new_deps: tuple[str, ...] | None, needs: dict[str, float]
