@@ -27,7 +27,11 @@ class LuigiFacade:
     """Luigi's Scheduler class, answered by our engine."""
 
     def __init__(
-        self, config: Any = None, resources: Mapping[str, int] | None = None, task_history_impl: Any = None, **kwargs: Any
+        self,
+        config: Any = None,
+        resources: Mapping[str, int] | None = None,
+        task_history_impl: Any = None,
+        **kwargs: Any,
     ) -> None:
         self._config = config or luigi.scheduler.scheduler(**kwargs)
         options = {name: getattr(self._config, name) for name in _OPTIONS if hasattr(self._config, name)}

@@ -1,4 +1,4 @@
-"""pytest plugin: wherever Luigi's tests make a scheduler, they get Luigi's own client to a new scheduler of ours over HTTP.
+"""pytest plugin: wherever Luigi's tests make a scheduler, they get Luigi's client to a new one of ours, over HTTP.
 
 A test that replaces `time.time` sets the scheduler's clock too. After each test its schedulers are ended.
 """
@@ -61,7 +61,11 @@ class RemoteFacade(luigi.rpc.RemoteScheduler):
     control: Control
 
     def __init__(
-        self, config: Any = None, resources: Mapping[str, int] | None = None, task_history_impl: Any = None, **kwargs: Any
+        self,
+        config: Any = None,
+        resources: Mapping[str, int] | None = None,
+        task_history_impl: Any = None,
+        **kwargs: Any,
     ) -> None:
         config = config or luigi.scheduler.scheduler(**kwargs)
         options = {name: getattr(config, name) for name in _OPTIONS if hasattr(config, name)}
