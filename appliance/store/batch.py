@@ -195,7 +195,7 @@ def _task_row(batch: Batch, num: int, task: _Task) -> None:
         groups |= STATE
         priority = state.priority
         row += (
-            kept(state.status), priority if -1e300 < priority < 1e300 else None, moment(state.updated_at),
+            kept(state.status), float(priority) if -1e300 < priority < 1e300 else None, moment(state.updated_at),
             kept(state.worker_id), moment(state.run_time), kept(state.run_id), state.attempt, moment(state.retry_at),
             task.state_json,
         )  # fmt: skip
@@ -220,6 +220,7 @@ def _other(batch: Batch, record: Change) -> str | None:
     """Note a change that is not a task's; the worker it concerns, if any."""
     match record:
         case WorkerPut(wid, worker_id, started_at, disabled, info, messages):
+            batch.workers_removed.pop(wid, None)
             batch.workers[wid] = (wid, escape(worker_id), started_at, bool(disabled), info, messages)
             return worker_id
         case WorkerRemoved(wid, worker_id):

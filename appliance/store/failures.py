@@ -21,10 +21,12 @@ _PG_DATA = ("22", "23", "54")
 _PG_UNDEFINED = ("42P01", "42883", "42703")
 # Invalid password, no such role, no such database, not allowed.
 _PG_UNUSABLE = ("28000", "28P01", "3D000", "42501")
+_PG_DEFECT = "42"  # what is left of it: a statement of ours that is wrong, every time
+_MYSQL_DEFECT = (1064,)
 _MYSQL_MISSING = (1146, 1054)
 _MYSQL_UNUSABLE = (1044, 1045, 1049, 1142, 1698)
 _MYSQL_TOO_LARGE = (1153,)  # more than max_allowed_packet
-_SQLITE_NOT_A_DATABASE = 26
+_SQLITE_UNUSABLE = (3, 8, 14, 23, 26)  # PERM, READONLY, CANTOPEN, AUTH, NOTADB
 _DRIVERS = (psycopg2.Error, sqlite3.Error, pymysql.err.Error)
 
 
@@ -58,12 +60,14 @@ def _postgres(error: psycopg2.Error) -> type[StoreError]:
         return SchemaMissing
     if state in _PG_UNUSABLE:
         return Unusable
+    if state.startswith(_PG_DEFECT):
+        return Poisoned
     return DatabaseAway
 
 
 def _mysql(error: pymysql.err.Error) -> type[StoreError]:
     code = error.args[0] if error.args else 0
-    if isinstance(error, (pymysql.err.DataError, pymysql.err.IntegrityError)) or code in _MYSQL_TOO_LARGE:
+    if isinstance(error, (pymysql.err.DataError, pymysql.err.IntegrityError)) or code in _MYSQL_TOO_LARGE + _MYSQL_DEFECT:
         return Poisoned
     if code in _MYSQL_MISSING:
         return SchemaMissing
@@ -77,7 +81,7 @@ def _sqlite(error: sqlite3.Error) -> type[StoreError]:
         return Poisoned
     if "no such table" in str(error) or "no such column" in str(error):
         return SchemaMissing
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == _SQLITE_NOT_A_DATABASE:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_UNUSABLE:
         return Unusable
     return DatabaseAway
 

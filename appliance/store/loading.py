@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pymysql.cursors import SSCursor
 from sqlalchemy import Connection, func, select
 
 from appliance.engine.changes import (
@@ -28,7 +29,9 @@ from appliance.store.records import decode, decode_state
 from appliance.store.text import loads, unescape
 
 CHUNK = 2000  # rows fetched at a time
+MOST_SHARED_DETAILS = 100
 _TASK_COLUMNS = ("num", "task_id", *tables.DEFINITION_COLUMNS, "state", *tables.DETAIL_COLUMNS)
+_TASK_QUERY = f"SELECT {', '.join(_TASK_COLUMNS)} FROM luigi_task ORDER BY num"  # noqa: S608 - names of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,30 +99,52 @@ def read_records(connection: Connection) -> Iterator[Change]:
 
 
 def _tasks(connection: Connection) -> Iterator[TaskPut]:
-    columns = tables.task.c
-    query = select(*(columns[name] for name in _TASK_COLUMNS)).order_by(columns.num)
-    streaming = connection.execution_options(stream_results=True, yield_per=CHUNK)
-    result: Any = streaming.execute(query)
+    # Hot at a cold start: the driver's own rows, and tuples made without their constructors.
+    new = tuple.__new__
+    details: dict[tuple[str | None, ...], TaskDetail] = {}  # most tasks say the same of themselves: nothing
     num = None
     try:
-        for rows in result.partitions(CHUNK):
-            for (
+        for row in _driver_rows(connection, _TASK_QUERY):
+            (
                 num, task_id, family, namespace, module, params, visibilities, deps, resources, policy, runnable,
-                batchable, messages, added_at, state, expl, tracking_url, status_message, progress, responses,
-            ) in rows:  # fmt: skip
-                yield TaskPut(
-                    num,
-                    unescape(task_id),
-                    TaskDefinition(
-                        unescape(family), unescape(namespace), unescape(module), params, visibilities,
-                        () if deps == "[]" else tuple(loads(deps)), resources, policy, runnable, batchable, messages,
-                        added_at,
-                    ),
-                    decode_state(loads(state)),
-                    TaskDetail(expl, unescape(tracking_url), status_message, progress, responses),
-                )  # fmt: skip
+                batchable, messages, added_at, state,
+            ) = row[:15]  # fmt: skip
+            detail = details.get(row[15:])
+            if detail is None:
+                expl, tracking_url, *others = row[15:]
+                detail = TaskDetail(expl, unescape(tracking_url), *others)
+                if len(details) < MOST_SHARED_DETAILS:
+                    details[row[15:]] = detail
+            definition = (
+                unescape(family), unescape(namespace), unescape(module), params, visibilities,
+                () if deps == "[]" else tuple(loads(deps)),
+                resources, policy, bool(runnable), bool(batchable), messages, added_at,
+            )  # fmt: skip
+            yield new(
+                TaskPut,
+                (num, unescape(task_id), new(TaskDefinition, definition), decode_state(loads(state)), detail),
+            )
     except (TypeError, ValueError, IndexError) as error:
         raise Corrupt(f"luigi_task: cannot read the row with num {num}: {error}") from error
+
+
+def _driver_rows(connection: Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a large query as the driver makes them, fetched in chunks from the server."""
+    driver = connection.connection
+    name = connection.dialect.name
+    cursor: Any
+    if name == "postgresql":
+        cursor = driver.cursor(name="luigi_load")
+    elif name == "sqlite":
+        cursor = driver.cursor()
+    else:
+        cursor = driver.cursor(SSCursor)
+    try:
+        cursor.execute(query)
+        while rows := cursor.fetchmany(CHUNK):
+            yield from rows
+    finally:
+        cursor.close()
 
 
 def read_log(connection: Connection, after: int, limit: int) -> Iterator[LogEntry]:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from appliance.store.errors import DatabaseAway, Unusable
+from appliance.store.errors import Unusable
 
 BUSY_SECONDS = 1.0  # then "database is locked": the journal retries by its own back-off
 MINIMUM = (3, 35, 0)
@@ -19,20 +19,17 @@ def check_place(path: Path) -> None:
         raise Unusable(f"cannot open {path}: the directory {directory} does not exist")
     if path.is_dir():
         raise Unusable(f"cannot open {path}: it is a directory")
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         raise Unusable(
             f"cannot open {path}: the directory {directory} is not writable (SQLite keeps its log there too)"
         )
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         raise Unusable(f"cannot open {path}: the file is not readable and writable")
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file in autocommit mode; transactions are begun explicitly. Usable from any one thread at a time."""
-    try:
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    except sqlite3.OperationalError as error:
-        raise DatabaseAway(f"cannot open {path}: {error}") from error
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
