@@ -54,14 +54,14 @@ def test_the_demonstration_passes_and_leaves_nothing_behind(directory: Path) -> 
 
 
 def test_interrupted_it_leaves_nothing_behind(directory: Path) -> None:
-    process = start(directory)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "tasks done" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    rest = process.stdout.read()
-    assert process.wait(60) == 130, rest
+    with start(directory) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "tasks done" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130, rest
     deadline = time.monotonic() + 10
     while left_behind(directory) and time.monotonic() < deadline:
         time.sleep(0.1)
