@@ -151,10 +151,12 @@ class Lifecycle(Indexes):
         self._touched(task)
 
     def _is_repeated_failure(self, task: Task, worker_id: str, status: str) -> bool:
-        """A FAILED report for a run whose failure is already counted: the same call, sent again after a lost reply."""
+        """A FAILED report for a run whose failure is already counted: mostly the same call, sent after a lost reply.
+
+        Workers explain every failed run. A report without an explanation is not of a run, and counts, as in Luigi.
+        """
         return (
             status == FAILED
-            and not self.settings.count_repeated_failures
             and task.run_reported
             and task.failed_in_row > 0
             and task.worker_running == worker_id

@@ -44,8 +44,6 @@ class Settings:
     pause_enabled: bool = True
     send_messages: bool = True
     stable_done_cooldown_secs: int = 10
-    # Luigi counts a FAILED report that is sent again after a lost reply as a second failure; so does True.
-    count_repeated_failures: bool = False
     # At most so many tasks run at once in a namespace; a namespace not named is not limited.
     namespace_limits: Mapping[str, int] = field(default_factory=dict)
     # A prune handles at most so many tasks and leaves the rest to the next one. None: all, as Luigi.

@@ -99,7 +99,7 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
             self._touched(task)
             if not task.stakes.members:
                 self._unwanted[task.num] = task
-        self._report(task, worker_id, status, more_deps)
+        self._report(task, worker_id, status, more_deps, repeatable=expl is not None)
         if status == FAILED and self.settings.batch_emails:
             self._mail_failure(task, worker_id, family, expl, owners)
         self._need(task, wanted_deps, more_deps, needs)
@@ -166,11 +166,15 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
             self._touched(task, DETAIL)
             self._copy_to_members(task, "expl")
 
-    def _report(self, task: Task, worker_id: str, status: str, new_deps: tuple[str, ...] | None) -> None:
+    def _report(
+        self, task: Task, worker_id: str, status: str, new_deps: tuple[str, ...] | None, *, repeatable: bool
+    ) -> None:
         """A task that runs is changed only by the worker that runs it, or by new dependencies."""
         idle = task.status not in (RUNNING, BATCH_RUNNING)
         its_runner = status in (DONE, FAILED, RUNNING) and task.worker_running == worker_id
-        if not (idle or its_runner or new_deps) or self._is_repeated_failure(task, worker_id, status):
+        if not (idle or its_runner or new_deps):
+            return
+        if repeatable and self._is_repeated_failure(task, worker_id, status):
             return
         was_running = not idle
         self._set_status(task, PENDING if status == SUSPENDED else status)
