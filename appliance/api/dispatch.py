@@ -151,16 +151,17 @@ class Dispatcher:
         else:
             self._execute(journal, method, data, caller, arrived)
 
-    def execute_now(self, method: str, **arguments: Any) -> int:
-        """Run a call of the node itself (prune); the position to wait for. The gate must be open."""
+    def execute_now(self, method: str, **arguments: Any) -> bool:
+        """Run a call of the node itself (prune) if the gate is open; whether it was done."""
         if self.journal is None or not self._methods or not self.gate.is_open:
-            raise self.unavailable()
+            return False
         try:
             self._methods[method](**arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine's state is in doubt
             self.broken(method, error)
-            raise
-        return self.record(method)
+            return False
+        self.record(method)
+        return True
 
     def record(self, method: str) -> int:
         """Hand over what the engine changed; the position after which its present state may be revealed."""
@@ -171,6 +172,15 @@ class Dispatcher:
         if changes.records or changes.transitions or changes.mails:
             return self._append(journal, changes, method, None)
         return journal.appended
+
+    async def turn(self, caller: Caller, arrived: float) -> None:
+        """Wait like any other call for the gate and for those who came before; raises Unavailable."""
+        journal = self.journal
+        if self._parked or journal is None or self.gate.reason is not None or journal.full:
+            waiting = FutureCaller(caller.gone)
+            self._park(_Parked("", "", waiting, arrived))
+            if await waiting.reply is not _DONE:
+                raise self.unavailable()
 
     async def commit(self, position: int, longest: float) -> None:
         """Wait until everything up to `position` is durable; raises Unavailable after `longest` seconds."""
@@ -285,6 +295,11 @@ class Dispatcher:
         self._parked.append(call)
         self._parked_bytes += len(call.data)
 
+    def _drop(self, call: _Parked) -> None:
+        """Its client has gone: not executed. The answer only ends whoever waits for it in this process."""
+        self.metrics.dropped += 1
+        call.caller.answer(self.unavailable().reply())
+
     def _unpark_soon(self) -> None:
         if self._parked and not self._unparking:
             self._unparking = True
@@ -305,9 +320,11 @@ class Dispatcher:
             call = parked.popleft()
             self._parked_bytes -= len(call.data)
             if call.caller.gone():
-                self.metrics.dropped += 1
+                self._drop(call)
             elif monotonic() - call.arrived > self.limits.budget:
                 self._finish(call.method, call.caller, call.arrived, self.unavailable().reply())
+            elif not call.method:
+                call.caller.answer(_DONE)
             else:
                 self._execute(journal, call.method, call.data, call.caller, call.arrived)
 
@@ -319,7 +336,7 @@ class Dispatcher:
             keep: deque[_Parked] = deque()
             for call in self._parked:
                 if call.caller.gone():
-                    self.metrics.dropped += 1
+                    self._drop(call)
                 elif call.arrived <= expired:
                     self._finish(call.method, call.caller, call.arrived, reply)
                 else:

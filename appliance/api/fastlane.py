@@ -176,7 +176,8 @@ class FastLane(asyncio.Protocol):
         data = self._buffer
         end = data.find(b"\r\n\r\n")
         if end < 0:
-            if len(data) > MAX_HEAD or not data.startswith(b"POST /api/"[: len(data)]):
+            # Even what is not ours stays here until its head is whole: idle connections are closed here.
+            if len(data) > MAX_HEAD:
                 self._move_over()
             return
         raw = data[:end]

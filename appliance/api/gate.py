@@ -3,7 +3,6 @@
 One reason at a time keeps it closed; it says so to people in the 503 that a call gets when it waited too long.
 """
 
-import asyncio
 from collections.abc import Callable
 
 from appliance import clock
@@ -12,12 +11,11 @@ from appliance import clock
 class Gate:
     """Open or closed, why, and since when. Event-loop thread only."""
 
-    __slots__ = ("_changed", "_listeners", "reason", "since")
+    __slots__ = ("_listeners", "reason", "since")
 
     def __init__(self, reason: str) -> None:
         self.reason: str | None = reason  # None: open
         self.since = clock.wall()
-        self._changed = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -31,23 +29,11 @@ class Gate:
     def open(self) -> None:
         if self.reason is not None:
             self.reason, self.since = None, clock.wall()
-            self._changed.set()
             for listener in self._listeners:
                 listener()
 
     def close(self, reason: str) -> None:
         """Park what arrives from now on. A second reason replaces the first."""
         if self.reason is None:
-            self._changed.clear()
             self.since = clock.wall()
         self.reason = reason
-
-    async def wait_open(self, longest: float) -> bool:
-        """Wait until open, at most `longest` seconds; whether it is."""
-        if self.reason is not None and longest > 0:
-            try:
-                async with asyncio.timeout(longest):
-                    await self._changed.wait()
-            except TimeoutError:
-                return False
-        return self.reason is None

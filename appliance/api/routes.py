@@ -12,6 +12,7 @@ Every answer that is not good has a JSON body that says what was wrong, where, a
 Body size is checked before and while reading; nothing larger than the limit is ever held.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ from appliance.engine import RPC_METHODS, SLICED_VIEWS
 JSON = "application/json; charset=UTF-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MONITORED = ("/health", "/ready", "/metrics")
+BODY_TIMEOUT = 60.0  # s for a client to send its body
+REPLY_TIMEOUT = 300.0  # s for a client to take a large reply
 GZIP_MAGIC = b"\x1f\x8b"
 _HISTORY = "the command `luigi-ha history TASK_ID`, or GET /api/task/<TASK_ID>/history"
 _log = log.get("api")
@@ -143,11 +146,14 @@ class Routes:
         if is_stock_agent(request.headers.get("User-Agent", "")):
             response.force_close()
         try:
-            await response.prepare(request)
-            for piece in pieces:
-                await response.write(piece)
-        except ConnectionError:
-            _log.debug("client_gone", method=name)
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                await response.prepare(request)
+                for piece in pieces:
+                    await response.write(piece)
+        except (ConnectionError, TimeoutError) as error:
+            _log.debug("client_gone", method=name, error=type(error).__name__)
+            if request.transport is not None:
+                request.transport.close()
         self._dispatcher.metrics.call(name, 200, monotonic() - arrived)
         return response
 
@@ -203,13 +209,21 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     )
     if (request.content_length or 0) > limit:
         raise too_large
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the reply has not begun
     pieces, size = [], 0
     try:
-        async for piece in request.content.iter_any():
-            size += len(piece)
-            if size > limit:
-                raise too_large
-            pieces.append(piece)
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for piece in request.content.iter_any():
+                size += len(piece)
+                if size > limit:
+                    raise too_large
+                pieces.append(piece)
+    except TimeoutError as error:
+        raise BadRequest(
+            f"the body took more than {BODY_TIMEOUT:g} s", where="body", expected="a whole body"
+        ) from error
     except web.RequestPayloadError as error:
         raise BadRequest("the body ended early or is malformed", where="body", expected="a whole body") from error
     return b"".join(pieces)

@@ -56,9 +56,7 @@ class Views:
         """The body of the reply in pieces, gzipped if `compress` and it is worth it (then it begins with gzip's
         magic number). Raises Refusal."""
         arguments = wire.decode_arguments(data)
-        left = arrived + self._dispatcher.limits.budget - monotonic()
-        if not await self._dispatcher.gate.wait_open(left):
-            raise self._dispatcher.unavailable()
+        await self._dispatcher.turn(caller, arrived)
         key = (method, json.dumps(arguments, sort_keys=True), compress)
         view = self._making.get(key)
         journal = self._dispatcher.journal

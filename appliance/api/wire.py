@@ -7,7 +7,6 @@ Replies are byte for byte luigid's (tornado writes `</` as `<\\/`).
 """
 
 import json
-from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -19,6 +18,7 @@ _EXPECTED_FORM = "application/x-www-form-urlencoded with one field: data=<JSON o
 _EXPECTED_OBJECT = 'a JSON object of the method\'s arguments, such as {"task_id": "..."}'
 
 _encode = json.JSONEncoder().encode
+_scan = json.JSONDecoder().raw_decode
 
 
 def unquote_form(value: bytes) -> str:
@@ -26,9 +26,11 @@ def unquote_form(value: bytes) -> str:
     value = value.replace(b"+", b" ")
     text = None
     if b"\\" not in value:  # never raw in what a client encoded
-        # Ten times quicker than urllib's, in C: each %XX becomes \\xXX.
-        with suppress(ValueError):
+        try:  # noqa: SIM105 - suppress() costs as much as the whole decoding
+            # Ten times quicker than urllib's, in C: each %XX becomes \\xXX.
             text = value.replace(b"%", b"\\x").decode("unicode_escape")
+        except ValueError:
+            pass
     if text is None:  # a percent sign that is no escape is kept as it stands, as everywhere on the web
         text = unquote_to_bytes(value).decode("latin-1")
     if text.isascii():
@@ -66,7 +68,10 @@ def wrong_body(content_type: str) -> BadRequest:
 def decode_arguments(text: str) -> dict[str, Any]:
     """The keyword arguments in `data`."""
     try:
-        arguments = json.loads(text)
+        # An object is all there is, or else the general way: it allows white space, and words its errors.
+        arguments, end = _scan(text) if text.startswith("{") else (None, -1)
+        if end != len(text):
+            arguments = json.loads(text)
     except ValueError as error:
         raise BadRequest(f"not JSON: {error}", where="data", expected=_EXPECTED_OBJECT) from error
     except RecursionError as error:

@@ -33,6 +33,7 @@ from appliance.api.server import raise_open_files_limit
 from appliance.clock import SchedulerClock, monotonic
 from appliance.config import Options
 from appliance.engine import Scheduler
+from appliance.engine.changes import Mail
 from appliance.exit_codes import ExitCode
 from appliance.mail import Postman, sender
 from appliance.node import metrics as node_metrics
@@ -85,7 +86,7 @@ class Node:
         limits = Limits(serve.call_budget, serve.max_waiting, serve.max_waiting_bytes, serve.max_body)
         self.dispatcher = Dispatcher(self.gate, limits, self.metrics, self.clock)
         self.postman = Postman(sender(node.options.email))
-        self.dispatcher.on_mail = self.postman.hold
+        self.dispatcher.on_mail = self._mail
         self.dispatcher.on_broken = self._broken
         listen = Listen(
             serve.host, serve.port, serve.unix_socket, serve.metrics_host, serve.metrics_port, serve.keep_alive
@@ -224,6 +225,10 @@ class Node:
     def _open(self) -> None:
         """Open the gate: from here on calls are executed."""
         assert self.engine is not None  # noqa: S101
+        assert self.journal is not None  # noqa: S101
+        if self.journal.state is JournalState.WAITING:
+            self.gate.close(f"the database is away: {self.journal.reason}")
+            return  # it opens when the journal writes
         self.engine.started()
         self.gate.open()
         self.supervisor.status(f"leading, epoch {self.epoch}")
@@ -243,6 +248,10 @@ class Node:
                 await asyncio.sleep(RETRY_EVERY)
 
     # -- what happens to a node --------------------------------------------------------------------------------
+
+    def _mail(self, position: int, mails: list[Mail]) -> None:
+        self.postman.hold(position, mails)
+        self._committed()
 
     def _committed(self) -> None:
         if self.journal is not None:
@@ -283,6 +292,7 @@ class Node:
         self.postman.forget()
         self.engine = None
         gc.unfreeze()
+        gc.collect()  # the old state is one large cycle
         try:
             await self._assume()
         except FencedError as error:
@@ -353,8 +363,8 @@ class Node:
             await asyncio.sleep(self.options.serve.prune_every)
             more = True
             while more and self.gate.is_open and self.journal is not None and not self.journal.full:
-                self.dispatcher.execute_now("prune")
-                more = self.engine is not None and self.engine.prune_pending
+                done = self.dispatcher.execute_now("prune")
+                more = done and self.engine is not None and self.engine.prune_pending
                 await asyncio.sleep(0)
 
     async def _watch(self) -> None:
