@@ -31,9 +31,10 @@ def task_id(num: int) -> str:
 
 def state(num: int, status: str, at: float) -> TaskState:
     run_id = f"{num:032x}" if status != "PENDING" else None
+    running = run_id is not None
     return TaskState(
-        status, 0, at, (1,), (1,), "Worker(salt=1234567890, workers=1, host=h, username=u, pid=1)" if run_id else None,
-        at if run_id else None, EMPTY if run_id else None, run_id, 1 if run_id else 0, False, None, None, None, (), None, 0,
+        status, 0, at, (1,), (1,), "Worker(salt=1234567890, workers=1, host=h, username=u, pid=1)" if running else None,
+        at if running else None, EMPTY if running else None, run_id, int(running), False, None, None, None, (), None, 0,
         None,
     )  # fmt: skip
 

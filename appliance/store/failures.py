@@ -67,7 +67,10 @@ def _postgres(error: psycopg2.Error) -> type[StoreError]:
 
 def _mysql(error: pymysql.err.Error) -> type[StoreError]:
     code = error.args[0] if error.args else 0
-    if isinstance(error, (pymysql.err.DataError, pymysql.err.IntegrityError)) or code in _MYSQL_TOO_LARGE + _MYSQL_DEFECT:
+    if (
+        isinstance(error, (pymysql.err.DataError, pymysql.err.IntegrityError))
+        or code in _MYSQL_TOO_LARGE + _MYSQL_DEFECT
+    ):
         return Poisoned
     if code in _MYSQL_MISSING:
         return SchemaMissing

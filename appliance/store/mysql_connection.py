@@ -6,9 +6,10 @@ from typing import Any
 import pymysql
 from pymysql.constants import CLIENT
 
-from appliance.store.errors import BadUrl, DatabaseAway
+from appliance.store.errors import BadUrl, DatabaseAway, Unusable
 from appliance.store.target import Target
 
+DEFINITE = (1044, 1045, 1049, 1698)  # not allowed, wrong password, no such database
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "ssl_ca": str,
     "ssl_cert": str,
@@ -23,6 +24,7 @@ def connect(
 ) -> "pymysql.connections.Connection[Any]":
     """Open a session on the first host that answers. Autocommit is on; isolation is REPEATABLE READ."""
     problems = []
+    definite = True
     for host, port in target.hosts:
         place: dict[str, Any] = {"unix_socket": host} if host.startswith("/") else {"host": host, "port": port}
         try:
@@ -41,6 +43,7 @@ def connect(
                 cursorclass=cursor,
             )
         except pymysql.err.OperationalError as error:
+            definite &= error.args[0] in DEFINITE
             problems.append(f"{host}:{port}: {error.args[-1]}")
             continue
         with connection.cursor() as session:
@@ -54,7 +57,7 @@ def connect(
                 f"tx_isolation = 'REPEATABLE-READ', idle_transaction_timeout = {max(2, int(call_timeout * 2))}"
             )
         return connection
-    raise DatabaseAway(f"cannot connect to {target.shown}: " + "; ".join(problems))
+    raise (Unusable if definite else DatabaseAway)(f"cannot connect to {target.shown}: " + "; ".join(problems))
 
 
 def _is_mariadb(connection: "pymysql.connections.Connection[Any]") -> bool:

@@ -16,9 +16,11 @@ import psycopg2.extensions as pg
 from psycopg2.extensions import parse_dsn
 
 from appliance import clock
-from appliance.store.errors import DatabaseAway
+from appliance.store.errors import DatabaseAway, Unusable
 from appliance.store.target import Target
 
+# The driver does not tell the SQLSTATE of a refused connection; a server that speaks another language is retried.
+DEFINITE = ("does not exist", "authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted")
 JOURNAL_NAME = "luigi-ha journal"
 
 
@@ -74,7 +76,8 @@ def connect(target: Target, *, connect_timeout: float, call_timeout: float, name
             cursor.execute(_session(call_timeout))
         connection.budget = call_timeout
         return connection  # type: ignore[no-any-return]
-    raise DatabaseAway(f"cannot connect to {target.shown}: " + "; ".join(problems))
+    definite = all(any(words in problem for words in DEFINITE) for problem in problems)
+    raise (Unusable if definite else DatabaseAway)(f"cannot connect to {target.shown}: " + "; ".join(problems))
 
 
 def _parameters(target: Target, host: str, port: int, call_timeout: float, name: str) -> dict[str, Any]:

@@ -147,9 +147,9 @@ def add(journal: Journal, *records: Change, at: float | None = None) -> int:
     return journal.append(records, at=time.time() if at is None else at, method="add_task", actor="worker")
 
 
-async def until(condition: Any, timeout: float = 20.0) -> None:
-    """Wait until `condition()` is true."""
-    deadline = time.monotonic() + timeout
+async def until(condition: Any, seconds: float = 20.0) -> None:
+    """Wait until `condition()` is true, at most `seconds`."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)

@@ -1,0 +1,178 @@
+"""The schema: made once, by one of many, never downgraded; and the tables are the ones the program thinks they are."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from appliance.store import (
+    BadUrl,
+    DatabaseAway,
+    SchemaMissing,
+    SchemaState,
+    SchemaTooNew,
+    Store,
+    StoreError,
+    Unusable,
+    open_store,
+)
+from appliance.store.tables import metadata
+from appliance.store.target import parse
+from tests.support.servers import MariadbServer, PostgresServer, free_port
+
+
+def test_upgrading_makes_the_tables_and_again_changes_nothing(url: str) -> None:
+    store = open_store(url)
+    assert store.check().state is SchemaState.MISSING
+    for call in (store.load, lambda: store.take_leadership("x")):
+        with pytest.raises(SchemaMissing, match="luigi-ha db upgrade"):
+            call()
+    assert store.upgrade().state is SchemaState.CURRENT
+    position = store.take_leadership("x")
+    assert store.upgrade() == store.check()
+    assert store.position() == position
+
+
+def test_the_tables_are_those_the_program_describes(store: Store) -> None:
+    with store._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": "luigi_schema"})
+        differences = [
+            difference for difference in compare_metadata(context, metadata) if "luigi_event_p" not in str(difference)
+        ]
+    assert differences == []
+
+
+def test_a_database_of_a_newer_program_is_left_alone(store: Store) -> None:
+    with store._engine.begin() as connection:
+        connection.execute(text("UPDATE luigi_schema SET version_num = '9999'"))
+    assert store.check().state is SchemaState.TOO_NEW
+    calls: list[Callable[[], object]] = [store.upgrade, store.load, lambda: store.take_leadership("x")]
+    for call in calls:
+        with pytest.raises(SchemaTooNew, match="9999, newer than 0001"):
+            call()
+    assert store.check().found == "9999"
+
+
+def test_several_processes_may_upgrade_at_once(url: str) -> None:
+    stores = [open_store(url) for _ in range(4)]
+    problems: list[BaseException] = []
+
+    def upgrade(store: Store) -> None:
+        try:
+            store.upgrade()
+        except StoreError as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=upgrade, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    # SQLite's writers wait only a moment for each other; then they say so and can be run again.
+    if not url.startswith("sqlite"):
+        assert problems == []
+    assert stores[0].upgrade().state is SchemaState.CURRENT
+    assert stores[0].take_leadership("x").epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "is no kind of database"),
+        ("oracle://host/x", "'oracle' is no kind of database"),
+        ("/var/lib/luigi.db", "sqlite:///"),
+        ("sqlite://", "needs a file"),
+        ("sqlite:///:memory:", "needs a file"),
+        ("sqlite:///x.db?mode=ro", "takes no options"),
+        ("postgresql://user:secret@host:port/db", "is no port"),
+        ("postgresql://user:secret@host:99999/db", "is no port"),
+        ("postgresql://user:secret@a,,b/db", "name is missing"),
+        ("postgresql://user:secret@host/db?nonsense=1", "nonsense"),
+        ("mysql://user:secret@host", "name is missing"),
+        ("mysql://user:secret@host/db?nonsense=1", "unknown option nonsense"),
+    ],
+)
+def test_a_url_that_cannot_be_understood_is_explained(url: str, words: str) -> None:
+    with pytest.raises(BadUrl) as caught:
+        open_store(url)
+    assert words in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_urls_of_every_form() -> None:
+    assert parse("sqlite:///rel.db").path == Path("rel.db")
+    assert parse("sqlite:////abs/x.db").path == Path("/abs/x.db")
+    two = parse("postgresql://u:p%40ss@h1,h2:5433/db?sslmode=disable")
+    assert (two.hosts, two.user, two.password, two.database) == ((("h1", 5432), ("h2", 5433)), "u", "p@ss", "db")
+    assert two.shown == "postgresql://u@h1:5432,h2:5433/db"
+    assert "p@ss" not in repr(two)
+    assert parse("postgresql://u@[::1]:6000/db").hosts == (("::1", 6000),)
+    assert parse("postgresql:///db?host=/run/postgresql").hosts == (("/run/postgresql", 5432),)
+    assert parse("postgresql://u@h").database == "u"
+    assert parse("mariadb://u@h/db").hosts == (("h", 3306),)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_a_server_that_is_not_there_is_named(scheme: str) -> None:
+    port = free_port()
+    with pytest.raises(DatabaseAway) as caught:
+        open_store(f"{scheme}://luigi:secret@127.0.0.1:{port}/luigi", connect_timeout=1.0)
+    assert f"127.0.0.1:{port}" in str(caught.value)
+    assert "refused" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.postgresql
+def test_a_host_that_does_not_answer_costs_its_deadline_and_the_next_is_asked(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    import socket
+    import time
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_port = silent.getsockname()[1]
+        began = time.monotonic()
+        with pytest.raises(DatabaseAway, match="no answer within"):
+            open_store(f"postgresql://luigi@127.0.0.1:{silent_port}/luigi", connect_timeout=0.5)
+        database = postgres_url.rpartition("/")[2]
+        two = f"postgresql://luigi@127.0.0.1:{silent_port},127.0.0.1:{postgres.port}/{database}"
+        store = open_store(two, connect_timeout=0.5)
+        assert time.monotonic() - began < 5
+        store.upgrade()
+
+
+@pytest.mark.postgresql
+@pytest.mark.mariadb
+def test_what_waiting_will_not_cure_is_unusable(postgres: PostgresServer, mariadb: MariadbServer) -> None:
+    with pytest.raises(Unusable, match="does not exist"):
+        open_store(postgres.url("nowhere"))
+    with pytest.raises(Unusable, match="Unknown database"):
+        open_store(mariadb.url("nowhere"))
+    with pytest.raises(Unusable, match="Access denied"):
+        open_store(mariadb.url().replace("luigi@", "luigi:wrong@"))
+
+
+def test_sqlite_directories_that_cannot_be_written_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(Unusable, match="does not exist"):
+        open_store(f"sqlite:///{tmp_path}/missing/x.db")
+    with pytest.raises(Unusable, match="is a directory"):
+        open_store(f"sqlite:///{tmp_path}")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(Unusable, match="is not writable"):
+            open_store(f"sqlite:///{closed}/x.db")
+    finally:
+        if was_root:
+            os.seteuid(0)
