@@ -48,7 +48,6 @@ def make_world(rng: random.Random) -> World:
         "pause_enabled": rng.random() < 0.8,
         "send_messages": rng.random() < 0.8,
         "stable_done_cooldown_secs": rng.choice([0, 0, 10]),
-        "count_repeated_failures": rng.random() < 0.25,  # ours only
     }
     resources = rng.choice([{}, {"r1": 1}, {"r1": 2, "r2": 1}, {"r1": 3, "r2": 2, "r3": 0}])
     return World(options, resources, rng.choice([12, 40, 120, 300]))
@@ -217,7 +216,7 @@ class Generator:
             "assistant": worker in self._assistants,
             "status": rng.choices(["DONE", "FAILED", "PENDING", "RUNNING", "DISABLED"], [55, 30, 10, 4, 1])[0],
         }
-        if kwargs["status"] == "FAILED":
+        if kwargs["status"] == "FAILED" and (rng.random() < 0.85 or self._world.options["batch_emails"]):
             kwargs["expl"] = rng.choice(['"Traceback: one"', '"two\\nlines"', "not json"])
         elif rng.random() < 0.5:
             kwargs["expl"] = "null"

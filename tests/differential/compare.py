@@ -15,7 +15,7 @@ from typing import Any
 
 from appliance.engine import Scheduler, Settings
 from tests.differential.calls import Call, Generator, World, make_world
-from tests.differential.differences import DIFFERENCES, ONE_FAILURE, Difference
+from tests.differential.differences import DIFFERENCES, Difference
 from tests.differential.reference import Clock, MailLog, luigi_under, make_reference
 
 TOLERANCE = 1e-5  # s; far above the reference's ticks, far below the steps of the clock
@@ -64,11 +64,8 @@ class _Pair:
         self.clock = Clock()
         self.reference_mails: list[tuple[str, str]] = []
         self.reference_log, self.our_log = MailLog(), MailLog()
-        options = dict(world.options)
-        if options.pop("count_repeated_failures", False):
-            differences = [difference for difference in differences if difference.name != ONE_FAILURE]
         with luigi_under(self.clock, self.reference_mails, self.reference_log):
-            self.reference = make_reference(options, world.resources, differences)
+            self.reference = make_reference(world.options, world.resources, differences)
         self.ours = make_ours(
             Settings(**world.options),
             resources=dict(world.resources),

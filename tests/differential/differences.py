@@ -67,7 +67,8 @@ class _OneFailurePerRun:
         runner = None if task is None else task.worker_running
         was_running = task is not None and task.status in ("RUNNING", "BATCH_RUNNING")
         members = self._members_of(task)
-        if status == "FAILED" and runner == worker and not was_running and _failure_counts(task):
+        explained = kwargs.get("expl") is not None
+        if status == "FAILED" and explained and runner == worker and not was_running and _failure_counts(task):
             self._state.settled = task
         try:
             super().add_task(**kwargs)  # type: ignore[misc]
@@ -180,8 +181,6 @@ class _UpstreamOfPending:
 _BATCHABLE = {"family": "F", "params": {"b": "1"}, "batchable": True, "resources": {"r1": 2}}
 _BATCH_ID = "b6b43ab0bef9c8d8b17fb9a29e37daf5"  # Luigi's digest of "t1|t2"
 
-ONE_FAILURE = "one failure per run"  # absent where the setting count_repeated_failures is on
-
 DIFFERENCES = (
     Difference(
         "removed tasks are forgotten",
@@ -199,9 +198,9 @@ DIFFERENCES = (
         state=_ForgetRemovedTasks,
     ),
     Difference(
-        ONE_FAILURE,
+        "one failure per run",
         "each FAILED report counts, also the same one sent again because its reply was lost",
-        "one repeated for a run whose failure is counted changes nothing (unless count_repeated_failures is on)",
+        "one with an explanation, for a run whose failure is already counted, changes no status and no count",
         "clients repeat calls that were not answered; a fail-over must not disable a task for it",
         (
             ("add_task", {"worker": "w1", "task_id": "t1"}),

@@ -34,9 +34,7 @@ class LuigiFacade:
         **kwargs: Any,
     ) -> None:
         self._config = config or luigi.scheduler.scheduler(**kwargs)
-        # Luigi's tests report the same failure twice and mean two; a client that asks again means one.
-        options = {"count_repeated_failures": True}
-        options |= {name: getattr(self._config, name) for name in _OPTIONS if hasattr(self._config, name)}
+        options = {name: getattr(self._config, name) for name in _OPTIONS if hasattr(self._config, name)}
         notifier = luigi.scheduler.BatchNotifier() if self._config.batch_emails else None
         self._notifier = notifier
         self._engine = Engine(

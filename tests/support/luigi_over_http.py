@@ -68,9 +68,7 @@ class RemoteFacade(luigi.rpc.RemoteScheduler):
         **kwargs: Any,
     ) -> None:
         config = config or luigi.scheduler.scheduler(**kwargs)
-        # Luigi's tests report the same failure twice and mean two; a client that asks again means one.
-        options = {"count_repeated_failures": True}
-        options |= {name: getattr(config, name) for name in _OPTIONS if hasattr(config, name)}
+        options = {name: getattr(config, name) for name in _OPTIONS if hasattr(config, name)}
         resources = resources or luigi.configuration.get_config().getintdict("resources")
         self._port = self.control.ask("/new", options=options, resources=dict(resources))["port"]
         self._set_to: float | None = None
