@@ -110,7 +110,8 @@ def build(units: Iterable[Unit], previous: Position) -> Batch:
     epoch, seq = previous.epoch, previous.seq
     chain = bytes.fromhex(previous.hash)
     size = 0
-    for records, at, method_text, actor_text in units:
+    for records, moment_given, method_text, actor_text in units:
+        at = float(moment_given)  # read back as one: the chain must not depend on how it was given
         method, actor = escape(method_text), escape(actor_text)
         call = call_bytes(epoch, at, method, actor)
         batch.time = at

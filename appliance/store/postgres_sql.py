@@ -1,18 +1,21 @@
 """One batch as one PostgreSQL message.
 
 All statements of a simple query are one transaction, and the first of them is the fence: when it raises, the server
-skips the rest. So there is no moment between two statements at which a frozen client could leave the fence row
-locked, and one round trip per batch.
+skips the rest. So there is no moment between two statements at which a frozen client could leave the fence row locked,
+and one round trip per batch.
+
+Rows travel as columns: one delimited string per column, split and unnested by the server. For server and interpreter
+alike that costs half of what row-by-row literals cost. A column in which all rows agree is a constant.
 
 Literals are made here because that is several times cheaper than having the driver adapt each value. It is safe because
 every session of ours sets `standard_conforming_strings = on` and UTF-8: then doubling the quote is all there is to it.
 """
 # ruff: noqa: S608 - names and numbers of ours; values are bound or quoted
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from appliance.store.batch import ALL_GROUPS, DEFINITION, DETAIL, STATE, Batch, Row
+from appliance.store.batch import ALL_GROUPS, Batch, Row
 from appliance.store.position import Position
 from appliance.store.statements import (
     BATCHER_COLUMNS,
@@ -23,32 +26,37 @@ from appliance.store.statements import (
     task_columns,
 )
 
-# Where VALUES alone would leave a column of NULLs or quoted text without the right type.
-_CASTS = {
-    "num": "::bigint",
-    "priority": "::float8",
-    "updated_at": "::timestamp",
-    "run_time": "::timestamp",
-    "attempt": "::bigint",
-    "retry_at": "::timestamp",
-    "runnable": "::boolean",
-    "batchable": "::boolean",
-    "added_at": "::float8",
+# Between a column's values, and in the place of NULL: control characters that JSON never has and names hardly ever.
+# Where a value does have one, the column is sent as an array constructor.
+SEPARATOR, ABSENT = "\x1f", "\x1e"
+_SPLIT = "E'\\x1f'"
+_SPLIT_WITH_NULLS = "E'\\x1f', E'\\x1e'"
+
+# The types of the columns that are not text.
+_TYPES = {
+    "seq": "bigint",
+    "epoch": "bigint",
+    "at": "float8",
+    "task_num": "bigint",
+    "num": "bigint",
+    "wid": "bigint",
+    "attempt": "bigint",
+    "priority": "float8",
+    "added_at": "float8",
+    "started_at": "float8",
+    "updated_at": "timestamp",
+    "run_time": "timestamp",
+    "retry_at": "timestamp",
+    "runnable": "boolean",
+    "batchable": "boolean",
+    "disabled": "boolean",
 }
+_PLAIN_NUMBERS = ("bigint", "float8", "boolean")
 
 
 def text(value: str | None) -> str:
     """A text literal."""
-    if value is None:
-        return "NULL"
-    if "'" in value:
-        return "'" + value.replace("'", "''") + "'"
-    return f"'{value}'"
-
-
-def number(value: float | None) -> str:
-    """A number literal (`value` is finite) or a Boolean one."""
-    return "NULL" if value is None else repr(value)
+    return "NULL" if value is None else "'" + value.replace("'", "''") + "'"
 
 
 def fence(epoch: int, previous: Position, last: Position, time: float) -> str:
@@ -61,127 +69,84 @@ def message(batch: Batch) -> str:
     """The whole batch, fence first."""
     parts = [fence(batch.previous.epoch, batch.previous, batch.last, batch.time)]
     if batch.events:
-        parts += (_INSERT_EVENTS, ",\n".join(map(_event, batch.events)), ";\n")
+        parts.append(_insert("luigi_event", EVENT_COLUMNS, batch.events))
     for groups, rows in batch.tasks.items():
-        if groups:
-            parts += _tasks(groups, rows)
-    if batch.tasks_removed:
-        parts += ("DELETE FROM luigi_task WHERE num IN (", ",".join(map(str, batch.tasks_removed)), ");\n")
-    parts += _small_tables(batch)
+        if groups == ALL_GROUPS:
+            parts.append(_upsert("luigi_task", task_columns(groups), rows))
+        elif groups:
+            parts.append(_update_tasks(task_columns(groups), rows))
+    parts.append(_delete("luigi_task", "num", batch.tasks_removed))
+    parts.append(_upsert("luigi_worker", WORKER_COLUMNS, batch.workers.values()))
+    parts.append(_upsert("luigi_resource", RESOURCE_COLUMNS, batch.resources.values()))
+    parts.append(_upsert("luigi_batcher", BATCHER_COLUMNS, batch.batchers.values()))
+    parts.append(_upsert("luigi_setting", SETTING_COLUMNS, batch.settings.values()))
+    parts.append(_delete("luigi_worker", "wid", batch.workers_removed))
+    parts.append(_delete("luigi_batcher", "name_key", batch.batchers_removed))
     return "".join(parts)
 
 
-_INSERT_EVENTS = f"INSERT INTO luigi_event ({', '.join(EVENT_COLUMNS)}) VALUES\n"
+def _columns(names: Sequence[str], rows: Collection[Row]) -> tuple[list[str], str]:
+    """An expression for each column, and the FROM clause that they refer to (empty for a single row)."""
+    count = len(rows)
+    expressions, varying, arrays = [], [], []
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        kind = _TYPES.get(name, "text")
+        if values.count(values[0]) == count:
+            expressions.append(f"{_literal(values[0], kind)}::{kind}")
+        else:
+            expressions.append(f"v.{name}")
+            varying.append(name)
+            arrays.append(_array(values, kind))
+    if not varying:
+        return expressions, ""
+    return expressions, f" FROM unnest({', '.join(arrays)}) AS v ({', '.join(varying)})"
 
 
-def _texts(values: Row) -> str:
-    """Several text literals; one look at all of them together finds the quotes inside."""
+def _literal(value: Any, kind: str) -> str:
+    return repr(value) if kind in _PLAIN_NUMBERS and value is not None else text(value)
+
+
+def _array(values: Row, kind: str) -> str:
+    """An array of at least two different values."""
+    if kind in _PLAIN_NUMBERS:
+        numbers = ",".join(map(repr, values)) if None not in values else ",".join(map(_number, values))
+        return f"string_to_array('{numbers}', ',', '')::{kind}[]"
     try:
-        joined = "','".join(values)
+        joined, split, absent = SEPARATOR.join(values), _SPLIT, 0
     except TypeError:
-        return ",".join(map(text, values))  # one is NULL
-    if joined.count("'") != 2 * (len(values) - 1):
-        return ",".join(map(text, values))
-    return f"'{joined}'"
+        joined = SEPARATOR.join([ABSENT if value is None else value for value in values])
+        split, absent = _SPLIT_WITH_NULLS, values.count(None)
+    cast = "" if kind == "text" else f"::{kind}[]"
+    if joined.count(SEPARATOR) != len(values) - 1 or (absent and joined.count(ABSENT) != absent):
+        return f"ARRAY[{', '.join(map(text, values))}]{cast}"
+    return f"string_to_array({text(joined)}, {split}){cast}"
 
 
-def _event(row: Row) -> str:
-    seq, epoch, at, method, actor, kind, num, task_id, status, worker_id, run_id, attempt, data = row
-    head = f"({seq},{epoch},{at!r},{text(method)},{text(actor)},'{kind}',{'NULL' if num is None else num}"
-    number = "NULL" if attempt is None else attempt
-    if "'" in data:
-        texts = f"{text(task_id)},{text(status)},{text(worker_id)},{text(run_id)}"
-        return f"{head},{texts},{number},{text(data)})"
-    # Every other string of the row is also in `data`: none of them has a quote.
-    return f"{head},{_plain(task_id)},{_plain(status)},{_plain(worker_id)},{_plain(run_id)},{number},'{data}')"
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)
 
 
-def _plain(value: str | None) -> str:
-    return "NULL" if value is None else f"'{value}'"
+def _insert(table: str, names: Sequence[str], rows: Collection[Row], conflict: str = "") -> str:
+    expressions, source = _columns(names, rows)
+    return f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(expressions)}{source}{conflict};\n"
 
 
-def _state(values: Row) -> str:
-    status, priority, updated_at, worker_id, run_time, run_id, attempt, retry_at, state = values
-    literal = text if "'" in state else _plain
-    return (
-        f"{literal(status)},{number(priority)},{_plain(updated_at)},{literal(worker_id)},{_plain(run_time)},"
-        f"{literal(run_id)},{attempt},{_plain(retry_at)},{literal(state)}"
-    )
+def _upsert(table: str, names: Sequence[str], rows: Collection[Row]) -> str:
+    """The first column is the key."""
+    if not rows:
+        return ""
+    changes = ", ".join([f"{name} = excluded.{name}" for name in names[1:]])
+    return _insert(table, names, rows, f" ON CONFLICT ({names[0]}) DO UPDATE SET {changes}")
 
 
-def _definition(values: Row) -> str:
-    return f"{_texts(values[:8])},{values[8]!r},{values[9]!r},{text(values[10])},{values[11]!r}"
+def _update_tasks(names: Sequence[str], rows: Collection[Row]) -> str:
+    expressions, source = _columns(names, rows)
+    changes = ", ".join([f"{name} = {value}" for name, value in zip(names[2:], expressions[2:], strict=True)])
+    return f"UPDATE luigi_task t SET {changes}{source} WHERE t.num = {expressions[0]};\n"
 
 
-def _detail(values: Row) -> str:
-    expl, tracking_url, *others = values
-    return f"{text(expl)},{text(tracking_url)},{_texts(tuple(others))}"
-
-
-def _task(groups: int, row: Row) -> str:
-    parts = [f"({row[0]}"]
-    if groups != STATE:
-        parts.append(text(row[1]))
-    at = 2
-    if groups & DEFINITION:
-        parts.append(_definition(row[at : at + 12]))
-        at += 12
-    if groups & STATE:
-        parts.append(_state(row[at : at + 9]))
-        at += 9
-    if groups & DETAIL:
-        parts.append(_detail(row[at:]))
-    return ",".join(parts) + ")"
-
-
-def _tasks(groups: int, rows: list[Row]) -> tuple[str, str, str]:
-    head, tail = _task_statement(groups)
-    return head, ",\n".join([_task(groups, row) for row in rows]), tail
-
-
-@cache
-def _task_statement(groups: int) -> tuple[str, str]:
-    columns = task_columns(groups)
-    if groups == ALL_GROUPS:
-        return _upsert("luigi_task", columns, "num")
-    if groups == STATE:
-        columns = tuple(name for name in columns if name != "task_id")
-    changes = ", ".join(
-        f"{name} = v.{name}{_CASTS.get(name, '')}" for name in columns if name not in ("num", "task_id")
-    )
-    return (
-        f"UPDATE luigi_task t SET {changes} FROM (VALUES\n",
-        f") AS v ({', '.join(columns)}) WHERE t.num = v.num::bigint;\n",
-    )
-
-
-@cache
-def _upsert(table: str, columns: tuple[str, ...], key: str) -> tuple[str, str]:
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name != key)
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES\n",
-        f"\nON CONFLICT ({key}) DO UPDATE SET {changes};\n",
-    )
-
-
-def _generic(row: Row) -> str:
-    return "(" + ",".join([text(v) if v is None or isinstance(v, str) else number(v) for v in row]) + ")"
-
-
-def _small_tables(batch: Batch) -> list[str]:
-    parts: list[str] = []
-    puts: tuple[tuple[str, tuple[str, ...], Iterable[Row]], ...] = (
-        ("luigi_worker", WORKER_COLUMNS, batch.workers.values()),
-        ("luigi_resource", RESOURCE_COLUMNS, batch.resources.values()),
-        ("luigi_batcher", BATCHER_COLUMNS, batch.batchers.values()),
-        ("luigi_setting", SETTING_COLUMNS, batch.settings.values()),
-    )
-    for table, columns, rows in puts:
-        if rows:
-            head, tail = _upsert(table, columns, columns[0])
-            parts += (head, ",\n".join(map(_generic, rows)), tail)
-    if batch.workers_removed:
-        parts.append(f"DELETE FROM luigi_worker WHERE wid IN ({','.join(map(str, batch.workers_removed))});\n")
-    if batch.batchers_removed:
-        parts.append(f"DELETE FROM luigi_batcher WHERE name_key IN ({','.join(map(text, batch.batchers_removed))});\n")
-    return parts
+def _delete(table: str, key: str, values: Collection[int | str]) -> str:
+    if not values:
+        return ""
+    listed = ", ".join([text(value) if isinstance(value, str) else str(value) for value in values])
+    return f"DELETE FROM {table} WHERE {key} IN ({listed});\n"
