@@ -19,6 +19,7 @@ import contextlib
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -124,6 +125,8 @@ def _write(ledger: Ledger, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program."""
     options = parser().parse_args(arguments)
+    # Whoever ends us, the database and the scheduler that we started end too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     if options.fault == "database" and options.database != "postgresql":
         parser().error("--fault database needs --database postgresql")
     if options.self_test:

@@ -103,11 +103,20 @@ class Report:
             "log_entries": self.events,
             "longest_restart_s": round(max(self.starts, default=0.0), 2),
             "longest_wait_of_an_acknowledged_call_s": round(max(answered, default=0.0), 2),
-            "outages_longer_than_the_park_time": self.long_outages,
-            "refused_or_unknown_503_in_those": self.refused_in_long_outages,
-            "longest_outage_s": round(self.longest_outage, 2),
+            **self._outages(outcomes[Outcome.REFUSED] + len(unknown)),
             "duration_s": round(time.monotonic() - self.began, 1),
             "violations": [{**v._asdict(), "kind": v.kind.value} for v in ledger.violations],
+        }
+
+    def _outages(self, not_acknowledged: int) -> dict[str, Any]:
+        """Of a database drill: how many calls had to hear a 503, and whether the outage was to blame."""
+        if not self.longest_outage:
+            return {}
+        return {
+            "longest_outage_s": round(self.longest_outage, 2),
+            "answered_503_in_outages_within_the_park_time": not_acknowledged - self.refused_in_long_outages,
+            "outages_longer_than_the_park_time": self.long_outages,
+            "answered_503_in_those": self.refused_in_long_outages,
         }
 
     def fate(self, fault: str, calls: list[Call]) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from drills.clients import CLIENTS, Client
 from drills.comparison import Comparison
 from drills.ledger import Call, Kind, Ledger, Outcome
+from drills.load import Load
 from drills.report import Meter, Report
 from drills.scheduler import Scheduler, Trap
 from tests.support.servers import PostgresServer
@@ -128,7 +129,7 @@ class Rounds:
             self.scheduler.end()
             return "" if bit else "the trap was not sprung"
 
-    async def _kill_beside_frozen(self, server: PostgresServer, load: "Load") -> str:
+    async def _kill_beside_frozen(self, server: PostgresServer, load: Load) -> str:
         """PostgreSQL stands still with a batch in flight; the scheduler dies; a while later PostgreSQL goes on."""
         await asyncio.to_thread(server.freeze)
         await asyncio.sleep(0.05)  # what was committed just before is answered
@@ -238,7 +239,7 @@ class Rounds:
         return sum(client.in_flight for client in self._clients)
 
     @contextlib.asynccontextmanager
-    async def _load(self, family: str, *, wait: bool = False) -> AsyncIterator["Load"]:
+    async def _load(self, family: str, *, wait: bool = False) -> AsyncIterator[Load]:
         """All clients call inside this context; when it ends, nobody does."""
         # Half of the rounds in bursts: many calls in flight at once, many in one transaction.
         together = self._random.random() < 0.5
@@ -276,56 +277,6 @@ class Rounds:
         report.starts = list(self.scheduler.starts)
 
 
-class Load:
-    """The clients at work, for one round."""
-
-    def __init__(
-        self, clients: list[Client], ledger: Ledger, family: str, starting: Scheduler | None, *, together: bool
-    ) -> None:
-        self._together = together
-        self.stop = asyncio.Event()
-        self._ledger = ledger
-        self._first = len(ledger.calls)
-        self._tasks = [asyncio.create_task(self._run(client, family, starting)) for client in clients]
-
-    async def _run(self, client: Client, family: str, starting: Scheduler | None) -> None:
-        while starting is not None and not await listens(starting.port):
-            if self.stop.is_set():
-                return
-            await asyncio.sleep(0.02)
-        await client.load(family, self.stop, together=self._together)
-
-    def acknowledged(self) -> int:
-        """Calls of this round that were acknowledged."""
-        calls = self._ledger.calls
-        return sum(calls[n].outcome is Outcome.ACKNOWLEDGED for n in range(self._first, len(calls)))
-
-    def calls(self) -> int:
-        """Calls of this round."""
-        return len(self._ledger.calls) - self._first
-
-    async def resumes(self, acknowledged: int, until: float) -> None:
-        """Wait for so many acknowledged calls, as long as there are clients, at most until then (monotonic)."""
-        while self.acknowledged() < acknowledged and time.monotonic() < until:
-            if all(task.done() for task in self._tasks):
-                return
-            await asyncio.sleep(0.02)
-
-    async def ended(self) -> None:
-        """Every client has its answer, or knows that there will be none."""
-        await asyncio.gather(*self._tasks)
-
-
 def runs(pid: int) -> bool:
     """Whether there is such a process, and it is not a dead one that nobody has collected yet."""
     return Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-
-
-async def listens(port: int) -> bool:
-    """Whether anybody accepts connections there."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
