@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup databases run test lint types layers tests differential lock clean
+.PHONY: help setup databases run test lint types layers tests differential luigi-suite lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ tests: setup
 
 differential: setup ## the same 1,000,000 random calls to luigi's scheduler and ours (SEEDS=1-50)
 	@$(BIN)/python -m tests.differential --seeds $(SEEDS)
+
+luigi-suite: setup ## luigi's own tests, with the two slow ones over HTTP that `make test` leaves out
+	@LUIGI_SUITE_SLOW=1 $(BIN)/pytest -q tests/luigi_suite --durations=0
 
 lock: setup ## write requirements.lock anew from pyproject.toml (slow: fetches every wheel's hash)
 	@.ci/lock

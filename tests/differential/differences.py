@@ -287,7 +287,7 @@ DIFFERENCES = (
 REFUSED_OR_UNDEFINED = (
     (
         "Arguments of wrong types (ids that are no strings, priorities and resources that are no numbers, NaN): Luigi "
-        "fails somewhere in the middle, or at the next call that touches the task; ours refuses before anything changes."
+        "fails somewhere in the middle, or at the next call that touches the task; ours refuses, and nothing changes."
     ),
     "Unknown status words, and texts longer than the databases can index: Luigi keeps them; ours refuses them.",
     "add_task(status=FAILED) without an explanation under batch_emails: Luigi fails after it changed the status.",

@@ -26,7 +26,7 @@ class Ran:
     output: str = ""
 
 
-def run(plugin: str, file: str, leave_out: Iterable[str] = (), seconds: float = 600.0) -> Ran:
+def run(plugin: str, file: str, leave_out: Iterable[str] = (), seconds: float = 3000.0) -> Ran:
     """Run `test/<file>.py` of Luigi's source distribution under one of the two plugins."""
     source = luigi_sdist.unpacked()
     with tempfile.TemporaryDirectory(prefix="luigi-suite-") as scratch:

@@ -69,7 +69,9 @@ class Schedulers:
         database = self._directory / f"{next(self._numbers)}.db"
         shutil.copy(self._template, database)
         url = f"sqlite:///{database}"
-        loaded = load({"database": url, "host": "127.0.0.1", "port": 0, "log_level": "error"}, None, {})
+        serve = {"database": url, "host": "127.0.0.1", "port": 0, "log_level": "error"}
+        serve["prune_every"] = 3600  # tests prune when they mean to, and with delays of a few seconds
+        loaded = load(serve, None, {})
         scheduler = replace(loaded.options.scheduler, **options)
         node = Node(NodeOptions(replace(loaded.options, scheduler=scheduler, resources=dict(resources)), url))
         leading = asyncio.Event()
