@@ -33,7 +33,7 @@ from appliance.api.server import raise_open_files_limit
 from appliance.clock import SchedulerClock, monotonic
 from appliance.config import Options
 from appliance.engine import Scheduler
-from appliance.engine.changes import Mail
+from appliance.engine.changes import Epoch, Mail
 from appliance.exit_codes import ExitCode
 from appliance.mail import Postman, sender
 from appliance.node import metrics as node_metrics
@@ -168,21 +168,24 @@ class Node:
             self.supervisor.ready(f"leading, epoch {self.epoch}")
 
     def _schema(self) -> None:
-        """On SQLite an old or missing schema is upgraded; elsewhere the operator says when."""
+        """An empty database gets its tables; an old schema is upgraded on SQLite, elsewhere if the operator says so."""
         assert self.store is not None  # noqa: S101
         status = self.store.check()
         wanted = self.options.serve.upgrade or self.store.target.kind is Kind.SQLITE
-        if wanted and status.state in (SchemaState.MISSING, SchemaState.OLD):
+        if status.state is SchemaState.MISSING or (wanted and status.state is SchemaState.OLD):
             _log.info("schema_upgrade", found=status.found, wanted=status.wanted)
             status = self.store.upgrade()
         status.require()
 
-    async def _assume(self) -> None:
-        """Take the lead in the database, load, and build engine and journal. The gate stays closed."""
+    async def _assume(self, epoch: Epoch | None = None) -> None:
+        """Take the lead in the database, load, and build engine and journal. The gate stays closed.
+
+        `epoch`: take exactly this one, or be fenced; None: the next one, whoever leads.
+        """
         store = self.store
         assert store is not None  # noqa: S101
         began = monotonic()
-        taken = await self._reach(lambda: store.take_leadership(self.holder))
+        taken = await self._reach(lambda: store.take_leadership(self.holder, epoch))
         engine, position = await self._reach(lambda: self._load(store))
         if position.epoch != taken.epoch:
             raise FencedError(f"epoch {position.epoch} leads; ours was {taken.epoch}")
@@ -294,7 +297,7 @@ class Node:
         gc.unfreeze()
         gc.collect()  # the old state is one large cycle
         try:
-            await self._assume()
+            await self._assume(Epoch(self.epoch + 1))  # not over the head of a newer leader
         except FencedError as error:
             self._fence(str(error))
             return

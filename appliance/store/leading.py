@@ -20,7 +20,8 @@ def take(connection: Connection, kind: Kind, holder: str, epoch: Epoch | None) -
     """Write our epoch by compare-and-set; the position from which to write.
 
     `epoch` None takes the next one. A given epoch must be newer than the database's: a candidate that won long ago and
-    wakes up late must not depose today's leader (FencedError).
+    wakes up late must not depose today's leader (FencedError). Asking again for an epoch that this holder already wrote
+    succeeds: the first answer may have been lost.
     """
     if kind is Kind.POSTGRESQL:
         # A frozen leader may have left a transaction open that holds the row.
@@ -38,6 +39,10 @@ def take(connection: Connection, kind: Kind, holder: str, epoch: Epoch | None) -
     }
     changed = connection.execute(update(tables.leadership).where(t.id == 1, t.epoch < mine).values(values)).rowcount
     if changed != 1:
+        wrote_it = select(t.id).where(t.id == 1, t.epoch == mine, t.holder == values["holder"])
+        if connection.execute(wrote_it).first() is not None:
+            connection.rollback()
+            return found
         connection.rollback()
         raise FencedError(f"epoch {mine} is not newer than {found.epoch}, which the database already has")
     connection.commit()

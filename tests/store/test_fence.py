@@ -52,6 +52,11 @@ def test_an_epoch_that_is_not_newer_cannot_lead(store: Store) -> None:
     assert store.take_leadership("b").epoch == 8
 
 
+def test_an_epoch_may_be_asked_for_again_by_who_wrote_it(store: Store) -> None:
+    first = store.take_leadership("a", Epoch(7))
+    assert store.take_leadership("a", Epoch(7)) == first  # the first answer was lost
+
+
 def test_a_batch_that_wakes_up_late_in_an_old_session_is_refused(store: Store) -> None:
     start = store.take_leadership("leader")
     zombie, session = store.writer(), store.writer()
