@@ -54,7 +54,7 @@ class Serve:
     prune_every: float = option(60.0, "how often forgotten workers and finished tasks are cleaned up", least=0.05)
     drain_timeout: float = option(10.0, "longest time SIGTERM waits for calls in flight", least=0)
     position_check_every: float = option(
-        3.0, "how often an idle node asks the database whether it still leads", least=0.1
+        2.0, "how often an idle node asks the database whether it still leads", least=0.1
     )
     history_days: float = option(30.0, "days the log of state changes is kept; 0: for ever", least=0)
     log_format: str = option("keyvalue", "keyvalue or json", choices=("keyvalue", "json"))
