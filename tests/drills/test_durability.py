@@ -39,7 +39,7 @@ def nothing_is_wrong(figures: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=needs_postgresql)])
 def test_nothing_acknowledged_is_lost_or_doubled_by_sigkill_of_the_scheduler(database: str) -> None:
-    figures = drill("--database", database, "--kills", "6")
+    figures = drill("--database", database, "--kills", "6", "--longest-load", "0.5")
     nothing_is_wrong(figures)
     assert figures["kills_by_fault"] == {RANDOM: 3, BEFORE_REPLY: 1, IN_BATCH: 1, START: 1}
     assert figures["unknown"] > 0
