@@ -1,0 +1,1 @@
+"""Leadership: the rules on virtual time, the adapters against the real thing."""

@@ -1,0 +1,38 @@
+"""One etcd cluster for the whole run; each test has a prefix of its own in it."""
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from ha.etcd.config import EtcdConfig
+from ha.lease import Timing
+from tests.support.etcd import Cluster, etcd_cluster
+
+NUMBERS = count(1)
+
+# The least that etcd with 500 ms elections grants is 1 s; 2 s leave room for a busy machine.
+TIMING = Timing(ttl=2.0, renew_every=0.3, request_timeout=0.9, margin=0.3, scheduling_delay=0.2)
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[Cluster]:
+    with etcd_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster: Cluster) -> Iterator[Cluster]:
+    """Three members, all well at the start."""
+    yield _cluster
+    _cluster.heal()
+
+
+@pytest.fixture
+def config(cluster: Cluster) -> EtcdConfig:
+    return EtcdConfig(tuple(cluster.endpoints), attempt_timeout=0.4, probe_every=0.3)
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"/test/{next(NUMBERS)}/"
