@@ -39,6 +39,15 @@ differential: setup ## the same 1,000,000 random calls to luigi's scheduler and 
 luigi-suite: setup ## luigi's own tests, with the two slow ones over HTTP that `make test` leaves out
 	@LUIGI_SUITE_SLOW=1 $(BIN)/pytest -q tests/luigi_suite --durations=0
 
+bench: setup databases ## luigid and luigi-ha in one run, a table with ratios (about 20 minutes; ARGS="--help")
+	@command -v wrk >/dev/null || apt-get install -y --no-install-recommends wrk
+	@$(BIN)/python -m bench $(ARGS)
+
+drill: setup databases ## 200 SIGKILLs each on SQLite and PostgreSQL, 50 of PostgreSQL itself (about 45 minutes)
+	@$(BIN)/python -m drills.durability --database sqlite --kills 200
+	@$(BIN)/python -m drills.durability --database postgresql --kills 200
+	@$(BIN)/python -m drills.durability --database postgresql --fault database --kills 50
+
 lock: setup ## write requirements.lock anew from pyproject.toml (slow: fetches every wheel's hash)
 	@.ci/lock
 

@@ -20,8 +20,7 @@ from bench import shapes
 from bench.load import percentiles, populate, throughput, write_json
 from bench.servers import PEERS, luigi_ha
 
-SECONDS = 8
-LUIGID_SECONDS_AT_100K = 20  # how long luigid may take for the samples of one shape
+SECONDS = 5
 
 
 def say(text: str) -> None:

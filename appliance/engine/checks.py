@@ -12,6 +12,7 @@ from appliance.engine.errors import BadArgument
 from appliance.engine.model import STATUSES, RetryPolicy
 
 MAX_ID_CHARS = 500  # of a task id, worker id, family, …: the databases' index limits
+_ABSENT = (None, None, None)  # what workers send where a task has no policy of its own
 
 
 def text(argument: str, value: Any, *, empty: bool = True) -> str:
@@ -79,7 +80,7 @@ def status(value: Any) -> str:
 
 def retry_policy(value: Any, default: RetryPolicy) -> RetryPolicy:
     """A task's retry policy: the fields given, the scheduler's for the rest."""
-    if not value:
+    if not value or (type(value) is dict and len(value) == 3 and tuple(value.values()) == _ABSENT):
         return default
     given = {name: part for name, part in mapping("retry_policy_dict", value).items() if part is not None}
     if not given:

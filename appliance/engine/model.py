@@ -34,6 +34,7 @@ HIDDEN: Final = 1
 
 _SHARED: Final = {text: JsonText(text) for text in ("null", "{}", "[]", '"null"', "true", "false", "100", '""')}
 NULL: Final = _SHARED["null"]
+FALSE: Final = _SHARED["false"]
 EMPTY_OBJECT: Final = _SHARED["{}"]  # compared by identity
 
 # What of a task changed since it was last handed over (bits).
@@ -183,7 +184,7 @@ class Task:
         self.expl = NULL
         self.runnable = False
         self.batchable = False
-        self.accepts_messages = _SHARED["false"]
+        self.accepts_messages = FALSE
         self.batch_id: str | None = None
 
     def all_params(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from appliance.engine.model import (
     DONE,
     EMPTY_OBJECT,
     FAILED,
+    FALSE,
     PENDING,
     RUNNING,
     SUSPENDED,
@@ -138,7 +139,7 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         if task.params is EMPTY_OBJECT and params:
             task.params, changed = to_json(params), True
         if accepts_messages is not None:
-            accepts = to_json(accepts_messages)
+            accepts = FALSE if accepts_messages is False else to_json(accepts_messages)
             if accepts != task.accepts_messages:
                 task.accepts_messages, changed = accepts, True
         if batchable is not None and bool(batchable) != task.batchable:
@@ -174,6 +175,8 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         its_runner = status in (DONE, FAILED, RUNNING) and task.worker_running == worker_id
         if not (idle or its_runner or new_deps):
             return
+        if status == PENDING and task.status == PENDING:
+            return  # the most frequent call: nothing to change
         if repeatable and self._is_repeated_failure(task, worker_id, status):
             return
         was_running = not idle

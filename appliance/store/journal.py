@@ -52,6 +52,7 @@ class Journal(JournalWriter):
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
         self._appended = position.seq
+        self._wake_soon = False
         self._thread = threading.Thread(target=self._writer_run, name="journal", daemon=True)
 
     def start(self) -> None:
@@ -102,9 +103,20 @@ class Journal(JournalWriter):
             self._appended += len(records)
             self._pending_bytes += size
             self._pending.append((Unit(records, at, method, actor), size))
+        if self._loop is None:
+            self._wake_writer()
+        elif not self._wake_soon:
+            # After the calls that are ready now: they share a transaction, and the writer does not compete with them
+            # for the interpreter.
+            self._wake_soon = True
+            self._loop.call_soon(self._wake_writer)
+        return self._appended
+
+    def _wake_writer(self) -> None:
+        self._wake_soon = False
+        with self._lock:
             if self._idle:
                 self._lock.notify()
-        return self._appended
 
     def add_listener(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every commit and every change of state. It must be quick and not raise."""
