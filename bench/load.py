@@ -28,7 +28,8 @@ def _form(arguments: dict[str, Any]) -> str:
 def _script(call: str, headers: str) -> str:
     """A wrk script; bodies are encoded here, so that the load costs little of the machine that is measured."""
     if call == "ping":
-        return f"{headers}function request() return wrk.format('POST', '/api/ping', headers, '{_form({'worker': 'b'})}') end"
+        body = _form({"worker": "bench"})
+        return f"{headers}function request() return wrk.format('POST', '/api/ping', headers, '{body}') end"
     before, middle, after = re.split("%40ID%40|%40N%40", _form(_TASK))
     mark = f"{time.monotonic_ns():x}"
     return f"""{headers}
