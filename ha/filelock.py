@@ -37,6 +37,7 @@ from ha.elector import Candidate, Epoch, Leader, Reason, View, refusal
 from ha.errors import HaError, LeaseLost, Refused, Unknown, Unusable
 from ha.lease import Lease, Timing
 from ha.log import Events
+from ha.tasks import finished
 
 POLL = 0.02  # s between two looks at the lock, by who waits for it
 Flock = Callable[[int, int], None]
@@ -75,11 +76,11 @@ class FileLockElector:
         try:
             epoch = await self._run(self._take)
         except BaseException:
-            self._worker.submit(self._let_go)  # after `_take`, which may still be at work
+            await self._let_go_in_any_case()
             raise
         lease = Lease(self.timing.margin)
         if not lease.granted(sent, self.timing.ttl, self._clock()):
-            self._worker.submit(self._let_go)
+            await self._let_go_in_any_case()
             raise LeaseLost("won, but it took longer than the lease")
         self.lease, self.epoch = lease, epoch
         _log.info("won", epoch=epoch)
@@ -168,6 +169,10 @@ class FileLockElector:
     def _over(self) -> None:
         self.lease.end()
         self.epoch = None
+
+    async def _let_go_in_any_case(self) -> None:
+        """After whatever is at work in the thread, which cannot be interrupted; also while being cancelled."""
+        await finished(asyncio.wrap_future(self._worker.submit(self._let_go)), self.timing.request_timeout)
 
     async def _run(self, work: Callable[[], _Value]) -> _Value:
         """In the worker thread; Unknown if that takes longer than the budget, and then it may still happen."""

@@ -26,6 +26,7 @@ from ha.etcd.transport import Change, Delete, Field, Guard, Item, Listing, Put, 
 from ha.etcd.watch import follow
 from ha.lease import Lease, Timing
 from ha.log import Events
+from ha.tasks import finished
 
 _log = Events("elector")
 
@@ -193,12 +194,14 @@ class EtcdElector:
 
     async def _clear_in_any_case(self) -> None:
         """Also while being cancelled. A failure is not the caller's: what is not confirmed stays on the list."""
-        clearing = asyncio.ensure_future(self._clear())
-        while not clearing.done():
-            with suppress(asyncio.CancelledError, HaError):
-                await asyncio.shield(clearing)
-        if (error := clearing.exception()) is not None:
-            _log.warning("lease_left_behind", count=len(self._left_behind), error=str(error))
+
+        async def clear() -> None:
+            try:
+                await self._clear()
+            except HaError as error:
+                _log.warning("lease_left_behind", count=len(self._left_behind), error=str(error))
+
+        await finished(asyncio.ensure_future(clear()))
 
     # ----------------------------------------------------------------------------------------------- what others see
 

@@ -11,16 +11,15 @@ Not promised: that a request was executed at most once. See `ha.etcd.transport`.
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import aiohttp
 
 from ha.errors import Fatal, HaError, Unknown
 from ha.etcd import wire
 from ha.etcd.config import EtcdConfig
-from ha.etcd.failures import AuthNotEnabled, LeaseNotFound, TokenRefused, of_exception, of_status
+from ha.etcd.failures import AuthNotEnabled, LeaseNotFound, TokenRefused, of_exception
 from ha.etcd.stream import GatewayStream
 from ha.etcd.transport import Change, Guard, Header, Listing, Outcome
 from ha.log import Events
@@ -48,6 +47,7 @@ class Gateway:
         self._tls = config.tls()
         self._session: aiohttp.ClientSession | None = None
         self._current = 0
+        self._healthy = True
         self._seen = _Seen()
         self._token: str | None = None
         self._authenticating = asyncio.Lock()
@@ -79,6 +79,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + budget
         failures: list[tuple[str, HaError]] = []
+        renewed = False
         while len(failures) < len(self.config.endpoints) and (left := deadline - loop.time()) > 0:
             index = self._current
             endpoint = self.config.endpoints[index]
@@ -87,6 +88,9 @@ class Gateway:
                 await stream.open(min(left, self.config.attempt_timeout))
             except (Unknown, Fatal) as error:
                 await stream.close()
+                if isinstance(error, TokenRefused) and not renewed:
+                    renewed = True  # it has been forgotten: once more, with a new one
+                    continue
                 failures.append((endpoint, error))
                 self._leave(index, error)
             except BaseException:
@@ -112,10 +116,13 @@ class Gateway:
             index = self._current
             endpoint = self.config.endpoints[index]
             try:
-                return await self.ask(endpoint, path, body, parse, min(left, self.config.attempt_timeout))
+                value = await self.ask(endpoint, path, body, parse, min(left, self.config.attempt_timeout))
             except (Unknown, Fatal) as error:
                 failures.append((endpoint, error))
                 self._leave(index, error)
+            else:
+                self._healthy = True
+                return value
             if len(failures) % len(self.config.endpoints) == 0:
                 if all(isinstance(error, Fatal) for _, error in failures[-len(self.config.endpoints) :]):
                     break
@@ -126,7 +133,9 @@ class Gateway:
     def _leave(self, index: int, error: HaError) -> None:
         if self._current == index:  # somebody else may have left it already
             self._current = (index + 1) % len(self.config.endpoints)
-            _log.warning("endpoint_left", endpoint=self.config.endpoints[index], error=str(error))
+            if self._healthy:  # once until somebody answers again, or a long outage fills the log
+                _log.warning("endpoint_left", endpoint=self.config.endpoints[index], error=str(error))
+            self._healthy = False
 
     async def ask(
         self, endpoint: str, path: str, body: wire.Json, parse: Callable[[wire.Json], _Value], seconds: float
@@ -161,7 +170,7 @@ class Gateway:
                 raw = await reply.read()
         except (aiohttp.ClientError, OSError) as error:
             raise of_exception(error) from error
-        return understood(reply.status, raw)
+        return wire.understood(reply.status, raw)
 
     async def token(self, endpoint: str) -> str | None:
         """The auth token; None without users. One authentication at a time."""
@@ -206,24 +215,6 @@ class Gateway:
                 f"seen before: revision {floor.revision} term {floor.term}"
             )
         self._seen = _Seen(max(header.revision, self._seen.revision), max(header.term, self._seen.term), header.cluster)
-
-
-def understood(status: int, raw: bytes) -> wire.Json:
-    """The JSON object of a reply, or the error that it is."""
-    try:
-        found: Any = json.loads(raw.split(b"\n", 1)[0])  # a stream's first message is all that is asked for
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        if status == 404:
-            raise Fatal("HTTP 404: no JSON gateway here; expected etcd 3.4 or later with its gRPC gateway enabled")
-        raise Unknown(f"HTTP {status} without JSON")
-    error = found.get("error")
-    if isinstance(error, dict):  # in a stream
-        raise of_status(int(error.get("grpc_code", 2)), str(error.get("message")))
-    if status != 200 or error is not None:
-        raise of_status(int(found.get("code", 2)), str(error or f"HTTP {status}"))
-    return found
 
 
 def _given_up(failures: Sequence[tuple[str, HaError]]) -> HaError:

@@ -89,6 +89,8 @@ class GatewayStream:
         body = {"create_request": wire.prefix_range(self._prefix) | {"start_revision": str(self._revision)}}
         session = self._gateway.session()
         async with session.post(f"{self._endpoint}/v3/watch", json=body, headers=headers) as reply:
+            if reply.status != 200:
+                wire.understood(reply.status, await reply.read())
             rest = b""
             async for chunk in reply.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")

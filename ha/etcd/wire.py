@@ -1,10 +1,12 @@
 """Requests and replies of etcd's JSON gateway: keys and values in base64, 64-bit numbers as text, zeros left out."""
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ha.errors import Unknown
+from ha.errors import Fatal, Unknown
+from ha.etcd.failures import of_status
 from ha.etcd.transport import Batch, Change, Field, Guard, Header, Item, Listing, Outcome, Put
 
 Json = Mapping[str, Any]
@@ -84,3 +86,22 @@ def batch(result: Json) -> Batch:
         events.append(decode(event["kv"]["key"]) if deleted else item(event["kv"]))
     revision = max((int(event["kv"]["mod_revision"]) for event in result.get("events", ())), default=0)
     return Batch(revision, events)
+
+
+def understood(status: int, raw: bytes) -> Json:
+    """The JSON object of a reply, or the error that it is."""
+    try:
+        found: Any = json.loads(raw.split(b"\n", 1)[0])  # a stream's first message is all that is asked for
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        if 400 <= status < 500:
+            said = raw[:80].decode(errors="replace").strip()
+            raise Fatal(f"HTTP {status}, {said!r}: no JSON gateway here; expected etcd 3.4 or later, with it enabled")
+        raise Unknown(f"HTTP {status} without JSON")
+    error = found.get("error")
+    if isinstance(error, dict):  # in a stream
+        raise of_status(int(error.get("grpc_code", 2)), str(error.get("message")))
+    if status != 200 or error is not None:
+        raise of_status(int(found.get("code", 2)), str(error or f"HTTP {status}"))
+    return found

@@ -178,7 +178,7 @@ def test_holding_renews_until_it_is_lost(play: Play) -> None:
         async with electors(world, "a") as [a]:
             await a.campaign()
             holding = asyncio.create_task(hold(a, world.clock))
-            await asyncio.sleep(TIMING.ttl + 0.3)
+            await asyncio.sleep(TIMING.ttl - TIMING.margin + 0.1)
             assert a.lease.valid(world.clock())
             await world.take_away(a)
             lost = await asyncio.wait_for(holding, 2 * TIMING.renew_every)
@@ -274,7 +274,7 @@ def test_a_handover_to_a_node_that_does_not_come_fails_and_lapses(play: Play) ->
     async def test(world: World) -> None:
         async with electors(world, "a", "bb") as [a, b]:
             await a.campaign()
-            handing = asyncio.create_task(hand_over(a, "nobody", 1.0))
+            handing = asyncio.create_task(hand_over(a, "nobody", 0.7))
             await asyncio.sleep(0.3)
             assert await refused(b) == Reason.RESERVED
             assert await refused(a) == Reason.RESERVED

@@ -12,7 +12,6 @@ takes about half of what it takes in production, and the least time a lease can 
 
 import contextlib
 import json
-import shutil
 import ssl
 import time
 import urllib.error
@@ -155,8 +154,3 @@ def etcd_cluster(size: int = 3, tls: Tls | None = None, options: Sequence[str] =
             yield cluster
         finally:
             cluster.kill()
-
-
-def available() -> bool:
-    """Whether etcd is installed."""
-    return shutil.which("etcd") is not None

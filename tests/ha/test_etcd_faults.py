@@ -1,0 +1,372 @@
+"""The transport and the election against a real three-member etcd whose members die, freeze, vanish and come back.
+
+`pytest -s` prints the gaps that were measured.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+import pytest
+from aiohttp import web
+
+from ha.clock import monotonic
+from ha.errors import Definitive, Fatal, HaError, LeaseLost, Unknown
+from ha.etcd.config import EtcdConfig
+from ha.etcd.elector import EtcdElector
+from ha.etcd.gateway import Gateway
+from ha.etcd.transport import Delete, Guard, Item, Put
+from ha.etcd.watch import follow
+from ha.hold import hold
+from ha.lease import Timing
+from tests.ha.blackhole import Hole
+from tests.ha.conftest import TIMING
+from tests.ha.worlds import candidate
+from tests.support.etcd import Cluster, Member, etcd_cluster
+
+LONG = Timing(ttl=6.0, renew_every=0.3, request_timeout=2.5, margin=0.5)
+
+
+@asynccontextmanager
+async def gateway(config: EtcdConfig) -> AsyncIterator[Gateway]:
+    made = Gateway(config)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@dataclass
+class Kept:
+    """What a leader went through."""
+
+    renewals: int = 0
+    longest: float = 0.0  # s, one renewal
+    failures: int = 0
+    invalid: int = 0
+
+
+async def keep(elector: EtcdElector, kept: Kept) -> None:
+    """Lead as `hold` does, and measure."""
+    while True:
+        began = time.monotonic()
+        try:
+            await elector.renew()
+        except Unknown:
+            kept.failures += 1
+        else:
+            kept.renewals += 1
+            kept.longest = max(kept.longest, time.monotonic() - began)
+        kept.invalid += not elector.lease.valid(monotonic())
+        await asyncio.sleep(max(0.0, elector.timing.renew_every - (time.monotonic() - began)))
+
+
+async def lead_through(
+    config: EtcdConfig, prefix: str, timing: Timing, trouble: Callable[[Gateway], None], seconds: float
+) -> Kept:
+    """Lead, meet the trouble, lead on; the lease must not have ended."""
+    transport = Gateway(config)
+    elector = EtcdElector(transport, candidate("a"), timing, prefix)
+    epoch = await elector.campaign()
+    kept = Kept()
+    keeping = asyncio.create_task(keep(elector, kept))
+    await asyncio.sleep(0.5)
+    used = transport._current
+    trouble(transport)
+    await asyncio.sleep(seconds)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    assert keeping.cancelled(), keeping.exception()
+    assert elector.lease.valid(monotonic())
+    assert elector.epoch == epoch
+    assert kept.invalid == 0
+    assert kept.renewals >= 3
+    assert transport._current != used, "the trouble did not touch the endpoint in use"
+    await elector.close()
+    return kept
+
+
+def in_use(cluster: Cluster, transport: Gateway) -> Member:
+    return next(each for each in cluster.members if each.endpoint == transport.config.endpoints[transport._current])
+
+
+def first(cluster: Cluster, member: Member) -> tuple[str, ...]:
+    """All endpoints, beginning with this member's."""
+    return (member.endpoint, *(each for each in cluster.endpoints if each != member.endpoint))
+
+
+def follower(cluster: Cluster) -> Member:
+    leader = cluster.leader()
+    return next(each for each in cluster.members if each is not leader)
+
+
+def test_the_member_in_use_is_killed_and_the_lease_kept(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+    config = replace(config, endpoints=first(cluster, follower(cluster)))
+    kept = asyncio.run(lead_through(config, prefix, TIMING, lambda used: in_use(cluster, used).kill(), 1.2))
+    print(f"member killed: longest renewal {kept.longest:.3f} s")
+    assert kept.longest < 1.0
+
+
+def test_the_etcd_leader_is_killed_and_the_lease_kept(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+    leader = cluster.leader()
+    config = replace(config, endpoints=first(cluster, leader))
+    kept = asyncio.run(lead_through(config, prefix, LONG, lambda _used: leader.kill(), 2.5))
+    print(f"etcd's leader killed (500 ms elections): longest renewal {kept.longest:.3f} s, {kept.failures} failed")
+    assert kept.longest < 3.0
+
+
+def test_a_frozen_member_in_use_costs_one_attempt(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+    config = replace(config, endpoints=first(cluster, follower(cluster)))
+    kept = asyncio.run(lead_through(config, prefix, TIMING, lambda used: in_use(cluster, used).freeze(), 1.5))
+    print(f"member frozen: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
+    assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
+
+
+def test_a_black_holed_endpoint_costs_one_attempt_and_no_event(
+    cluster: Cluster, config: EtcdConfig, prefix: str
+) -> None:
+    """Two of three are healthy. The lease is kept, and a watch through the hole loses nothing."""
+
+    async def play() -> Kept:
+        async with Hole(follower(cluster).port) as hole, gateway(config) as writer:
+            through = replace(config, endpoints=(hole.endpoint, *config.endpoints))
+            async with gateway(through) as watcher, values(watcher, prefix + "w/") as seen:
+                writing = asyncio.create_task(write(writer, prefix + "w/k", 80, 0.03))
+                kept = await lead_through(through, prefix, TIMING, lambda _used: hole.swallow(), 2.0)
+                await writing
+                await eventually(lambda: len(seen) == 80)
+                assert seen == [str(number) for number in range(80)]
+                assert hole.swallowed, "the fault did not bite"
+                return kept
+
+    kept = asyncio.run(play())
+    print(f"endpoint black-holed: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
+    assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
+
+
+async def write(transport: Gateway, key: str, count: int, every: float) -> None:
+    for number in range(count):
+        while True:
+            try:
+                await transport.txn([], [Put(key, str(number))], 1.0)
+            except Unknown:
+                continue
+            break
+        await asyncio.sleep(every)
+
+
+@asynccontextmanager
+async def values(transport: Gateway, prefix: str) -> AsyncIterator[list[str]]:
+    """Every value that is put from now on, once; a transaction sent twice puts the same value twice."""
+    seen: list[str] = []
+    listed = asyncio.Event()
+    watching = asyncio.create_task(collect(transport, prefix, seen, listed))
+    try:
+        await listed.wait()
+        yield seen
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def collect(transport: Gateway, prefix: str, seen: list[str], listed: asyncio.Event) -> None:
+    async for step in follow(transport, prefix, 1.0, 0.3):
+        listed.set()
+        for event in step.events:
+            if isinstance(event, Item) and event.value not in seen[-1:]:
+                seen.append(event.value)
+
+
+async def eventually(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def campaign_until_won(elector: EtcdElector) -> int:
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(Unknown, Definitive):
+                return await elector.campaign()
+            await asyncio.sleep(0.1)
+
+
+def test_quorum_lost_is_unknown_until_the_deadline_then_over(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+    async def play() -> None:
+        elector = EtcdElector(Gateway(config), candidate("a"), TIMING, prefix)
+        epoch = await elector.campaign()
+        await elector.renew()
+        for member in cluster.members[1:]:
+            member.kill()
+        began, deadline = monotonic(), elector.lease.deadline
+        with pytest.raises(Unknown):
+            await elector.renew()
+        assert monotonic() - began < TIMING.request_timeout + 0.4
+        assert isinstance(await hold(elector), LeaseLost)
+        print(f"quorum lost: stopped {monotonic() - deadline:+.3f} s from the deadline")
+        assert deadline <= monotonic() < deadline + 0.3
+        with pytest.raises(Unknown):
+            await elector.campaign()
+        await asyncio.to_thread(cluster.start)
+        assert await campaign_until_won(elector) > epoch
+        await elector.close()
+
+    asyncio.run(play())
+
+
+def test_quorum_lost_and_back_before_the_deadline_keeps_the_epoch(
+    cluster: Cluster, config: EtcdConfig, prefix: str
+) -> None:
+    async def play() -> None:
+        elector = EtcdElector(Gateway(config), candidate("a"), LONG, prefix)
+        epoch = await elector.campaign()
+        holding = asyncio.create_task(hold(elector))
+        for member in cluster.members[1:]:
+            member.freeze()
+        await asyncio.sleep(1.0)
+        assert not holding.done()
+        for member in cluster.members[1:]:
+            member.thaw()
+        before = elector.lease.deadline
+        await eventually(lambda: elector.lease.deadline > before)
+        assert elector.epoch == epoch
+        holding.cancel()
+        await asyncio.wait([holding])
+        await elector.close()
+
+    asyncio.run(play())
+
+
+def test_a_watch_whose_member_dies_loses_nothing_and_repeats_nothing(
+    cluster: Cluster, config: EtcdConfig, prefix: str
+) -> None:
+    async def play() -> None:
+        victim = follower(cluster)
+        through = replace(config, endpoints=first(cluster, victim))
+        others = replace(config, endpoints=through.endpoints[1:])
+        async with gateway(through) as watcher, gateway(others) as writer, values(watcher, prefix) as seen:
+            writing = asyncio.create_task(write(writer, prefix + "k", 80, 0.01))
+            await eventually(lambda: len(seen) > 10)
+            victim.kill()
+            await writing
+            await eventually(lambda: len(seen) == 80)
+            assert seen == [str(number) for number in range(80)]
+            assert watcher._current != 0
+
+    asyncio.run(play())
+
+
+def test_a_watch_from_a_compacted_revision_lists_anew(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+    async def play() -> None:
+        async with Hole(cluster.members[0].port) as hole, gateway(config) as writer:
+            only = replace(config, endpoints=(hole.endpoint,))
+            async with gateway(only) as watcher, aclosing(follow(watcher, prefix, 1.0, 0.2)) as steps:
+                await anext(steps)
+                await writer.txn([], [Put(prefix + "a", "1")], 1.0)
+                assert [*(await anext(steps)).items] == [prefix + "a"]
+                hole.swallow()
+                later = asyncio.ensure_future(anext(steps))
+                await asyncio.sleep(0.8)  # found silent
+                await writer.txn([], [Put(prefix + "b", "2")], 1.0)
+                done = await writer.txn([], [Delete(prefix + "a")], 1.0)
+                await asyncio.to_thread(cluster.members[0].ask, "/v3/kv/compaction", revision=done.header.revision)
+                hole.release()
+                step = await later
+                assert [*step.items] == [prefix + "b"]
+                await writer.txn([], [Put(prefix + "c", "3")], 1.0)
+                while prefix + "c" not in step.items:
+                    step = await anext(steps)
+
+    asyncio.run(play())
+
+
+def test_a_reply_from_the_past_is_refused_and_another_member_asked(
+    cluster: Cluster, config: EtcdConfig, prefix: str
+) -> None:
+    """patroni#3314, patroni#3359: a stale member answered after a partition healed, and the new leader stepped down."""
+
+    async def play() -> None:
+        async with gateway(config) as fresh:
+            past = (await fresh.read(prefix, 1.0)).header
+            await fresh.txn([], [Put(prefix + "leader", "x")], 1.0)
+            asked = []
+
+            async def answer(request: web.Request) -> web.Response:
+                asked.append(request.path)
+                header = {
+                    "cluster_id": str(past.cluster), "member_id": "1", "revision": str(past.revision),
+                    "raft_term": str(past.term),
+                }  # fmt: skip
+                return web.json_response({"header": header})
+
+            app = web.Application()
+            app.router.add_post("/v3/kv/range", answer)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            stale = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            async with gateway(replace(config, endpoints=(config.endpoints[0], stale))) as both:
+                await both.read(prefix, 1.0)
+                both._current = 1
+                assert prefix + "leader" in (await both.read(prefix, 1.0)).items
+                assert asked
+            async with gateway(replace(config, endpoints=(config.endpoints[0], stale))) as only_stale_left:
+                await only_stale_left.read(prefix, 1.0)
+                only_stale_left.config = replace(config, endpoints=(stale,))
+                only_stale_left._current = 0
+                with pytest.raises(Unknown, match="answers from the past"):
+                    await only_stale_left.read(prefix, 0.3)
+            await runner.cleanup()
+
+    asyncio.run(play())
+
+
+def test_an_endpoint_of_another_cluster_is_refused(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+    async def play() -> None:
+        with etcd_cluster(1) as other:
+            async with gateway(replace(config, endpoints=(config.endpoints[0], other.endpoints[0]))) as mixed:
+                await mixed.txn([], [Put(prefix + "leader", "x")], 1.0)
+                mixed._current = 1
+                assert prefix + "leader" in (await mixed.read(prefix, 1.0)).items
+
+    asyncio.run(play())
+
+
+def test_nobody_there_is_unknown_within_the_budget() -> None:
+    async def play() -> None:
+        async with gateway(EtcdConfig(("http://127.0.0.1:1", "http://127.0.0.1:2"))) as nobody:
+            began = time.monotonic()
+            with pytest.raises(Unknown, match=r"127\.0\.0\.1:2"):
+                await nobody.read("/x", 0.4)
+            assert 0.3 < time.monotonic() - began < 0.9
+
+    asyncio.run(play())
+
+
+def test_a_put_under_a_lease_that_is_gone_is_definitive(config: EtcdConfig, prefix: str) -> None:
+    async def play() -> None:
+        async with gateway(config) as transport:
+            assert await transport.keep_alive(4711, 1.0) == 0
+            await transport.revoke(4711, 1.0)
+            with pytest.raises(HaError, match="lease not found") as refused:
+                await transport.txn([Guard(prefix + "k", 0)], [Put(prefix + "k", "v", 4711)], 1.0)
+            assert not isinstance(refused.value, Unknown | Fatal)
+
+    asyncio.run(play())
+
+
+def test_keys_and_values_survive_the_wire(config: EtcdConfig, prefix: str) -> None:
+    async def play() -> None:
+        async with gateway(config) as transport:
+            key, value = prefix + "ключ/\x00\u00ff", '{"name": "knoten-ä", "x": "\\u0000"}'
+            await transport.txn([], [Put(key, value)], 1.0)
+            found = (await transport.read(prefix, 1.0)).items
+            assert found[key].value == value
+            assert (await transport.txn([Guard(key, found[key].mod_revision)], [Delete(key)], 1.0)).succeeded
+            assert not (await transport.txn([Guard(key, found[key].mod_revision)], [Put(key, "")], 1.0)).succeeded
+            assert key not in (await transport.read(prefix, 1.0)).items
+
+    asyncio.run(play())
