@@ -1,10 +1,11 @@
 """Leadership in etcd: one key under a lease, over a transport that survives the loss of members.
 
-transport   the port: the few calls that an election needs, as typed values
-gateway     its implementation over etcd's JSON gateway, with aiohttp
-wire        requests and replies as JSON
-failures    which of etcd's errors is definitive, unknown or fatal
-config      endpoints, certificates, user
-watch       following a prefix without losing an event
-elector     the port of leadership (`ha.elector`) on a transport
+* `transport`: the port: the few calls that an election needs, as typed values
+* `gateway`: its implementation over etcd's JSON gateway, with aiohttp
+* `wire`: requests and replies as JSON
+* `failures`: which of etcd's errors is definitive, unknown or fatal
+* `config`: endpoints, certificates, user
+* `watch`: following a prefix without losing an event
+* `elector`: the port of leadership (`ha.elector`) on a transport
+* `opening`: all of it put together
 """

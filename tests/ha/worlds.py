@@ -9,7 +9,7 @@ from ha.clock import Clock, monotonic
 from ha.elector import Candidate, Elector
 from ha.etcd.config import EtcdConfig
 from ha.etcd.elector import EtcdElector
-from ha.etcd.gateway import Gateway
+from ha.etcd.opening import etcd_elector
 from ha.filelock import FileLockElector
 from ha.lease import Timing
 from ha.memory import Link, MemoryStore, memory_elector
@@ -53,9 +53,7 @@ class EtcdWorld:
         self.clock: Clock = monotonic
 
     def elector(self, name: str) -> EtcdElector:
-        return EtcdElector(
-            Gateway(self.config), candidate(name), TIMING, self.prefix, probe_every=self.config.probe_every
-        )
+        return etcd_elector(self.config, candidate(name), TIMING, self.prefix)
 
     async def take_away(self, elector: Elector) -> None:
         assert isinstance(elector, EtcdElector)
