@@ -53,6 +53,7 @@ async def follow(transport: Transport, prefix: str, budget: float, probe_every: 
         except Compacted as error:
             _log.warning("watch_compacted", prefix=prefix, error=str(error))
             step = None
+            await asyncio.sleep(pause)
         except Unknown as error:
             _log.info("watch_resumes", prefix=prefix, revision=step.revision if step else 0, error=str(error))
             await asyncio.sleep(pause)

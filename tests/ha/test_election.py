@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ha.elector import Epoch, Leader
+from ha.elector import Leader
 from ha.errors import Fatal, HaError, LeaseLost, Refused, Unknown
 from ha.etcd.elector import EtcdElector
 from ha.etcd.transport import Put
@@ -78,8 +78,9 @@ class Referee:
         self.look()
 
 
-async def strive(elector: EtcdElector) -> None:
+async def strive(elector: EtcdElector, start: float = 0.0) -> None:
     """What a node does: campaign, lead while it can, begin again."""
+    await asyncio.sleep(start)
     while True:
         try:
             await elector.campaign()
@@ -88,9 +89,11 @@ async def strive(elector: EtcdElector) -> None:
             await asyncio.sleep(0.2)
 
 
-async def contest(store: MemoryStore, seconds: float, *electors: EtcdElector) -> Referee:
+async def contest(store: MemoryStore, seconds: float, *electors: EtcdElector, ahead: float) -> Referee:
+    """The first begins `ahead` of the others."""
     referee = Referee(store, *electors)
-    striving = [asyncio.create_task(strive(each)) for each in electors]
+    starts = [0.0, *[ahead] * (len(electors) - 1)]
+    striving = [asyncio.create_task(strive(each, start)) for each, start in zip(electors, starts, strict=True)]
     await referee.watch_over(seconds)
     assert not any(task.done() for task in striving)
     for task in striving:
@@ -100,16 +103,20 @@ async def contest(store: MemoryStore, seconds: float, *electors: EtcdElector) ->
 
 
 def test_two_candidates_never_lead_at_once_whatever_the_network_does() -> None:
-    """Exhaustive: three calls of one candidate, while it campaigns or leads, are each passed, slow, slow on the way
-    back, or not answered; then the network is well, or loses everything, so that nothing covers up what went wrong."""
-    fates = (Delay(), Delay(request=1.0, reply=0.4), Delay(reply=1.4), LOST_REPLY)
+    """Exhaustive: three calls in a row of one candidate are each passed, slow, slow on the way back, or lost.
+
+    While it campaigns, before the other and beside it, or while it leads; afterwards the network is well, or loses
+    everything, so that no later call covers up what an earlier one made wrong.
+    """
+    fates = (Delay(), Delay(request=1.0, reply=0.4), Delay(reply=1.4), LOST_REPLY, LOST_REQUEST)
+    scenes = ((1, LOST_REQUEST, 2.0), (4, LOST_REQUEST, 0.0), (1, Delay(), 0.0))
     led: Counter[str] = Counter()
-    for passed, then, *fate in itertools.product((1, 4), (Delay(), LOST_REQUEST), fates, fates, fates):
+    for (passed, then, ahead), *fate in itertools.product(scenes, fates, fates, fates):
         delays = by_number(*[Delay()] * passed, *fate, then=then)
 
-        async def play(delays: Delays = delays) -> Referee:
+        async def play(delays: Delays = delays, ahead: float = ahead) -> Referee:
             store = MemoryStore()
-            return await contest(store, 6.0, elector(store, "a", delays), elector(store, "bb"))
+            return await contest(store, 5.5, elector(store, "a", delays), elector(store, "bb"), ahead=ahead)
 
         led += virtually(play).seen
     assert led["a"] > 1000
@@ -406,15 +413,22 @@ def test_a_watch_resumes_where_it_was_and_lists_anew_after_compaction() -> None:
         store = MemoryStore()
         a = elector(store, "a")
         views: list[Leader | None] = []
-
         task = asyncio.create_task(listen(elector(store, "bb").watch(), lambda view: views.append(view.leader)))
-        epochs: list[Epoch] = []
-        for trouble in (lambda: None, store.break_streams, lambda: (store.break_streams(), store.compact())):
-            trouble()
-            epochs.append(await a.campaign())
-            await a.resign()
-            if trouble is not store.break_streams:
-                await asyncio.sleep(1.0)
+        await asyncio.sleep(1.0)
+        epochs = [await a.campaign()]
+        store.break_streams()  # what comes now is told by the next stream
+        await a.resign()
+        epochs.append(await a.campaign())
+        await asyncio.sleep(1.0)
+        assert [view.epoch for view in views if view] == epochs
+        store.break_streams()
+        await a.resign()
+        await a.campaign()
+        await a.resign()
+        store.compact()  # what comes before now is not told any more
+        await asyncio.sleep(1.0)
+        assert views[-1] is None
+        epochs.append(await a.campaign())
         await asyncio.sleep(1.0)
         assert [view.epoch for view in views if view] == epochs
         task.cancel()

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -258,7 +258,16 @@ def test_a_certificate_for_another_name_is_fatal(tls: Guarded) -> None:
 
 
 def test_one_member_with_an_expired_certificate_is_that_members_trouble(tls: Guarded) -> None:
-    asyncio.run(used(tls.config(None, tls.ours.issue("c6"), tls.expired, tls.good)))
+    config = tls.config(None, tls.ours.issue("c6"), tls.expired, tls.good)
+    asyncio.run(used(config))
+
+    async def alone() -> None:
+        transport = Gateway(replace(config, endpoints=(config.endpoints[0], "https://127.0.0.1:1")))
+        with pytest.raises(Unknown, match="expired"):  # the other may come back
+            await transport.read("/", 0.5)
+        await transport.close()
+
+    asyncio.run(alone())
 
 
 # -------------------------------------------------------------------------------------------------------- configuration

@@ -327,10 +327,13 @@ def test_a_reply_from_the_past_is_refused_and_another_member_asked(
 def test_an_endpoint_of_another_cluster_is_refused(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
     async def play() -> None:
         with etcd_cluster(1) as other:
-            async with gateway(replace(config, endpoints=(config.endpoints[0], other.endpoints[0]))) as mixed:
-                await mixed.txn([], [Put(prefix + "leader", "x")], 1.0)
+            async with gateway(config) as ours:
+                for _ in range(5):  # newer than anything in the other one
+                    await ours.txn([], [Put(prefix + "leader", "x")], 1.0)
+            async with gateway(replace(config, endpoints=(other.endpoints[0], config.endpoints[0]))) as mixed:
+                await mixed.read(prefix, 1.0)
                 mixed._current = 1
-                assert prefix + "leader" in (await mixed.read(prefix, 1.0)).items
+                assert not (await mixed.read(prefix, 1.0)).items
 
     asyncio.run(play())
 
