@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import shapes
-from bench.load import percentiles, populate, throughput, write_json
+from bench.fill import fill
+from bench.load import populate, throughput, write_json
 from bench.servers import PEERS, luigi_ha
 
 SECONDS = 5
@@ -77,28 +78,15 @@ def measure_graph(size: int, rows: list[dict[str, Any]]) -> None:
     add(rows, f"ping while a graph of {size:,} is fetched", found, "p50_ms", "p99_ms", "nodes", "graphs")
 
 
-def measure_start(size: int, rows: list[dict[str, Any]], more: bool = False) -> None:
-    """From SIGKILL to the first answer, with N tasks in the database. `more`: get_work and memory at this size, too."""
-    with luigi_ha() as scheduler:
-        fresh = scheduler.memory()
-        say(f"luigi-ha: start with {size} tasks")
-        populate(scheduler.port, shapes.own(size), lambda n: n % 50_000 or say(f"  {n} added"))
-        found: dict[str, dict[str, float]] = {"luigi-ha": {"bytes_per_task": (scheduler.memory() - fresh) / size}}
-        if more:
-            found["luigi-ha"].update(shapes.get_work(scheduler.port, "one worker owns all", 1000))
+def measure_start(size: int, rows: list[dict[str, Any]]) -> None:
+    """From SIGKILL to the first answer, with N tasks in the database; and what get_work and memory are then."""
+    say(f"luigi-ha: start with {size} tasks")
+    with luigi_ha(lambda url: fill(url, size, lambda n: n % 100_000 or say(f"  {n} written"))) as scheduler:
         scheduler.kill()
-        found["luigi-ha"]["start_s"] = scheduler.start()
-        found["luigi-ha"]["loaded_bytes_per_task"] = (scheduler.memory() - fresh) / size
-        found["luigi-ha"].update({f"after_{k}": v for k, v in percentiles_of(scheduler.port).items()})
-    fields = ("start_s", "bytes_per_task", "loaded_bytes_per_task", "after_p99_ms")
-    add(rows, f"cold start with {size:,} tasks", found, *fields)
-    if more:
-        add(rows, f"get_work, {size:,} pending, one worker owns all", found, "p50_ms", "p99_ms")
-
-
-def percentiles_of(port: int) -> dict[str, float]:
-    """get_work right after a start."""
-    return percentiles(shapes._pull(port, "owner", 200))  # noqa: SLF001 - one package
+        found = {"luigi-ha": {"start_s": scheduler.start(), "memory_per_task": scheduler.memory() / size}}
+        found["luigi-ha"].update(shapes.get_work(scheduler.port, "one worker owns all", 1000))
+    add(rows, f"cold start with {size:,} tasks", found, "start_s", "memory_per_task")
+    add(rows, f"get_work, {size:,} pending, after the start", found, "p50_ms", "p99_ms")
 
 
 def add(rows: list[dict[str, Any]], what: str, found: dict[str, dict[str, float]], *fields: str) -> None:
@@ -138,7 +126,7 @@ def main() -> int:
     if "start" in parts:
         measure_start(max(sizes), rows)
     if "million" in parts:
-        measure_start(1_000_000, rows, more=True)
+        measure_start(1_000_000, rows)
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
     print("| what | field | luigid | luigi-ha | ratio |\n|---|---|---:|---:|---:|")
     for row in rows:

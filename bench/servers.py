@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,10 +89,12 @@ def luigid() -> Iterator[Scheduler]:
 
 
 @contextlib.contextmanager
-def luigi_ha() -> Iterator[Scheduler]:
-    """Ours, durable on a PostgreSQL with fsync on."""
+def luigi_ha(prepare: Callable[[str], object] | None = None) -> Iterator[Scheduler]:
+    """Ours, durable on a PostgreSQL with fsync on. `prepare` is given the database's URL before the start."""
     with tempfile.TemporaryDirectory(prefix="luigi-ha-bench-") as name, postgres_server() as database:
         directory, port = Path(name), free_port()
+        if prepare is not None:
+            prepare(database.url())
         command = [
             sys.executable, "-m", "appliance.cli", "serve", "--upgrade", "--host", "127.0.0.1", "--port", str(port),
             "--database", database.url(),
