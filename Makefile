@@ -1,5 +1,5 @@
 # luigi-ha. `make` alone lists the targets. Everything is installed into .venv, nothing outside of this directory
-# (except, by `make test` as root, the packages postgresql and mariadb-server if they are missing).
+# (except, by `make test` as root, the packages postgresql, mariadb-server, etcd-server and etcd-client if missing).
 BIN := .venv/bin
 SEEDS ?= 1-50
 
