@@ -300,9 +300,9 @@ class _Files:
         with _usable(self._control_lock):
             descriptor = os.open(self._control_lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            deadline = time.monotonic() + self._patience / 2
+            deadline = monotonic() + self._patience / 2
             while not self._lock(descriptor):
-                if time.monotonic() > deadline:
+                if monotonic() > deadline:
                     raise Unknown(f"{self._control_lock} is held by somebody who does not go on")
                 time.sleep(0.001)
             with _usable(self.lock.parent):

@@ -30,7 +30,6 @@ SUSPENDED: Final = "SUSPENDED"  # accepted on the wire, stored as PENDING
 STATUSES: Final = {s: s for s in (PENDING, RUNNING, BATCH_RUNNING, DONE, FAILED, DISABLED, UNKNOWN, SUSPENDED)}
 
 PUBLIC: Final = 0
-HIDDEN: Final = 1
 
 _SHARED: Final = {text: JsonText(text) for text in ("null", "{}", "[]", '"null"', "true", "false", "100", '""')}
 NULL: Final = _SHARED["null"]
@@ -221,7 +220,6 @@ class Worker:
         "last_active",
         "last_get_work",
         "messages",
-        "reference",
         "staked",
         "started_at",
         "teams",
@@ -235,7 +233,6 @@ class Worker:
         self.last_active = now
         self.last_get_work: float | None = None
         self.grace_until = 0.0
-        self.reference: dict[str, Any] | None = None
         self.info: dict[str, Any] = {}
         self.disabled = False
         self.messages: list[dict[str, Any]] = []

@@ -40,7 +40,6 @@ class WorkCalls(Pruning):
             self.prune()
         caller = self._heard_of(worker_id)
         caller.last_get_work = caller.last_active
-        caller.reference = {"host": host}
         if caller.disabled:
             return {
                 "n_pending_tasks": 0,

@@ -7,7 +7,6 @@ away: waiting is visible and loses nothing, poisoning discards.
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg2
 import pymysql
@@ -96,9 +95,3 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (sqlalchemy.exc.DBAPIError, OverflowError, UnicodeError, OSError, *_DRIVERS) as error:
         raise classify(error, doing=doing) from error
-
-
-def is_driver_error(error: BaseException) -> bool:
-    """Whether the exception came out of one of the drivers."""
-    driver: tuple[Any, ...] = _DRIVERS
-    return isinstance(error, driver)

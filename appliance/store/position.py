@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from appliance.engine.changes import Epoch
 
-GENESIS = "0" * 32
 HASH_BYTES = 16
 
 
