@@ -1,0 +1,1 @@
+"""Tests of the address, in network namespaces of their own."""
