@@ -116,14 +116,7 @@ def _build(values: Values) -> Options:
 
 def database_url(serve: Serve) -> str:
     """The database URL with the password from its own option or file put in."""
-    password = serve.database_password
-    if serve.database_password_file:
-        path = Path(serve.database_password_file)
-        try:
-            password = (path.read_text(encoding="utf-8").splitlines() or [""])[0]
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise ConfigError("database_password_file", f"{path} cannot be read: {reason}") from None
+    password = secret(serve.database_password, serve.database_password_file, "database_password_file")
     if not password:
         return serve.database
     scheme, separator, rest = serve.database.partition("://")
@@ -132,6 +125,18 @@ def database_url(serve: Serve) -> str:
         expected = "a database URL with a user and no password, such as postgresql://luigi@db1/luigi"
         raise ConfigError("database", "a password is given, but the URL has no place for it", f"expected {expected}")
     return f"{scheme}{separator}{account}:{quote(password, safe='')}@{place}"
+
+
+def secret(value: str, file: str, option: str) -> str:
+    """A secret: given itself, or as the first line of a file; "" if neither."""
+    if not file:
+        return value
+    path = Path(file)
+    try:
+        return (path.read_text(encoding="utf-8").splitlines() or [""])[0]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(option, f"{path} cannot be read: {reason}") from None
 
 
 def redact(url: str) -> str:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
 from appliance.api.cors import Cors
+from appliance.config.election import Election, check_election
 from appliance.config.errors import ConfigError
+from appliance.config.option import option
 from appliance.engine.errors import BadArgument
 from appliance.engine.settings import Settings
 from appliance.mail import MailOptions
@@ -21,15 +23,8 @@ from appliance.mail import MailOptions
 LUIGI_RPC_TIMEOUT = 10.0  # s; [core] rpc-connect-timeout of a stock client
 
 
-def option(
-    default: Any, text: str, *, least: float = -math.inf, most: float = math.inf, choices: tuple[str, ...] = ()
-) -> Any:
-    """One option with its meaning and bounds."""
-    return field(default=default, metadata={"text": text, "least": least, "most": most, "choices": choices})
-
-
 @dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(Election):
     """The options of the server itself."""
 
     database: str = option(
@@ -72,7 +67,7 @@ class Options:
     email: MailOptions = field(default_factory=MailOptions)
 
 
-SECRET = frozenset({"database_password", "password"})
+SECRET = frozenset({"database_password", "etcd_password", "password"})
 
 
 def names(owner: type) -> frozenset[str]:
@@ -122,6 +117,7 @@ def check_relations(options: Options, where: Callable[[str], str]) -> None:
             f"{scheduler.worker_disconnect_delay:g} s",
             "worker_grace must not be less: a restart must not forget workers sooner than silence does",
         )
+    check_election(serve, serve.database, where)
     if serve.database_password and serve.database_password_file:
         raise ConfigError(where("database_password_file"), "database_password is set too", "give one of them")
 
