@@ -28,6 +28,9 @@ from ha.lease import Lease, Timing
 
 Epoch = NewType("Epoch", int)
 
+ASKED_FOR = 30.0  # s for which a switchover stays asked for
+PRESENCE = 3  # ttl for which a member that says nothing more stays present
+
 
 class Reason(enum.StrEnum):
     """Why a campaign is refused."""
@@ -37,6 +40,7 @@ class Reason(enum.StrEnum):
     RESERVED = "reserved"  # a switchover names another
     VACANT = "vacant"  # nobody leads, so there is nobody to keep
     CHANGED = "changed"  # something changed while we campaigned: look again
+    ASKED = "asked"  # another switchover has been asked for, and waits for its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,33 @@ class Leader:
 
 
 @dataclass(frozen=True, slots=True)
+class Farewell:
+    """What the last leader said when it resigned."""
+
+    name: str
+    epoch: Epoch
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A switchover that somebody has asked the leader for. Lapses after `ASKED_FOR` seconds."""
+
+    to: str
+    id: str
+    refused: str | None = None
+    """Why the leader will not; None: not answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that is present, and what it says of itself."""
+
+    name: str
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What the store says of leadership at one moment."""
 
@@ -68,6 +99,11 @@ class View:
     """The name that a pause keeps; None while not paused."""
     successor: str | None = None
     """The name for which a switchover has reserved the leadership, until that lapses."""
+    farewell: Farewell | None = None
+    """Why the last leader resigned, if it did; gone when the next one wins."""
+    address_holder: str | None = None
+    """Who still has the address although it has resigned (a switchover moves it last); lapses by itself."""
+    asked: Asked | None = None
 
     @property
     def paused(self) -> bool:
@@ -75,8 +111,11 @@ class View:
 
 
 class Elector(Protocol):
-    """One candidate's access to leadership. All methods belong to one event loop, and are called one at a time, except
-    that any of them may be cancelled, and that watching goes on beside the others."""
+    """One candidate's access to leadership. All methods belong to one event loop, and any of them may be cancelled.
+    `campaign`, `renew`, `resign` and `close` are called one at a time; everything else may go on beside them.
+
+    Unless said otherwise, a method raises Unknown if the store has not answered within `timing.request_timeout`, and
+    then it may still happen; Fatal if it never will."""
 
     @property
     def candidate(self) -> Candidate: ...
@@ -92,18 +131,27 @@ class Elector(Protocol):
     def epoch(self) -> Epoch | None:
         """Under which epoch this candidate last won; None if it has not, or has resigned since."""
 
-    async def campaign(self) -> Epoch:
-        """Try once to win. Leaves nothing behind if it fails or is cancelled. Refused, Unknown or Fatal if not won."""
+    async def campaign(self, above: int = 0) -> Epoch:
+        """Try once to win, under an epoch greater than `above`. Leaves nothing behind if it fails or is cancelled.
+        Refused, Unknown or Fatal if not won."""
 
     async def renew(self) -> None:
         """Prolong the lease, proved by the store. LeaseLost if it is over; Unknown: lead on until the deadline."""
 
-    async def resign(self, successor: str | None = None, within: float = 5.0) -> None:
+    async def resign(
+        self, successor: str | None = None, within: float = 5.0, *, reason: str = "", keep_address: bool = False
+    ) -> None:
         """Stop leading: the lease stops being valid before the store is told. Harmless if this candidate does not lead.
 
         With a `successor`, nobody else can win for `within` seconds; if that cannot be prepared, the error leaves the
         leadership as it is. Unknown with an ended lease: the leadership lapses by itself, when the lease does.
+
+        `reason` becomes `View.farewell`. With `keep_address` this candidate is `View.address_holder` until it calls
+        `release_address`, or `within` has passed.
         """
+
+    async def release_address(self) -> None:
+        """The address is free: not `View.address_holder` any more. Harmless if another is, or nobody."""
 
     async def observe(self) -> View:
         """What is true now, asked of the majority; never from a cache."""
@@ -117,6 +165,28 @@ class Elector(Protocol):
 
     async def resume(self) -> None:
         """End the pause. Harmless if there is none."""
+
+    async def ask_switchover(self, to: str) -> Asked:
+        """Ask the leader to hand over to `to`. It has happened when `to` leads; a refusal shows as `View.asked` with
+        the same id. Refused if nobody leads, or another request waits for its answer."""
+
+    async def answer_switchover(self, asked: Asked, refused: str | None) -> None:
+        """The leader's answer: why not; or None, it is done, and the request is removed. Harmless if it is gone."""
+
+    async def register(self, about: Mapping[str, str]) -> None:
+        """Be present as a member with these words, until `close` or the end of this process (noticed at once by the
+        file lock, after three ttl by etcd). Call it again when they change. Unknown: it is repeated until told."""
+
+    async def members(self) -> list[Member]:
+        """Who is present, by name."""
+
+    async def spread(self) -> str | None:
+        """If the store's own leader is on this host and another can do it, make that one lead: the loss of this host
+        then costs a lease, not an election plus a lease. Returns who leads the store now; None: nothing was done."""
+
+    async def release(self, name: str, reason: str = "") -> bool:
+        """End the leadership and the presence of `name`, whose process has ended: for the stop hook of its supervisor,
+        in any process. True if it led. The file lock has nothing to do: the kernel has done it; False."""
 
     async def close(self) -> None:
         """Release what this object holds (a leadership too, as `resign` does, if one is held)."""
