@@ -39,7 +39,6 @@ from appliance.mail import Postman, sender
 from appliance.node import metrics as node_metrics
 from appliance.node.report import Reporter
 from appliance.node.states import Life, State
-from appliance.node.supervisor import Supervisor
 from appliance.store import (
     DatabaseAway,
     FencedError,
@@ -54,6 +53,7 @@ from appliance.store import (
     open_store,
 )
 from appliance.store.target import Kind
+from ha.supervisor import Supervisor
 
 RETRY_EVERY = 1.0  # s between attempts to reach the database at start
 # Full collections of a state of millions of objects would stop everything for seconds; young ones suffice here.

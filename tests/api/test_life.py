@@ -19,7 +19,7 @@ import pytest
 
 from appliance.node import ExitCode
 from appliance.node.states import TRANSITIONS, Life, State
-from appliance.node.supervisor import Supervisor
+from ha.supervisor import Supervisor
 from tests.api.serving import eventually, form, request, run, serving, whole
 from tests.support.servers import free_port
 

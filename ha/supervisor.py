@@ -8,9 +8,9 @@ import os
 import socket
 from collections.abc import Mapping
 
-from appliance import log
+from ha.log import Events
 
-_log = log.get("node")
+_log = Events("supervisor")
 
 
 class Supervisor:
