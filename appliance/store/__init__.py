@@ -20,6 +20,7 @@ from appliance.store.errors import (
     DatabaseAway,
     FencedError,
     JournalClosed,
+    NotAPrefix,
     Poisoned,
     SchemaMissing,
     SchemaTooNew,
@@ -32,6 +33,7 @@ from appliance.store.loading import LogEntry, Snapshot
 from appliance.store.position import Position
 from appliance.store.schema import SchemaState, SchemaStatus
 from appliance.store.store import Store, open_store
+from appliance.store.tailing import Tail, TailReader
 
 __all__ = [
     "BadUrl",
@@ -44,6 +46,7 @@ __all__ = [
     "JournalState",
     "JournalStats",
     "LogEntry",
+    "NotAPrefix",
     "Poisoned",
     "Position",
     "SchemaMissing",
@@ -53,6 +56,8 @@ __all__ = [
     "Snapshot",
     "Store",
     "StoreError",
+    "Tail",
+    "TailReader",
     "Unusable",
     "open_store",
 ]

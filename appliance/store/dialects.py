@@ -11,10 +11,12 @@ from appliance.store.errors import BadUrl
 from appliance.store.mysql_writer import MysqlWriter
 from appliance.store.postgres_writer import PostgresWriter
 from appliance.store.sqlite_writer import SqliteWriter
+from appliance.store.tailing import Session
 from appliance.store.target import Kind, Target
 from appliance.store.writer import Writer
 
 OTHER_NAME = "luigi-ha"
+MIRROR_NAME = "luigi-ha mirror"
 
 
 def check(target: Target) -> None:
@@ -67,6 +69,19 @@ def _begin_sqlite(connection: Connection) -> None:
     """Begin for real: the connection is in autocommit mode, and one that means to write takes the lock at once."""
     immediate = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def make_session(target: Target, connect_timeout: float, call_timeout: float) -> Session:
+    """A driver's connection for reading, in autocommit mode, that the caller keeps."""
+    match target.kind:
+        case Kind.SQLITE:
+            return sqlite_connection.connect(target.path)
+        case Kind.POSTGRESQL:
+            return postgres_connection.connect(
+                target, connect_timeout=connect_timeout, call_timeout=call_timeout, name=MIRROR_NAME
+            )
+        case Kind.MYSQL:
+            return mysql_connection.connect(target, connect_timeout=connect_timeout, call_timeout=call_timeout)
 
 
 def make_writer(target: Target, connect_timeout: float, call_timeout: float, partition_events: int) -> Writer:

@@ -1,7 +1,7 @@
 """What the store refuses or cannot do, as types.
 
-Three kinds, never mixed: *definitive* (FencedError, Poisoned, the schema's, BadUrl, Unusable: waiting does not help),
-*unknown* (DatabaseAway: the call may or may not have happened; asking again settles it), and *closed*.
+Three kinds, never mixed: *definitive* (FencedError, NotAPrefix, Poisoned, the schema's, BadUrl, Unusable: waiting does
+not help), *unknown* (DatabaseAway: the call may or may not have happened; asking again settles it), and *closed*.
 """
 # ruff: noqa: N818 - each name says what happened, at every call site
 
@@ -38,6 +38,11 @@ class Corrupt(StoreError):
 
 class FencedError(StoreError):
     """Somebody else leads, or the log is not the one we wrote: nothing more can be committed. Stop, or load anew."""
+
+
+class NotAPrefix(StoreError):
+    """What was read before is not the beginning of the log in the database, or retention dropped what follows it. Load
+    anew."""
 
 
 class Poisoned(StoreError):

@@ -21,6 +21,7 @@ from appliance.store.history import HistoryEntry
 from appliance.store.loading import LogEntry, Snapshot
 from appliance.store.position import Position
 from appliance.store.schema import SchemaStatus
+from appliance.store.tailing import LIMIT, Tail, TailReader
 from appliance.store.target import Kind
 from appliance.store.writer import Writer
 
@@ -124,6 +125,22 @@ class Store:
         """The log's entries that follow seq `after`. Raises Corrupt if retention dropped the first of them."""
         with self._connection("reading the log") as connection:
             return list(loading.read_log(connection, after, limit))
+
+    def tail_reader(self) -> TailReader:
+        """A mirror's reader, with a connection of its own that it keeps."""
+        return TailReader(
+            lambda: dialects.make_session(self.target, self.connect_timeout, self.call_timeout),
+            lambda _: False,
+            self.target.shown,
+        )
+
+    def tail(self, after: Position, limit: int = LIMIT) -> Tail:
+        """What follows `after` in the log, read once. Raises NotAPrefix if `after` is no position of it."""
+        reader = self.tail_reader()
+        try:
+            return reader.read(after, limit)
+        finally:
+            reader.close()
 
     def history(self, task_id: str, limit: int = 100) -> list[HistoryEntry]:
         """The last `limit` changes of a task's state, oldest first; empty if the log does not know the task."""
