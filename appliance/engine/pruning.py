@@ -19,7 +19,9 @@ class Pruning(MailboxCalls, Lifecycle):
     """The `prune` RPC; the views call it too, as in Luigi."""
 
     def prune(self) -> None:
-        """Apply what is due by now."""
+        """Apply what is due by now; nothing in an engine that mirrors another's work."""
+        if self.mirrors:
+            return
         self._prune_workers()
         self._fail_runs_of_gone_workers()
         budget = self.settings.prune_limit or sys.maxsize

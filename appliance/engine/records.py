@@ -76,8 +76,27 @@ class Records(WorkerCalls, Pruning):
 
     def restore(self, records: Iterable[Change]) -> None:
         """Apply records in order: all of them to an empty engine, or a tail to one that mirrors."""
-        by_num: dict[int, Task] = {task.num: task for task in self.tasks.values()}
-        by_wid: dict[int, Worker] = {worker.wid: worker for worker in self.workers.values()}
+        self._apply(records)
+        self._by_num = self._by_wid = None
+
+    def follow(self, records: Iterable[Change]) -> None:
+        """Apply a piece of the log's tail. From the first one until `started` this engine mirrors another's work: it
+        decides nothing by itself, and a piece costs what it holds, however many tasks there are."""
+        self.mirrors = True
+        self._apply(records)
+        for heap, field in ((self._retries, "retry_at"), (self._removals, "remove_at")):
+            # Who mirrors takes nothing off these heaps: entries that no longer hold are thrown out here.
+            if len(heap) > 2 * len(self.tasks) + 1000:
+                heap[:] = {
+                    (e[0], e[1]): e for e in heap if getattr(e[2], field) == e[0] and self._is_known(e[2])
+                }.values()
+                heapq.heapify(heap)
+
+    def _apply(self, records: Iterable[Change]) -> None:
+        if self._by_num is None or self._by_wid is None:
+            self._by_num = {task.num: task for task in self.tasks.values()}
+            self._by_wid = {worker.wid: worker for worker in self.workers.values()}
+        by_num, by_wid = self._by_num, self._by_wid
         for record in records:
             if isinstance(record, TaskPut):
                 self._restore_task(record, by_num, by_wid)
@@ -103,6 +122,8 @@ class Records(WorkerCalls, Pruning):
 
     def started(self) -> None:
         """The scheduler is open: known workers count as heard of now, and have their grace (silence is not death)."""
+        self.mirrors = False
+        self._by_num = self._by_wid = None
         now = self._clock()
         for worker in self.workers.values():
             worker.last_active = now
@@ -125,10 +146,11 @@ class Records(WorkerCalls, Pruning):
         num, task_id, definition, state, detail = record
         task = by_num.get(num)
         if task is None:
-            self._next_num = num
+            after, self._next_num = self._next_num, num
             if num >= self._numbers_reserved:
                 self._numbers_reserved = num + 1
             task = by_num[num] = self._create(task_id, UNKNOWN if state is None else state.status)
+            self._next_num = max(after, num + 1)
         else:
             self._leave(task)
         if definition is not None:

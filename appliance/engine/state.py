@@ -78,6 +78,9 @@ class State:
         self._dirty_batchers: dict[tuple[str, str], None] = {}
         self._mails: list[Mail] = []
         self._transitions: list[Transition] = []
+        self.mirrors = False  # another scheduler decides, and this one reads its log
+        self._by_num: dict[int, Task] | None = None  # while records are being applied, and between pieces of a tail
+        self._by_wid: dict[int, Worker] | None = None
 
     # -- numbers and records ------------------------------------------------------------------
 
