@@ -6,7 +6,8 @@
 Invariant: a reply leaves only after everything it reveals is committed.
 """
 
-from appliance.api.dispatch import Dispatcher, Limits
+from appliance.api.calls import Limits
+from appliance.api.dispatch import Dispatcher
 from appliance.api.gate import Gate
 from appliance.api.metrics import Metrics
 from appliance.api.server import ApiServer, Listen

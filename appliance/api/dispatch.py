@@ -15,15 +15,14 @@ yet take effect; the body says which of the two it was. Repeating is harmless.
 """
 
 import asyncio
-import inspect
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from appliance import log
 from appliance.api import wire
-from appliance.api.errors import BadRequest, Failed, Refusal, Reply, Unavailable
+from appliance.api.calls import Call, FutureCaller, Limits, Mirror, Relay, Waiting, signature_error
+from appliance.api.errors import BadRequest, Failed, Misdirected, Refusal, Reply, Unavailable
 from appliance.api.gate import Gate
 from appliance.api.metrics import Metrics
 from appliance.api.ports import Caller, Engine, Journal
@@ -33,49 +32,11 @@ from appliance.engine.changes import Changes, Mail
 
 SWEEP_EVERY = 0.25  # s
 SLICE = 0.002  # s of parked calls executed before others get a turn
+MISDIRECTED = Misdirected("not executed: this node does not lead", where="leadership", expected="the leader").reply()
 _log = log.get("api")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one node takes on."""
-
-    budget: float = 9.0  # s from arrival to reply; must stay below luigi's rpc timeout (10 s)
-    max_waiting: int = 20_000  # calls parked or waiting for their commit
-    max_waiting_bytes: int = 256 << 20  # their arguments, as they arrived
-    max_body: int = 100 << 20  # bytes of one request's body, as luigid
-
-
-class FutureCaller:
-    """A caller that waits in a coroutine of its own."""
-
-    __slots__ = ("gone", "reply")
-
-    def __init__(self, gone: Callable[[], bool]) -> None:
-        self.gone = gone
-        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-    def answer(self, reply: Reply) -> None:
-        if not self.reply.done():
-            self.reply.set_result(reply)
-
-
 _DONE = Reply(200, b"")
-
-
-class _Parked(NamedTuple):
-    method: str
-    data: str
-    caller: Caller
-    arrived: float
-
-
-class _Waiting(NamedTuple):
-    position: int
-    caller: Caller
-    arrived: float
-    reply: Reply
-    method: str
 
 
 class Dispatcher:
@@ -87,13 +48,15 @@ class Dispatcher:
         self.metrics = metrics
         self.engine: Engine | None = None
         self.journal: Journal | None = None
+        self.mirror: Mirror | None = None  # the engine mirrors the leader's log: nothing is executed on it
+        self.relay: Relay | None = None
         self.on_mail: Callable[[int, list[Mail]], None] = lambda _position, _mails: None
         self.on_broken: Callable[[str], None] = lambda _reason: None  # the engine can no longer be trusted
         self._clock = scheduler_clock
         self._methods: dict[str, Callable[..., Any]] = {}
-        self._parked: deque[_Parked] = deque()
+        self._parked: deque[Call] = deque()
         self._parked_bytes = 0
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._unparking = False
         self._sweeper: asyncio.TimerHandle | None = None
         gate.on_open(self._unpark_soon)
@@ -102,13 +65,26 @@ class Dispatcher:
 
     def install(self, engine: Engine, journal: Journal) -> None:
         """Execute on this engine from now on, and write to this journal. The gate decides when."""
-        self.engine, self.journal = engine, journal
+        self.engine, self.journal, self.mirror = engine, journal, None
         self._methods = {name: getattr(engine, name) for name in RPC_METHODS}
         journal.add_listener(self.committed)
 
+    def reflect(self, engine: Engine, mirror: Mirror) -> None:
+        """Show people this engine, which mirrors the leader's log. Nothing is executed on it."""
+        self.engine, self.journal, self.mirror = engine, None, mirror
+        self._methods = {}
+
+    def pass_on(self, relay: Relay | None) -> None:
+        """Hand calls to this relay whenever they cannot be executed here, those that are parked first; None: park."""
+        self.relay = relay
+        if relay is not None:
+            parked, self._parked, self._parked_bytes = self._parked, deque(), 0
+            for call in parked:
+                self._hold(call)
+
     def abandon(self, refusal: Refusal, *, parked: bool) -> None:
         """Answer what waits for a commit that will not come; also what is parked, if so asked."""
-        self.engine = self.journal = None
+        self.engine = self.journal = self.mirror = None
         self._methods = {}
         reply = refusal.reply()
         waiting, self._waiting = self._waiting, deque()
@@ -143,11 +119,16 @@ class Dispatcher:
 
     # -- for the lanes -----------------------------------------------------------------------------------------
 
-    def submit(self, method: str, data: str, caller: Caller, arrived: float) -> None:
-        """Take one call of a known method. `data` is the JSON text; `caller.answer` is called once, now or later."""
+    def submit(self, method: str, data: str, caller: Caller, arrived: float, *, left: int | None = None) -> None:
+        """Take one call of a known method. `data` is the JSON text; `caller.answer` is called once, now or later.
+
+        `left`: another node passes it on, with so many seconds left of its budget.
+        """
+        if left is not None:
+            arrived -= max(0.0, self.limits.budget - left)
         journal = self.journal
         if self._parked or journal is None or self.gate.reason is not None or journal.full:
-            self._park(_Parked(method, data, caller, arrived))
+            self._hold(Call(method, data, caller, arrived, left is not None))
         else:
             self._execute(journal, method, data, caller, arrived)
 
@@ -174,11 +155,14 @@ class Dispatcher:
         return journal.appended
 
     async def turn(self, caller: Caller, arrived: float) -> None:
-        """Wait like any other call for the gate and for those who came before; raises Unavailable."""
+        """Wait like any other call for the gate and for those who came before; raises Unavailable. A mirror can be
+        looked at any time."""
         journal = self.journal
+        if self.mirror is not None:
+            return
         if self._parked or journal is None or self.gate.reason is not None or journal.full:
             waiting = FutureCaller(caller.gone)
-            self._park(_Parked("", "", waiting, arrived))
+            self.park(Call("", "", waiting, arrived))
             if await waiting.reply is not _DONE:
                 raise self.unavailable()
 
@@ -189,10 +173,17 @@ class Dispatcher:
             raise self.unavailable(executed=True)
         if position > journal.committed:
             caller = FutureCaller(lambda: False)
-            self._waiting.append(_Waiting(position, caller, monotonic() + longest - self.limits.budget, _DONE, ""))
+            self._waiting.append(Waiting(position, caller, monotonic() + longest - self.limits.budget, _DONE, ""))
             reply = await caller.reply
             if reply is not _DONE:
                 raise self.unavailable(executed=True)
+
+    @property
+    def stand(self) -> int | None:
+        """The number of the last change that shows here; None: there is nothing to show."""
+        if self.mirror is not None:
+            return self.mirror.seq
+        return None if self.journal is None else self.journal.appended
 
     def unavailable(self, executed: bool = False) -> Unavailable:
         """Why a call cannot be answered now."""
@@ -254,7 +245,7 @@ class Dispatcher:
         elif len(self._waiting) >= self.limits.max_waiting:
             self._finish(method, caller, arrived, self.unavailable(executed=True).reply())
         else:
-            self._waiting.append(_Waiting(position, caller, arrived, reply, method))
+            self._waiting.append(Waiting(position, caller, arrived, reply, method))
 
     def _append(self, journal: Journal, changes: Changes, method: str, actor: str | None) -> int:
         if changes.transitions:
@@ -285,7 +276,28 @@ class Dispatcher:
             self.metrics.call(method, reply.status, monotonic() - arrived)
         caller.answer(reply)
 
-    def _park(self, call: _Parked) -> None:
+    def _hold(self, call: Call) -> None:
+        """It cannot be executed here and now: to the leader, if that is another node, or to the gate."""
+        relay = self.relay
+        if relay is None or not call.method:
+            self.park(call)
+        elif call.relayed:
+            self._finish(call.method, call.caller, call.arrived, MISDIRECTED)
+        else:
+            relay.carry(call)
+
+    def take_back(self, call: Call) -> None:
+        """From the relay: nobody executed it. Execute it here if we lead now; otherwise park it."""
+        journal = self.journal
+        if call.caller.gone():
+            self._drop(call)
+        elif self._parked or journal is None or self.gate.reason is not None or journal.full:
+            self.park(call)
+        else:
+            self._execute(journal, call.method, call.data, call.caller, call.arrived)
+
+    def park(self, call: Call) -> None:
+        """Keep a call that was not executed until the gate opens, or another node leads, or its time is up."""
         full = len(self._parked) >= self.limits.max_waiting
         if full or self._parked_bytes + len(call.data) > self.limits.max_waiting_bytes:
             what = f"{len(self._parked)} calls ({self._parked_bytes >> 20} MB) are waiting already"
@@ -295,7 +307,7 @@ class Dispatcher:
         self._parked.append(call)
         self._parked_bytes += len(call.data)
 
-    def _drop(self, call: _Parked) -> None:
+    def _drop(self, call: Call) -> None:
         """Its client has gone: not executed. The answer only ends whoever waits for it in this process."""
         self.metrics.dropped += 1
         call.caller.answer(self.unavailable().reply())
@@ -333,7 +345,7 @@ class Dispatcher:
         expired = monotonic() - self.limits.budget
         if self._parked and self._parked[0].arrived < expired + self.limits.budget / 2:
             reply = self.unavailable().reply()
-            keep: deque[_Parked] = deque()
+            keep: deque[Call] = deque()
             for call in self._parked:
                 if call.caller.gone():
                     self._drop(call)
@@ -351,21 +363,3 @@ class Dispatcher:
         if self._parked:
             self._unpark_soon()
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_EVERY, self._sweep)
-
-
-def signature_error(
-    method: str, function: Callable[..., Any], arguments: dict[str, Any], error: BaseException
-) -> BadRequest | None:
-    """What is wrong with the arguments, if `error` is the TypeError of the call itself; else None."""
-    if not isinstance(error, TypeError):
-        return None
-    signature = inspect.signature(function)
-    takes = ", ".join(str(parameter) for parameter in signature.parameters.values())
-    try:
-        signature.bind(**arguments)
-    except TypeError as mismatch:
-        return BadRequest(str(mismatch), where=f"arguments of {method}", expected=f"({takes})")
-    if error.__traceback__ is None or error.__traceback__.tb_next is None:
-        # Raised by the call, not inside of it: an argument of a name that calls cannot take, such as "self".
-        return BadRequest(str(error), where=f"arguments of {method}", expected=f"({takes})")
-    return None

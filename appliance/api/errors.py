@@ -55,6 +55,12 @@ class TooLarge(Refusal):
     status = 413
 
 
+class Misdirected(Refusal):
+    """Another node passed a call on to us, and we do not lead. It was not executed."""
+
+    status = 421
+
+
 class Failed(Refusal):
     """The engine failed in the middle of the call; it is being reloaded from the database."""
 

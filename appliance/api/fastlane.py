@@ -30,6 +30,7 @@ _CACHED_HEAD = 2_048
 _PAUSE_READING = 1 << 16  # bytes a client may send ahead of its replies
 _REQUEST_LINE = re.compile(rb"POST /api/([a-z_]{1,64}) HTTP/1\.1\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e]*)")
+RELAYED = b"luigi-ha-relayed"
 _DIGITS = re.compile(rb"[0-9]{1,9}")
 _FORM = b"application/x-www-form-urlencoded"
 _MOVES_OVER = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"origin"})
@@ -40,6 +41,7 @@ REASONS = {
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
+    421: "Misdirected Request",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -51,6 +53,7 @@ class Head(NamedTuple):
     method: str
     length: int
     close: bool  # the connection ends with the reply: the client asked, or is a stock client
+    left: int | None  # another node passes it on, with so many seconds left of its budget
 
 
 def is_stock_agent(agent: str) -> bool:
@@ -76,7 +79,8 @@ def parse_head(head: bytes) -> Head | None:
     if connection not in (b"close", b"keep-alive"):
         return None
     close = connection == b"close" or fields.get(b"user-agent", b"").lower().startswith(_STOCK_AGENTS)
-    return Head(method, int(length), close)
+    left = fields.get(RELAYED, b"")
+    return Head(method, int(length), close, int(left) if _DIGITS.fullmatch(left) else None)
 
 
 def _fields(lines: bytes) -> dict[bytes, bytes] | None:
@@ -198,7 +202,7 @@ class FastLane(asyncio.Protocol):
             self._dispatcher.metrics.call(head.method, refusal.status, 0.0)
             self.answer(refusal.reply())
             return
-        self._dispatcher.submit(head.method, "{}" if text is None else text, self, arrived)
+        self._dispatcher.submit(head.method, "{}" if text is None else text, self, arrived, left=head.left)
 
     def _move_over(self) -> None:
         transport, data = self._transport, self._buffer

@@ -6,6 +6,7 @@
     /api/task/<id>/history     the log of one task's state changes
     /api/task/<id>/why         why it is not running
     /health /ready /metrics    for supervisors, load balancers and Prometheus
+    /leader /standby           200 if this node is that, and can work; else 503
     /static/...                Luigi's visualiser
 
 Every answer that is not good has a JSON body that says what was wrong, where, and what would be right.
@@ -22,10 +23,11 @@ from aiohttp import web
 
 from appliance import log
 from appliance.api import wire
+from appliance.api.calls import FutureCaller
 from appliance.api.cors import Cors
-from appliance.api.dispatch import Dispatcher, FutureCaller
+from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import BadRequest, MethodNotAllowed, NotFound, Refusal, Reply, TooLarge
-from appliance.api.fastlane import is_stock_agent
+from appliance.api.fastlane import RELAYED, is_stock_agent
 from appliance.api.files import static_file
 from appliance.api.views import Views
 from appliance.clock import monotonic
@@ -33,7 +35,7 @@ from appliance.engine import RPC_METHODS, SLICED_VIEWS
 
 JSON = "application/json; charset=UTF-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-MONITORED = ("/health", "/ready", "/metrics")
+MONITORED = ("/health", "/ready", "/leader", "/standby", "/metrics")
 BODY_TIMEOUT = 60.0  # s for a client to send its body
 REPLY_TIMEOUT = 300.0  # s for a client to take a large reply
 GZIP_MAGIC = b"\x1f\x8b"
@@ -109,7 +111,13 @@ class Routes:
         if path == "/metrics":
             return web.Response(body=self._dispatcher.metrics.render(), headers={"Content-Type": PROMETHEUS})
         health = self._operations.health()
-        return _json(health, 200 if path == "/health" or health.get("ready") else 503)
+        good = {
+            "/health": True,
+            "/ready": bool(health.get("ready")),
+            "/leader": bool(health.get("leading") and health.get("ready")),
+            "/standby": health.get("state") == "standby" and bool(health.get("ready")),
+        }
+        return _json(health, 200 if good[path] else 503)
 
     async def _api(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
         origin = request.headers.get("Origin")
@@ -133,12 +141,15 @@ class Routes:
         data = await self._data(request)
         caller = FutureCaller(lambda: request.transport is None or request.transport.is_closing())
         if name not in SLICED_VIEWS:
-            self._dispatcher.submit(name, data, caller, monotonic())
+            left = request.headers.get(RELAYED.decode(), "")
+            self._dispatcher.submit(name, data, caller, monotonic(), left=int(left) if left.isdecimal() else None)
             return _plain(await caller.reply)
         compress = "gzip" in request.headers.get("Accept-Encoding", "")
         pieces = await self._views.fetch(name, data, caller, arrived, compress=compress)
         response = web.StreamResponse(headers={"Content-Type": JSON, "Server": self._server})
         response.headers.update(self._cors.headers(request.headers.get("Origin")))
+        if self._dispatcher.mirror is not None:  # shown by a node that does not lead
+            response.headers["Luigi-HA-Mirror-Age"] = f"{self._dispatcher.mirror.age:.3f}"
         response.content_length = sum(map(len, pieces))
         if pieces[0].startswith(GZIP_MAGIC):
             response.headers["Content-Encoding"] = "gzip"

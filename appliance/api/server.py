@@ -9,10 +9,12 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket as Socket  # noqa: N812 - a class
 
 from aiohttp import web
 
 from appliance import log
+from appliance.api import sockets
 from appliance.api.cors import Cors
 from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import Unavailable
@@ -21,7 +23,6 @@ from appliance.api.routes import Operations, Routes
 from appliance.api.views import Views
 from appliance.clock import monotonic
 
-BACKLOG = 4096
 SERVER = "luigi-ha"
 _log = log.get("api")
 
@@ -36,6 +37,8 @@ class Listen:
     metrics_host: str = ""
     metrics_port: int | None = None  # a port of its own for /metrics, /health and /ready
     keep_alive: float = 75.0  # s a connection may be idle
+    shared: bool = False  # other processes of this machine listen on the same port
+    for_peers: bool = False  # also on a loopback port of this process alone, where the other ones reach it
 
 
 class ApiServer:
@@ -52,6 +55,8 @@ class ApiServer:
         self._connections: set[FastLane] = set()
         self._servers: list[asyncio.Server] = []
         self._idle_sweep: asyncio.TimerHandle | None = None
+        self._public: list[Socket] = []  # what clients connect to
+        self.peers_port = 0
         self.addresses: list[str] = []  # what it really listens on, for the log and for tests
 
     async def start(self) -> None:
@@ -62,20 +67,26 @@ class ApiServer:
         self._monitor = web.Server(self._routes.monitor, access_log=None, debug=False)
         if where.unix_socket:
             await _remove_stale_socket(where.unix_socket)
-            self._servers.append(await loop.create_unix_server(self._lane, where.unix_socket, backlog=BACKLOG))
+            self._servers.append(await loop.create_unix_server(self._lane, where.unix_socket, backlog=sockets.BACKLOG))
             self.addresses.append(f"unix:{where.unix_socket}")
         else:
-            await self._open(self._lane, where.host, where.port, "http")
+            self._public = sockets.listen(where.host, where.port, shared=where.shared)
+            await self._serve(self._lane, self._public, "http")
         if where.metrics_port is not None:
-            await self._open(self._monitor, where.metrics_host, where.metrics_port, "metrics")
+            own = sockets.listen(where.metrics_host, where.metrics_port)
+            await self._serve(self._monitor, own, "metrics")
+        if where.for_peers:
+            own = sockets.listen("127.0.0.1", 0)
+            await self._serve(self._lane, own, "peers")
+            self.peers_port = int(own[0].getsockname()[1])
         self._dispatcher.start()
         self._idle_sweep = loop.call_later(1.0, self._close_idle)
 
-    async def _open(self, factory: Callable[[], asyncio.Protocol], host: str, port: int, kind: str) -> None:
-        server = await asyncio.get_running_loop().create_server(factory, host or None, port, backlog=BACKLOG)
-        self._servers.append(server)
-        for socket in server.sockets:
-            name = socket.getsockname()
+    async def _serve(self, factory: Callable[[], asyncio.Protocol], listening: list[Socket], kind: str) -> None:
+        loop = asyncio.get_running_loop()
+        for sock in listening:
+            self._servers.append(await loop.create_server(factory, sock=sock, backlog=sockets.BACKLOG))
+            name = sock.getsockname()
             self.addresses.append(f"{kind}://{f'[{name[0]}]' if ':' in name[0] else name[0]}:{name[1]}")
 
     def _lane(self) -> asyncio.Protocol:
@@ -93,6 +104,28 @@ class ApiServer:
             server.close()
         for connection in list(self._connections):
             connection.shut()
+
+    async def become_quiet(self, longest: float) -> bool:
+        """Take no new connection, finish those there are; whether none is left after at most so many seconds.
+
+        Nobody is refused: who asks to connect meanwhile asks again by itself, after `resume` or elsewhere.
+        """
+        for sock in self._public:
+            sockets.hold_back(sock)
+        until = monotonic() + longest
+        await asyncio.sleep(0.002)  # what is connected already is accepted
+        for connection in list(self._connections):
+            connection.shut()
+        if self._http is not None:
+            self._http.pre_shutdown()
+        while self.connections and monotonic() < until:  # noqa: ASYNC110 - connections end in many ways
+            await asyncio.sleep(0.002)
+        return not self.connections
+
+    def resume(self) -> None:
+        """Take connections again."""
+        for sock in self._public:
+            sockets.let_in(sock)
 
     @property
     def busy(self) -> int:

@@ -17,7 +17,8 @@ from functools import partial
 from typing import Any
 
 from appliance.api import wire
-from appliance.api.dispatch import Dispatcher, signature_error
+from appliance.api.calls import signature_error
+from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import BadRequest, Unavailable
 from appliance.api.ports import Caller, Engine
 from appliance.clock import monotonic
@@ -59,8 +60,7 @@ class Views:
         await self._dispatcher.turn(caller, arrived)
         key = (method, json.dumps(arguments, sort_keys=True), compress)
         view = self._making.get(key)
-        journal = self._dispatcher.journal
-        if view is None or (view.began_at is not None and (journal is None or journal.appended != view.began_at)):
+        if view is None or (view.began_at is not None and self._dispatcher.stand != view.began_at):
             view = self._making[key] = View()
             view.callers.append(caller)
             making = asyncio.create_task(self._make(view, method, arguments, arrived, compress=compress))
@@ -89,12 +89,14 @@ class Views:
             what = f"{HEAVY} large views are being made already"
             raise Unavailable(what, where=method, expected="to be asked again later") from None
         try:
-            engine, journal = self._dispatcher.engine, self._dispatcher.journal
-            if engine is None or journal is None or not self._dispatcher.gate.is_open:
-                raise self._dispatcher.unavailable()
-            view.began_at = journal.appended
+            dispatcher = self._dispatcher
+            engine, mirrored, began_at = dispatcher.engine, dispatcher.mirror is not None, dispatcher.stand
+            if engine is None or began_at is None or not (mirrored or dispatcher.gate.is_open):
+                raise dispatcher.unavailable()
+            view.began_at = began_at
             pieces = await self._iterate(view, engine, method, arguments)
-            await self._dispatcher.commit(journal.appended, budget)
+            if not mirrored and dispatcher.journal is not None:
+                await dispatcher.commit(dispatcher.journal.appended, budget)
             if compress and sum(map(len, pieces)) >= COMPRESS_FROM:
                 return await _compress(pieces)
             return pieces

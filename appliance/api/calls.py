@@ -1,0 +1,94 @@
+"""What the dispatcher passes around: a call, who waits for it, and how much of that one node takes on."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from appliance.api.errors import BadRequest, Reply
+from appliance.api.ports import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one node takes on."""
+
+    budget: float = 9.0  # s from arrival to reply; must stay below luigi's rpc timeout (10 s)
+    max_waiting: int = 20_000  # calls parked or waiting for their commit
+    max_waiting_bytes: int = 256 << 20  # their arguments, as they arrived
+    max_body: int = 100 << 20  # bytes of one request's body, as luigid
+
+
+class Call(NamedTuple):
+    """One call that has not been executed. `method` is empty for who only waits for a turn."""
+
+    method: str
+    data: str  # the arguments, JSON text
+    caller: Caller
+    arrived: float  # monotonic
+    relayed: bool = False  # another node passed it on: it is not passed on again
+
+
+class Waiting(NamedTuple):
+    """One call that was executed, until the journal has committed `position`."""
+
+    position: int
+    caller: Caller
+    arrived: float
+    reply: Reply
+    method: str
+
+
+class Relay(Protocol):
+    """Passes calls on to the node that leads."""
+
+    def carry(self, call: Call) -> None:
+        """See to it that the call is answered: by the leader's reply, or by giving it back to the dispatcher."""
+        ...
+
+
+class Mirror(Protocol):
+    """How far a node that does not lead has read the leader's log."""
+
+    @property
+    def seq(self) -> int:
+        """The number of the last change read."""
+        ...
+
+    @property
+    def age(self) -> float:
+        """Seconds since what it shows was certainly the present."""
+        ...
+
+
+class FutureCaller:
+    """A caller that waits in a coroutine of its own."""
+
+    __slots__ = ("gone", "reply")
+
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self.gone = gone
+        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def answer(self, reply: Reply) -> None:
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+
+def signature_error(
+    method: str, function: Callable[..., Any], arguments: dict[str, Any], error: BaseException
+) -> BadRequest | None:
+    """What is wrong with the arguments, if `error` is the TypeError of the call itself; else None."""
+    if not isinstance(error, TypeError):
+        return None
+    signature = inspect.signature(function)
+    takes = ", ".join(str(parameter) for parameter in signature.parameters.values())
+    try:
+        signature.bind(**arguments)
+    except TypeError as mismatch:
+        return BadRequest(str(mismatch), where=f"arguments of {method}", expected=f"({takes})")
+    if error.__traceback__ is None or error.__traceback__.tb_next is None:
+        # Raised by the call, not inside of it: an argument of a name that calls cannot take, such as "self".
+        return BadRequest(str(error), where=f"arguments of {method}", expected=f"({takes})")
+    return None

@@ -1,0 +1,113 @@
+"""Passing calls on to the leader, for a node that does not lead.
+
+Invariants
+* A call is sent again only if it certainly was not executed: no connection was made, or the other node said that it
+  does not lead. Once bytes were sent and no answer came, its client is told so.
+* Each is sent with the seconds that are left of its budget, and never passed on twice.
+
+A relay is for one leader. When another leads, `retarget` says where; when nobody does, or this node itself, `retarget`
+with None gives everything that waits for a connection back to the dispatcher.
+"""
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import quote_plus
+
+import aiohttp
+
+from appliance import log
+from appliance.api.calls import Call
+from appliance.api.errors import Reply, Unavailable
+from appliance.api.fastlane import RELAYED
+from appliance.clock import monotonic
+
+AGAIN_AFTER = 0.03  # s until a leader that could not be reached is tried again
+CONNECT = 1.0  # s
+LEAST = 0.2  # s of budget below which a call is not sent any more
+CONNECTIONS = 1000
+_log = log.get("relay")
+_HEADER = RELAYED.decode("ascii")
+
+
+class HttpRelay:
+    """See `appliance.api.calls.Relay`. Needs a running event loop; `close` it."""
+
+    def __init__(self, budget: float, take_back: Callable[[Call], None]) -> None:
+        self._budget = budget
+        self._take_back = take_back
+        self._address: str | None = None
+        self._changed = asyncio.Event()
+        self._session: aiohttp.ClientSession | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.relayed = 0  # calls answered by another node
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are with the leader, or on their way."""
+        return len(self._tasks)
+
+    def retarget(self, address: str | None) -> None:
+        """The leader's URL from now on; None: there is none to pass anything on to."""
+        if address != self._address:
+            self._address = address
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def carry(self, call: Call) -> None:
+        task = asyncio.get_running_loop().create_task(self._carry(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what is on its way."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _carry(self, call: Call) -> None:
+        body = b"data=" + quote_plus(call.data).encode("ascii")
+        while True:
+            address, changed = self._address, self._changed
+            left = call.arrived + self._budget - monotonic()
+            if address is None or call.caller.gone() or left < LEAST:
+                self._take_back(call)
+                return
+            reply = await self._try(address, call.method, body, left)
+            if reply is not None:
+                self.relayed += 1
+                call.caller.answer(reply)
+                return
+            try:
+                async with asyncio.timeout(AGAIN_AFTER):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _try(self, address: str, method: str, body: bytes, left: float) -> Reply | None:
+        """The reply; None: certainly not executed."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS, use_dns_cache=True)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "User-Agent": "luigi-ha",
+            _HEADER: str(max(1, int(left))),
+        }
+        timeout = aiohttp.ClientTimeout(total=left, sock_connect=min(CONNECT, left))
+        try:
+            async with self._session.post(
+                f"{address}/api/{method}", data=body, headers=headers, timeout=timeout
+            ) as response:
+                if response.status == 421:
+                    await response.read()
+                    return None
+                after = response.headers.get("Retry-After", "")
+                return Reply(response.status, await response.read(), int(after) if after.isdigit() else None)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _log.warning("relay_broken", method=method, leader=address, error=f"{type(error).__name__}: {error}")
+            what = "passed on to the leader, which did not answer; it may have taken effect"
+            return Unavailable(what, where="relay", expected="to be asked again: repeating is harmless").reply()
