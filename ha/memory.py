@@ -226,6 +226,9 @@ class Link:
     async def stream(self, prefix: str, revision: int, budget: float) -> MemoryStream:
         return await self._through("stream", budget, lambda: self.store.stream(prefix, revision))
 
+    async def spread(self, budget: float) -> None:
+        """There is one store, and nobody else."""
+
     async def close(self) -> None:
         """Nothing to close."""
 

@@ -1,7 +1,9 @@
 """Where etcd is and how to be let in, checked before the first connection."""
 
+import socket
 import ssl
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +16,12 @@ class EtcdConfig:
     """Endpoints and credentials. Fatal, with the option's name and what was expected, if it cannot work."""
 
     endpoints: tuple[str, ...]
-    """URLs of the members, e.g. https://10.0.0.1:2379; the first is preferred until it fails."""
+    """URLs of the members, e.g. https://10.0.0.1:2379; the first is preferred until it fails. It is the member on our
+    own host, if there is one."""
+
+    own_member: bool | None = None
+    """Whether the first endpoint is on our own host, so that etcd's leader is better elsewhere while we lead. None: it
+    is if its host is `localhost`, an address that this machine has, or the name of this machine."""
 
     ca_file: Path | None = None
     """Certificates that may have signed the members' certificates; None: the system's."""
@@ -45,6 +52,14 @@ class EtcdConfig:
             raise Fatal("cert_file and key_file: expected both or neither")
         if (self.user is None) != (self.password is None):
             raise Fatal("user and password: expected both or neither")
+
+    @property
+    def own_endpoint(self) -> str | None:
+        """The member on our own host. Asks no name server."""
+        first = self.endpoints[0]
+        if self.own_member is None:
+            return first if _is_here(urlsplit(first).hostname or "") else None
+        return first if self.own_member else None
 
     def check(self, timing: Timing) -> None:
         """Incoherent if one dead endpoint would use up the budget of a renewal."""
@@ -78,3 +93,18 @@ def _checked(endpoint: str) -> str:
     if not fine or parts.path.strip("/") or parts.username or parts.query:
         raise Fatal(f"endpoints: {parts.hostname or 'a URL'} is not usable; expected http(s)://host:port")
     return parts.scheme
+
+
+def _is_here(host: str) -> bool:
+    """Whether this machine has the address, or goes by the name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        ours = socket.gethostname().lower()
+        return host.lower() in {"localhost", ours, ours.partition(".")[0]}
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))  # only an address of this machine can be bound; nothing is sent
+        except OSError:
+            return False
+    return True

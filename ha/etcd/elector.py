@@ -1,7 +1,7 @@
 """The port of leadership on etcd, or on anything else that speaks the transport.
 
-Three keys under one prefix: `leader` (under the leader's lease; its create revision is the epoch), `successor` (under a
-lease that lasts as long as the reservation) and `pause` (whom the pause keeps; under no lease).
+The keys and what they say are in `ha.etcd.keys`: above all `leader`, under the leader's lease, whose create revision is
+the epoch (plus an offset, if etcd has ever lost its past).
 
 Every doubt is settled the same way: by a linearizable read of the own key. A campaign has won if that key hangs on its
 lease, whatever the transaction's reply was and whether there was one (etcd#11051: won with a lease that was gone). A
@@ -13,17 +13,19 @@ id is chosen here, before the request, and revoked until that has been confirmed
 """
 
 import asyncio
-import json
 import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 
 from ha.clock import Clock, monotonic
-from ha.elector import Candidate, Epoch, Leader, Reason, View, refusal
+from ha.elector import Asked, Candidate, Epoch, Member, Reason, View, refusal
 from ha.errors import HaError, LeaseLost, Refused, Unknown
+from ha.etcd.keys import Keys, asked_of, farewell_value, leader_of, leader_value
+from ha.etcd.presence import Presence
 from ha.etcd.transport import Change, Delete, Field, Guard, Item, Listing, Put, Transport
 from ha.etcd.watch import follow
+from ha.etcd.wishes import Wishes
 from ha.lease import Lease, Timing
 from ha.log import Events
 from ha.tasks import finished
@@ -55,64 +57,73 @@ class EtcdElector:
         self.lease = Lease(timing.margin)
         self.epoch: Epoch | None = None
         self._transport = transport
-        self._prefix = prefix
-        self._leader, self._successor, self._pause = prefix + "leader", prefix + "successor", prefix + "pause"
+        self._keys = keys = Keys(prefix)
         self._clock = clock
         self._new_id = new_id
         self._probe_every = probe_every
+        self._presence = Presence(transport, keys.members + candidate.name, timing, new_id)
+        self._wishes = Wishes(transport, keys, timing.request_timeout, new_id)
         self._id = 0  # of the lease that the key of `epoch` hangs on
+        self._created = 0  # the create revision of that key
         self._left_behind: set[int] = set()  # leases that may exist and must not
 
     # ------------------------------------------------------------------------------------------------------- campaign
 
-    async def campaign(self) -> Epoch:
+    async def campaign(self, above: int = 0) -> Epoch:
         if self.epoch is not None and self.lease.valid(self._clock()):
             return self.epoch
         self._over()
         await self._clear()
         listing = await self._read()
-        refused = refusal(self._view(listing.items), self.candidate.name)
+        refused = refusal(self._keys.view(listing.items), self.candidate.name)
         if refused is not None:
             raise refused
         lease, lease_id = Lease(self.timing.margin), self._new_id()
         self._left_behind.add(lease_id)
         try:
-            epoch = await self._win(lease, lease_id, listing)
+            own = await self._win(lease, lease_id, listing, above)
         except BaseException:
             await self._clear_in_any_case()
             raise
         self._left_behind.discard(lease_id)
-        self.lease, self._id, self.epoch = lease, lease_id, epoch
+        self.lease, self._id, self._created = lease, lease_id, own.create_revision
+        self.epoch = epoch = leader_of(own).epoch
         _log.info("won", epoch=epoch, remaining=lease.remaining(self._clock()))
         return epoch
 
-    async def _win(self, lease: Lease, lease_id: int, listing: Listing) -> Epoch:
+    async def _win(self, lease: Lease, lease_id: int, listing: Listing, above: int) -> Item:
+        """The own key, seen after it was put."""
         budget = self.timing.request_timeout
         sent = self._clock()
         ttl = await self._transport.grant(lease_id, math.ceil(self.timing.ttl), budget)
         self.timing.granted(ttl)
         lease.granted(sent, ttl, self._clock())
         with suppress(Unknown):  # the read tells whether it was executed
-            await self._transport.txn(*self._taking(lease_id, listing), budget)
+            await self._transport.txn(*self._taking(lease_id, listing, above), budget)
         found = await self._read()
-        own = found.items.get(self._leader)
+        own = found.items.get(self._keys.leader)
         if own is None or own.lease != lease_id:
-            view = self._view(found.items)
+            view = self._keys.view(found.items)
             raise refusal(view, self.candidate.name) or Refused(Reason.CHANGED, "leadership changed meanwhile")
         if not lease.valid(self._clock()):
             raise LeaseLost("won, but the lease has run out meanwhile")
-        return Epoch(own.create_revision)
+        return own
 
-    def _taking(self, lease_id: int, listing: Listing) -> tuple[list[Guard], list[Change]]:
+    def _taking(self, lease_id: int, listing: Listing, above: int) -> tuple[list[Guard], list[Change]]:
         """Put the key if nothing has changed since `listing`, which allowed it."""
-        about = {"name": self.candidate.name, "address": self.candidate.address, "meta": dict(self.candidate.meta)}
-        changes: list[Change] = [Put(self._leader, json.dumps(about, sort_keys=True), lease_id)]
-        if self._successor in listing.items:
-            changes.append(Delete(self._successor))
-        if self._pause in listing.items:  # a pause keeps whom a switchover put in place
-            changes.append(Put(self._pause, self.candidate.name))
-        keys = (self._leader, self._successor, self._pause)
-        return [Guard(key, _modified(listing.items.get(key))) for key in keys], changes
+        keys, items, name = self._keys, listing.items, self.candidate.name
+        offset = max(self._keys.offset_of(items), above - listing.header.revision)  # created after that revision
+        changes: list[Change] = [Put(keys.leader, leader_value(self.candidate, offset), lease_id)]
+        if offset > self._keys.offset_of(items):
+            changes.append(Put(keys.offset, str(offset)))
+        changes += [Delete(key) for key in (keys.successor, keys.farewell) if key in items]
+        asked = asked_of(items.get(keys.asked))
+        if asked is not None and asked.to == name:  # done
+            changes.append(Delete(keys.asked))
+        if keys.pause in items:  # a pause keeps whom a switchover put in place
+            changes.append(Put(keys.pause, name))
+        guarded = (keys.leader, keys.successor, keys.pause, keys.offset)
+        return [Guard(key, _modified(items.get(key))) for key in guarded], changes
 
     # ---------------------------------------------------------------------------------------------------------- renew
 
@@ -124,9 +135,9 @@ class EtcdElector:
         until = sent + self.timing.request_timeout
         ttl = await self._transport.keep_alive(self._id, self.timing.request_timeout)
         listing = await self._read(until - self._clock())
-        own = listing.items.get(self._leader)
-        if own is None or own.lease != self._id or own.create_revision != self.epoch:
-            who = self._view(listing.items).leader
+        own = listing.items.get(self._keys.leader)
+        if own is None or own.lease != self._id or own.create_revision != self._created:
+            who = self._keys.view(listing.items).leader
             lost = LeaseLost(f"the key of epoch {self.epoch} is gone; {f'{who.name} leads' if who else 'nobody leads'}")
             self._over()
             raise lost
@@ -138,12 +149,16 @@ class EtcdElector:
 
     # --------------------------------------------------------------------------------------------------------- resign
 
-    async def resign(self, successor: str | None = None, within: float = 5.0) -> None:
+    async def resign(
+        self, successor: str | None = None, within: float = 5.0, *, reason: str = "", keep_address: bool = False
+    ) -> None:
         if self.epoch is None:
             return
-        if successor is None:
+        farewell = farewell_value(self.candidate.name, self.epoch, reason)
+        last_words = [Put(self._keys.farewell, farewell)] if reason else []
+        if successor is None and not keep_address:
             try:
-                await self._release([])
+                await self._release(last_words)
             except Unknown:
                 await self._clear()  # revoking the lease removes the key as well; Unknown if not confirmed either
             else:
@@ -153,28 +168,35 @@ class EtcdElector:
         self._left_behind.add(reservation)
         try:
             await self._transport.grant(reservation, math.ceil(within), self.timing.request_timeout)
-            await self._release([Put(self._successor, successor, reservation)])
+            reserved = [Put(self._keys.successor, successor, reservation)] if successor is not None else []
+            kept = [Put(self._keys.address, self.candidate.name, reservation)] if keep_address else []
+            await self._release([*reserved, *kept, *last_words])
             self._left_behind.discard(reservation)
         finally:
             await self._clear_in_any_case()
 
     async def _release(self, besides: list[Put]) -> None:
         """Not leader from here on; then remove the key and put what comes in its place, in one transaction."""
-        guard = Guard(self._leader, self.epoch or 0, Field.CREATED)
+        guard = Guard(self._keys.leader, self._created, Field.CREATED)
         self._over()
-        changes: list[Change] = [Delete(self._leader), *besides]
+        changes: list[Change] = [Delete(self._keys.leader), *besides]
         outcome = await self._transport.txn([guard], changes, self.timing.request_timeout)
-        if not outcome.succeeded and besides:  # lost before, or the first of two attempts was executed
+        reserved = [put for put in besides if put.lease]
+        if not outcome.succeeded and reserved:  # lost before, or the first of two attempts was executed
             items = (await self._read()).items
-            if any(_lease(items.get(put.key)) != put.lease for put in besides):
+            if any(_lease(items.get(put.key)) != put.lease for put in reserved):
                 raise LeaseLost("the leadership was lost before it could be handed over")
-        _log.info("resigned", successor=besides[0].value if besides else None)
+        _log.info("resigned", **{put.key.removeprefix(self._keys.prefix): put.value for put in besides})
+
+    async def release_address(self) -> None:
+        await self._wishes.release_address(self.candidate.name)
 
     async def close(self) -> None:
         try:
             with suppress(HaError):
                 await self.resign()
                 await self._clear()
+            await self._presence.close()
         finally:
             await self._transport.close()
 
@@ -206,44 +228,55 @@ class EtcdElector:
     # ----------------------------------------------------------------------------------------------- what others see
 
     async def observe(self) -> View:
-        return self._view((await self._read()).items)
+        return self._keys.view((await self._read()).items)
 
     async def watch(self) -> AsyncGenerator[View, None]:
         last: View | None = None
         budget = self.timing.request_timeout
-        async with aclosing(follow(self._transport, self._prefix, budget, self._probe_every)) as steps:
+        async with aclosing(follow(self._transport, self._keys.prefix, budget, self._probe_every)) as steps:
             async for step in steps:
-                view = self._view(step.items)
+                view = self._keys.view(step.items)
                 if view != last:
                     last = view
                     yield view
 
     async def pause(self) -> None:
         listing = await self._read()
-        leader = listing.items.get(self._leader)
-        if self._pause in listing.items:
+        leader, pause = listing.items.get(self._keys.leader), self._keys.pause
+        if pause in listing.items:
             return
         if leader is None:
             raise Refused(Reason.VACANT, "nobody leads, so there is nobody to keep")
-        guards = [Guard(self._leader, leader.mod_revision), Guard(self._pause, 0)]
-        put = Put(self._pause, _leader(leader).name)
+        guards = [Guard(leader.key, leader.mod_revision), Guard(pause, 0)]
+        put = Put(pause, leader_of(leader).name)
         outcome = await self._transport.txn(guards, [put], self.timing.request_timeout)
-        if not outcome.succeeded and self._pause not in (await self._read()).items:
+        if not outcome.succeeded and pause not in (await self._read()).items:
             raise Refused(Reason.CHANGED, "leadership changed meanwhile")
 
     async def resume(self) -> None:
-        await self._transport.txn([], [Delete(self._pause)], self.timing.request_timeout)
+        await self._transport.txn([], [Delete(self._keys.pause)], self.timing.request_timeout)
+
+    async def ask_switchover(self, to: str) -> Asked:
+        return await self._wishes.ask_switchover(to)
+
+    async def answer_switchover(self, asked: Asked, refused: str | None) -> None:
+        await self._wishes.answer_switchover(asked, refused)
+
+    async def register(self, about: Mapping[str, str]) -> None:
+        await self._presence.register(about)
+
+    async def members(self) -> list[Member]:
+        return self._keys.members_of((await self._read()).items)
+
+    async def spread(self) -> str | None:
+        return await self._transport.spread(self.timing.request_timeout)
+
+    async def release(self, name: str, reason: str = "") -> bool:
+        return await self._wishes.release(name, reason)
 
     async def _read(self, budget: float | None = None) -> Listing:
-        return await self._transport.read(self._prefix, self.timing.request_timeout if budget is None else budget)
-
-    def _view(self, items: Mapping[str, Item]) -> View:
-        leader, keeps, successor = (items.get(key) for key in (self._leader, self._pause, self._successor))
-        return View(
-            _leader(leader) if leader else None,
-            keeps.value if keeps else None,
-            successor.value if successor else None,
-        )
+        budget = self.timing.request_timeout if budget is None else budget
+        return await self._transport.read(self._keys.prefix, budget)
 
 
 def _modified(item: Item | None) -> int:
@@ -252,13 +285,3 @@ def _modified(item: Item | None) -> int:
 
 def _lease(item: Item | None) -> int:
     return item.lease if item else 0
-
-
-def _leader(item: Item) -> Leader:
-    """Who the key says leads; whatever it holds, somebody leads."""
-    try:
-        about = json.loads(item.value)
-        meta = {str(key): str(value) for key, value in about["meta"].items()}
-        return Leader(str(about["name"]), str(about["address"]), Epoch(item.create_revision), meta)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Leader("(unreadable)", "", Epoch(item.create_revision))

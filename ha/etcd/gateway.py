@@ -20,6 +20,7 @@ from ha.errors import Fatal, HaError, Unknown
 from ha.etcd import wire
 from ha.etcd.config import EtcdConfig
 from ha.etcd.failures import AuthNotEnabled, LeaseNotFound, TokenRefused, of_exception
+from ha.etcd.spread import Status, spread
 from ha.etcd.stream import GatewayStream
 from ha.etcd.transport import Change, Guard, Header, Listing, Outcome
 from ha.log import Events
@@ -99,6 +100,20 @@ class Gateway:
             else:
                 return stream
         raise _given_up(failures)
+
+    async def spread(self, budget: float) -> str | None:
+        own, seconds = self.config.own_endpoint, min(budget, self.config.attempt_timeout)
+        if own is None:
+            return None
+
+        async def status(endpoint: str) -> Status:
+            return await self.ask(endpoint, "/v3/maintenance/status", {}, wire.status, seconds)
+
+        async def move(endpoint: str, member: int) -> None:
+            body = {"targetID": str(member)}
+            await self.ask(endpoint, "/v3/maintenance/transfer-leadership", body, wire.header, budget)
+
+        return await spread(own, [each for each in self.config.endpoints if each != own], status, move)
 
     async def close(self) -> None:
         if self._session is not None:

@@ -131,4 +131,8 @@ class Transport(Protocol):
     async def stream(self, prefix: str, revision: int, budget: float) -> Stream:
         """Watch from `revision` on, that one included."""
 
+    async def spread(self, budget: float) -> str | None:
+        """If the member on our host leads etcd and another endpoint's is well, make that one lead. Names its endpoint;
+        None: nothing was to be done, or could be."""
+
     async def close(self) -> None: ...

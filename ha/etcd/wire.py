@@ -7,6 +7,7 @@ from typing import Any
 
 from ha.errors import Fatal, Unknown
 from ha.etcd.failures import of_status
+from ha.etcd.spread import Status
 from ha.etcd.transport import Batch, Change, Field, Guard, Header, Item, Listing, Outcome, Put
 
 Json = Mapping[str, Any]
@@ -76,6 +77,14 @@ def listing(reply: Json) -> Listing:
 
 def outcome(reply: Json) -> Outcome:
     return Outcome(header(reply), bool(reply.get("succeeded", False)))
+
+
+def status(reply: Json) -> Status:
+    """What a member says of itself."""
+    return Status(
+        header(reply).member, int(reply.get("leader", 0)), int(reply.get("raftAppliedIndex", 0)),
+        bool(reply.get("isLearner")), bool(reply.get("errors")),
+    )  # fmt: skip
 
 
 def batch(result: Json) -> Batch:

@@ -1,7 +1,10 @@
 """One etcd cluster for the whole run; each test has a prefix of its own in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,3 +39,18 @@ def config(cluster: Cluster) -> EtcdConfig:
 @pytest.fixture
 def prefix() -> str:
     return f"/test/{next(NUMBERS)}/"
+
+
+@pytest.fixture(params=["memory", "filelock", "etcd"])
+def play(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[[Callable[[Any], Coroutine[Any, Any, None]]], None]:
+    """Plays a test in the world of each implementation of the elector port."""
+    from tests.ha.worlds import EtcdWorld, FileWorld, play_for_real, play_in_memory
+
+    if request.param == "memory":
+        return play_in_memory
+    if request.param == "filelock":
+        return partial(play_for_real, lambda: FileWorld(tmp_path))
+    config, prefix = request.getfixturevalue("config"), request.getfixturevalue("prefix")
+    return partial(play_for_real, lambda: EtcdWorld(config, prefix))

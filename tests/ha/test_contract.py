@@ -1,10 +1,7 @@
 """What every implementation of the elector port promises, one suite for all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from functools import partial
-from pathlib import Path
+from contextlib import aclosing
 
 import pytest
 
@@ -13,33 +10,7 @@ from ha.errors import Definitive, LeaseLost, Refused
 from ha.handover import HandoverFailed, hand_over
 from ha.hold import hold
 from tests.ha.conftest import TIMING
-from tests.ha.worlds import EtcdWorld, FileWorld, Play, World, play_for_real, play_in_memory
-
-
-@pytest.fixture(params=["memory", "filelock", "etcd"])
-def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
-    if request.param == "memory":
-        return play_in_memory
-    if request.param == "filelock":
-        return partial(play_for_real, lambda: FileWorld(tmp_path))
-    config, prefix = request.getfixturevalue("config"), request.getfixturevalue("prefix")
-    return partial(play_for_real, lambda: EtcdWorld(config, prefix))
-
-
-@asynccontextmanager
-async def electors(world: World, *names: str) -> AsyncIterator[list[Elector]]:
-    made = [world.elector(name) for name in names]
-    try:
-        yield made
-    finally:
-        for each in made:
-            await each.close()
-
-
-async def refused(elector: Elector) -> str:
-    with pytest.raises(Refused) as error:
-        await elector.campaign()
-    return error.value.reason
+from tests.ha.worlds import Play, World, electors, refused
 
 
 async def see(elector: Elector, wanted: str | None) -> View:

@@ -1,12 +1,16 @@
 """Each implementation of the elector port, ready for the contract: how to make a candidate, how to lose a lease."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
+
 from ha.clock import Clock, monotonic
 from ha.elector import Candidate, Elector
+from ha.errors import Refused
 from ha.etcd.config import EtcdConfig
 from ha.etcd.elector import EtcdElector
 from ha.etcd.opening import etcd_elector
@@ -89,3 +93,19 @@ def play_for_real(make: Callable[[], World], test: Test) -> None:
             await test(make())
 
     asyncio.run(main())
+
+
+@asynccontextmanager
+async def electors(world: World, *names: str) -> AsyncIterator[list[Elector]]:
+    made = [world.elector(name) for name in names]
+    try:
+        yield made
+    finally:
+        for each in made:
+            await each.close()
+
+
+async def refused(elector: Elector) -> str:
+    with pytest.raises(Refused) as error:
+        await elector.campaign()
+    return error.value.reason
