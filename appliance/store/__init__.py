@@ -27,10 +27,12 @@ from appliance.store.errors import (
     StoreError,
     Unusable,
 )
+from appliance.store.failovers import Failover
 from appliance.store.history import HistoryEntry
 from appliance.store.journal import Journal, JournalState, JournalStats
 from appliance.store.loading import LogEntry, Snapshot
 from appliance.store.position import Position
+from appliance.store.replication import Durability, Replication, Standby
 from appliance.store.schema import SchemaState, SchemaStatus
 from appliance.store.store import Store, open_store
 from appliance.store.tailing import Tail, TailReader
@@ -39,6 +41,8 @@ __all__ = [
     "BadUrl",
     "Corrupt",
     "DatabaseAway",
+    "Durability",
+    "Failover",
     "FencedError",
     "HistoryEntry",
     "Journal",
@@ -49,11 +53,13 @@ __all__ = [
     "NotAPrefix",
     "Poisoned",
     "Position",
+    "Replication",
     "SchemaMissing",
     "SchemaState",
     "SchemaStatus",
     "SchemaTooNew",
     "Snapshot",
+    "Standby",
     "Store",
     "StoreError",
     "Tail",

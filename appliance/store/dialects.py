@@ -3,13 +3,16 @@
 from typing import Any
 
 import psycopg2
+import pymysql
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from appliance.store import mysql_connection, postgres_connection, sqlite_connection
-from appliance.store.errors import BadUrl
+from appliance.store.errors import BadUrl, Unusable
 from appliance.store.mysql_writer import MysqlWriter
 from appliance.store.postgres_writer import PostgresWriter
+from appliance.store.primary import Primary
+from appliance.store.replication import Durability
 from appliance.store.sqlite_writer import SqliteWriter
 from appliance.store.tailing import Session
 from appliance.store.target import Kind, Target
@@ -19,8 +22,76 @@ OTHER_NAME = "luigi-ha"
 MIRROR_NAME = "luigi-ha mirror"
 
 
-def check(target: Target) -> None:
+class Connector:
+    """Opens connections of every kind to one database. Timeouts in seconds."""
+
+    def __init__(self, target: Target, connect_timeout: float, call_timeout: float, durability: Durability) -> None:
+        check(target, durability)
+        self._target = target
+        self._durability = durability
+        self._connect_timeout = connect_timeout
+        self._call_timeout = call_timeout
+        self.primary = Primary(target, connect_timeout, call_timeout) if target.kind is Kind.POSTGRESQL else None
+
+    def engine(self) -> Engine:
+        """An engine for everything but journal and mirror: a connection per use, none kept."""
+        if self._target.kind is Kind.SQLITE:
+            path = self._target.path
+            engine = create_engine("sqlite://", creator=lambda: sqlite_connection.connect(path), poolclass=NullPool)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        primary = self.primary
+
+        def creator() -> Any:
+            if primary is None:
+                other = self._mysql()
+                other.autocommit(False)
+                return other
+            connection = primary.find(OTHER_NAME)
+            connection.autocommit = False
+            return connection
+
+        name = "mysql+pymysql://" if primary is None else "postgresql+psycopg2://"
+        return create_engine(name, creator=creator, poolclass=NullPool)
+
+    def session(self) -> Session:
+        """A driver's connection for reading, in autocommit mode, that the caller keeps."""
+        if self.primary is not None:
+            return self.primary.find(MIRROR_NAME)
+        if self._target.kind is Kind.SQLITE:
+            return sqlite_connection.connect(self._target.path)
+        return self._mysql()
+
+    def writer(self, partition_events: int) -> Writer:
+        """A journal's session."""
+        if self.primary is not None:
+            connection = self.primary.find(postgres_connection.JOURNAL_NAME)
+            return PostgresWriter(connection, self.primary, partition_events, self._durability)
+        if self._target.kind is Kind.SQLITE:
+            return SqliteWriter(sqlite_connection.connect(self._target.path))
+        return MysqlWriter(self._mysql())
+
+    def _mysql(self) -> "pymysql.connections.Connection[Any]":
+        return mysql_connection.connect(
+            self._target, connect_timeout=self._connect_timeout, call_timeout=self._call_timeout
+        )
+
+    def stale(self, session: Session) -> bool:
+        """Whether a session's server has been replaced by another."""
+        return (
+            self.primary is not None
+            and isinstance(session, postgres_connection.Connection)
+            and self.primary.deposed(session)
+        )
+
+
+def check(target: Target, durability: Durability) -> None:
     """Raise BadUrl or Unusable for what can be known without connecting."""
+    if durability is Durability.STRICT and target.kind is not Kind.POSTGRESQL:
+        raise Unusable(
+            f"durability = strict needs a synchronous standby, and {target.shown} has none that we could ask for: "
+            "use a postgresql:// URL, or durability = available"
+        )
     match target.kind:
         case Kind.SQLITE:
             sqlite_connection.check_place(target.path)
@@ -33,73 +104,7 @@ def check(target: Target) -> None:
                 raise BadUrl(f"database URL: {str(error).strip()}") from None
 
 
-def make_engine(target: Target, connect_timeout: float, call_timeout: float) -> Engine:
-    """An engine for everything but the journal: a connection per use, none kept."""
-    creator: Any
-    match target.kind:
-        case Kind.SQLITE:
-            engine = create_engine(
-                "sqlite://", creator=lambda: sqlite_connection.connect(target.path), poolclass=NullPool
-            )
-            event.listen(engine, "begin", _begin_sqlite)
-            return engine
-        case Kind.POSTGRESQL:
-
-            def creator() -> Any:
-                connection = postgres_connection.connect(
-                    target, connect_timeout=connect_timeout, call_timeout=call_timeout, name=OTHER_NAME
-                )
-                connection.autocommit = False
-                return connection
-
-            return create_engine("postgresql+psycopg2://", creator=creator, poolclass=NullPool)
-        case Kind.MYSQL:
-
-            def creator() -> Any:
-                connection = mysql_connection.connect(
-                    target, connect_timeout=connect_timeout, call_timeout=call_timeout
-                )
-                connection.autocommit(False)
-                return connection
-
-            return create_engine("mysql+pymysql://", creator=creator, poolclass=NullPool)
-
-
 def _begin_sqlite(connection: Connection) -> None:
     """Begin for real: the connection is in autocommit mode, and one that means to write takes the lock at once."""
     immediate = connection.get_execution_options().get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-def make_session(target: Target, connect_timeout: float, call_timeout: float) -> Session:
-    """A driver's connection for reading, in autocommit mode, that the caller keeps."""
-    match target.kind:
-        case Kind.SQLITE:
-            return sqlite_connection.connect(target.path)
-        case Kind.POSTGRESQL:
-            return postgres_connection.connect(
-                target, connect_timeout=connect_timeout, call_timeout=call_timeout, name=MIRROR_NAME
-            )
-        case Kind.MYSQL:
-            return mysql_connection.connect(target, connect_timeout=connect_timeout, call_timeout=call_timeout)
-
-
-def make_writer(target: Target, connect_timeout: float, call_timeout: float, partition_events: int) -> Writer:
-    """A journal's session."""
-    match target.kind:
-        case Kind.SQLITE:
-            return SqliteWriter(sqlite_connection.connect(target.path))
-        case Kind.POSTGRESQL:
-            return PostgresWriter(
-                postgres_connection.connect(
-                    target,
-                    connect_timeout=connect_timeout,
-                    call_timeout=call_timeout,
-                    name=postgres_connection.JOURNAL_NAME,
-                ),
-                partition_events,
-            )
-        case Kind.MYSQL:
-            return MysqlWriter(
-                mysql_connection.connect(target, connect_timeout=connect_timeout, call_timeout=call_timeout)
-            )

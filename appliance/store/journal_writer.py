@@ -28,7 +28,7 @@ MAX_BATCH_BYTES = 4 << 20
 RETAINED_BATCHES = 256
 RETAINED_BYTES = 16 << 20
 FIRST_RETRY = 0.05  # s; doubles with each failure, with jitter, up to
-LONGEST_RETRY = 1.0
+LONGEST_RETRY = 0.5
 
 _log = log.get("journal")
 

@@ -5,37 +5,55 @@ wait. So psycopg2 is put into its cooperative mode: a callback waits for the soc
 that has passed the connection is dropped. The callback is one for the whole process; it reads the budget from the
 connection, and leaves connections that are not ours without a deadline.
 
+A machine that vanishes is noticed sooner than that: the kernel gives up on what it does not acknowledge.
+
 Not covered: looking up a host's name blocks inside libpq for as long as the resolver takes.
 """
 
 import select
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 import psycopg2.extensions as pg
 from psycopg2.extensions import parse_dsn
 
 from appliance import clock
-from appliance.store.errors import DatabaseAway, Unusable
 from appliance.store.target import Target
 
-# The driver does not tell the SQLSTATE of a refused connection; a server that speaks another language is retried.
-DEFINITE = ("does not exist", "authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted")
 JOURNAL_NAME = "luigi-ha journal"
+# Until a peer that acknowledges nothing is given up (ms). A silent one is probed after 1 s and given up after 2.
+UNACKNOWLEDGED_MS = 1500
+_LINEAGE = "SELECT system_identifier, pg_walfile_name(pg_current_wal_lsn()) FROM pg_control_system()"
+_NO_LINEAGE = ("42883", "42501", "0A000")  # a service that hides these functions
 
 
 class CallTimeout(psycopg2.OperationalError):
     """The server did not answer in time. The connection is gone; what it was asked may still happen."""
 
 
+class Lineage(NamedTuple):
+    """Which cluster a server belongs to, and the timeline that it writes (each promotion starts a higher one)."""
+
+    system: int
+    timeline: int
+
+
 class Connection(pg.connection):
     """A connection whose every call ends within `budget` seconds."""
 
     budget: float
+    place: tuple[str, int]
+    lineage: Lineage | None = None  # None: the server does not tell
 
     def __init__(self, dsn: str, budget: float) -> None:
         self.budget = budget
         super().__init__(dsn)
+
+
+def shown(place: tuple[str, int]) -> str:
+    """A server as "host:port"."""
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _wait(connection: pg.connection) -> None:
@@ -59,38 +77,50 @@ def _wait(connection: pg.connection) -> None:
 pg.set_wait_callback(_wait)
 
 
-def connect(target: Target, *, connect_timeout: float, call_timeout: float, name: str) -> Connection:
-    """Open a session on the first host that accepts writes. `connect_timeout` is for each host."""
-    problems = []
-    for host, port in target.hosts:
-        try:
-            connection: Any = psycopg2.connect(
-                connection_factory=lambda dsn, **_: Connection(dsn, connect_timeout),
-                **_parameters(target, host, port, call_timeout, name),
-            )
-        except psycopg2.OperationalError as error:
-            problems.append(f"{host}:{port}: {str(error).strip() or type(error).__name__}")
-            continue
+def connect(
+    target: Target, place: tuple[str, int], *, connect_timeout: float, call_timeout: float, name: str
+) -> Connection:
+    """Open a session on one host if it accepts writes. Raises psycopg2.Error."""
+    connection: Any = psycopg2.connect(
+        connection_factory=lambda dsn, **_: Connection(dsn, connect_timeout),
+        **_parameters(target, *place, call_timeout, name),
+    )
+    try:
         connection.autocommit = True
+        connection.place = place
         with connection.cursor() as cursor:
             cursor.execute(_session(call_timeout))
-        connection.budget = call_timeout
-        return connection  # type: ignore[no-any-return]
-    definite = all(any(words in problem for words in DEFINITE) for problem in problems)
-    raise (Unusable if definite else DatabaseAway)(f"cannot connect to {target.shown}: " + "; ".join(problems))
+            connection.lineage = _lineage(cursor)
+    except BaseException:
+        connection.close()
+        raise
+    connection.budget = call_timeout
+    return connection  # type: ignore[no-any-return]
+
+
+def _lineage(cursor: Any) -> Lineage | None:
+    try:
+        # Not what the last checkpoint says: that lags behind a promotion.
+        cursor.execute(_LINEAGE)
+    except psycopg2.Error as error:
+        if error.pgcode in _NO_LINEAGE:
+            return None
+        raise
+    system, segment = cursor.fetchone()
+    return Lineage(int(system), int(segment[:8], 16))
 
 
 def _parameters(target: Target, host: str, port: int, call_timeout: float, name: str) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "application_name": name,
-        "target_session_attrs": "read-write",
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": int(call_timeout * 1000),
+        "keepalives_idle": 1,
+        "keepalives_interval": 1,
+        "keepalives_count": 2,
+        "tcp_user_timeout": min(UNACKNOWLEDGED_MS, int(call_timeout * 1000)),
     }
     parameters.update(target.options)
     parameters |= {"host": host, "port": port, "dbname": target.database, "client_encoding": "UTF8"}
+    parameters["target_session_attrs"] = "read-write"
     if target.user is not None:
         parameters["user"] = target.user
     if target.password is not None:

@@ -1,5 +1,8 @@
 """The journal's session on PostgreSQL: one message per batch, partitions of the log made ahead.
 
+A session whose server has been replaced by one with a higher timeline writes nothing more. With strict durability a
+batch is not done before a synchronous standby has it: see `replication`.
+
 A commit that comes back with a warning was not replicated as asked (a cancelled wait for the synchronous standby
 returns *success*, and measured, none of those rows survived a failover): it is reported as DatabaseAway, outcome
 unknown.
@@ -10,12 +13,14 @@ from contextlib import suppress
 
 import psycopg2
 
-from appliance.store import partitions, postgres_sql
+from appliance.store import partitions, postgres_sql, replication
 from appliance.store.batch import Batch
 from appliance.store.errors import DatabaseAway, SchemaMissing
 from appliance.store.failures import translated
 from appliance.store.position import Position
 from appliance.store.postgres_connection import Connection
+from appliance.store.primary import Primary
+from appliance.store.replication import Durability
 from appliance.store.tables import leadership
 
 # A batch may be one call's hundred thousand removals: seconds per record on top of the call's budget.
@@ -26,8 +31,10 @@ READ_POSITION = f"SELECT epoch, seq, hash FROM {leadership.name} WHERE id = 1"
 class PostgresWriter:
     """One autocommit connection."""
 
-    def __init__(self, connection: Connection, partition_events: int) -> None:
+    def __init__(self, connection: Connection, primary: Primary, partition_events: int, durability: Durability) -> None:
         self._connection = connection
+        self._primary = primary
+        self._strict = durability is Durability.STRICT
         self._cursor = connection.cursor()
         self._budget = connection.budget
         self._partition_events = partition_events
@@ -63,12 +70,28 @@ class PostgresWriter:
         self._run(postgres_sql.fence(position.epoch, position, position, time), "confirming a batch")
 
     def _run(self, message: str, doing: str) -> None:
+        if self._primary.deposed(self._connection):
+            raise DatabaseAway(f"{doing}: a newer primary than {self._connection.place[0]} has been found")
+        if self._strict:
+            message = f"BEGIN;\n{replication.REQUIRE};\n{message}COMMIT;\n{replication.EVIDENCE}"
         notices = self._connection.notices
         notices.clear()
         with translated(doing):
-            self._cursor.execute(message)
-        if notices:
-            raise DatabaseAway(f"{doing}: committed with a warning: {' '.join(notices[-1].split())}")
+            try:
+                self._cursor.execute(message)
+            except psycopg2.Error:
+                self._roll_back()
+                raise
+            if notices:
+                raise DatabaseAway(f"{doing}: committed with a warning: {' '.join(notices[-1].split())}")
+            if self._strict:
+                replication.judge(self._cursor, self._budget)
+
+    def _roll_back(self) -> None:
+        """Leave the transaction that a strict message began and its error aborted."""
+        if self._strict and not self._connection.closed:
+            with suppress(psycopg2.Error):
+                self._cursor.execute("ROLLBACK")
 
     def close(self) -> None:
         with suppress(psycopg2.Error):

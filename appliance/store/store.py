@@ -7,19 +7,21 @@ Not promised: that two calls see the same state. `load` is one snapshot; everyth
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection
 
 from appliance import log
 from appliance.engine.changes import Change, Epoch
-from appliance.store import dialects, history, leading, loading, retention, schema, target
+from appliance.store import dialects, failovers, history, leading, loading, replication, retention, schema, target
 from appliance.store.errors import DatabaseAway, StoreError, Unusable
+from appliance.store.failovers import Failover
 from appliance.store.failures import translated
 from appliance.store.history import HistoryEntry
 from appliance.store.loading import LogEntry, Snapshot
 from appliance.store.position import Position
+from appliance.store.replication import Durability, Replication
 from appliance.store.schema import SchemaStatus
 from appliance.store.tailing import LIMIT, Tail, TailReader
 from appliance.store.target import Kind
@@ -38,12 +40,15 @@ def open_store(
     call_timeout: float = CALL_TIMEOUT,
     connect_timeout: float = CONNECT_TIMEOUT,
     partition_events: int = PARTITION_EVENTS,
+    durability: Durability | str = Durability.AVAILABLE,
 ) -> "Store":
-    """Open a database and make sure that it answers. Timeouts in seconds, `connect_timeout` for each host of the URL.
+    """Open a database and make sure that it answers. Timeouts in seconds; with PostgreSQL, `connect_timeout` is for all
+    hosts of the URL together. `durability` is "strict" or "available": see `replication`.
 
-    Raises BadUrl, Unusable (unwritable directory, wrong password, no such database) or DatabaseAway (unreachable).
+    Raises BadUrl, Unusable (unwritable directory, wrong password, no such database, strict without PostgreSQL) or
+    DatabaseAway (unreachable).
     """
-    store = Store(target.parse(url), call_timeout, connect_timeout, partition_events)
+    store = Store(target.parse(url), call_timeout, connect_timeout, partition_events, Durability(durability))
     store.probe()
     return store
 
@@ -52,14 +57,20 @@ class Store:
     """See the module."""
 
     def __init__(
-        self, where: target.Target, call_timeout: float, connect_timeout: float, partition_events: int
+        self,
+        where: target.Target,
+        call_timeout: float,
+        connect_timeout: float,
+        partition_events: int,
+        durability: Durability,
     ) -> None:
-        dialects.check(where)
+        self._connector = dialects.Connector(where, connect_timeout, call_timeout, durability)
         self.target = where
+        self.durability = durability
         self.call_timeout = call_timeout
         self.connect_timeout = connect_timeout
         self.partition_events = partition_events
-        self._engine = dialects.make_engine(where, connect_timeout, call_timeout)
+        self._engine = self._connector.engine()
 
     def __repr__(self) -> str:
         return f"Store({self.target.shown})"
@@ -94,11 +105,19 @@ class Store:
     def take_leadership(self, holder: str, epoch: Epoch | None = None) -> Position:
         """Become the only writer: write `epoch` (None: the next one) where no earlier leader's transaction can pass.
 
-        Raises FencedError if the database already has that epoch or a newer one, SchemaMissing or SchemaTooNew.
+        Raises FencedError if the database already has that epoch or a newer one, SchemaMissing or SchemaTooNew;
+        DatabaseAway, with strict durability, also while there is no synchronous standby.
         """
         self.check().require()
-        with self._connection("taking leadership", write=True) as connection:
-            position = leading.take(connection, self.target.kind, holder, epoch)
+        if self._connector.primary is not None:
+            with (
+                translated(f"{self.target.shown}: taking leadership"),
+                closing(self._connector.primary.find(dialects.OTHER_NAME)) as session,
+            ):
+                position = leading.take_postgres(session, holder, epoch, self.durability)
+        else:
+            with self._connection("taking leadership", write=True) as connection:
+                position = leading.take(connection, holder, epoch)
         _log.info("leadership_taken", epoch=position.epoch, seq=position.seq, hash=position.hash, holder=holder)
         return position
 
@@ -128,11 +147,7 @@ class Store:
 
     def tail_reader(self) -> TailReader:
         """A mirror's reader, with a connection of its own that it keeps."""
-        return TailReader(
-            lambda: dialects.make_session(self.target, self.connect_timeout, self.call_timeout),
-            lambda _: False,
-            self.target.shown,
-        )
+        return TailReader(self._connector.session, self._connector.stale, self.target.shown)
 
     def tail(self, after: Position, limit: int = LIMIT) -> Tail:
         """What follows `after` in the log, read once. Raises NotAPrefix if `after` is no position of it."""
@@ -141,6 +156,35 @@ class Store:
             return reader.read(after, limit)
         finally:
             reader.close()
+
+    @property
+    def primary(self) -> str | None:
+        """ "host:port" of the PostgreSQL server that was found to be the primary last; None: none yet, or another
+        database."""
+        return self._connector.primary.place if self._connector.primary is not None else None
+
+    def replication(self) -> Replication:
+        """Where the data is, as the primary says now. SQLite and MariaDB: one copy, nothing to ask."""
+        primary = self._connector.primary
+        if primary is None:
+            return Replication(self.durability, False, (), None, None, None)
+        with (
+            translated(f"{self.target.shown}: reading the state of replication"),
+            closing(primary.find(dialects.OTHER_NAME)) as session,
+            session.cursor() as cursor,
+        ):
+            return replication.read(cursor, self.durability, session)
+
+    def record_failover(self, failover: Failover) -> None:
+        """Remember a change of leader. Harmless to repeat; raises FencedError if that epoch leads no more."""
+        with self._connection("recording a failover", write=True) as connection:
+            failovers.record(connection, failover)
+            connection.commit()
+
+    def failovers(self, limit: int = 20) -> list[Failover]:
+        """The last changes of leader, oldest first."""
+        with self._connection("reading the failovers") as connection:
+            return failovers.read(connection, limit)
 
     def history(self, task_id: str, limit: int = 100) -> list[HistoryEntry]:
         """The last `limit` changes of a task's state, oldest first; empty if the log does not know the task."""
@@ -174,7 +218,7 @@ class Store:
         """A new session for a journal."""
         try:
             with translated(f"{self.target.shown}: connecting"):
-                return dialects.make_writer(self.target, self.connect_timeout, self.call_timeout, self.partition_events)
+                return self._connector.writer(self.partition_events)
         except StoreError as error:
             raise error if isinstance(error, DatabaseAway) else DatabaseAway(str(error)) from error
 

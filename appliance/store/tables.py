@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy sees them. `migrations` makes them; a test compares the two.
 
-`luigi_event` is the log; the other tables are its snapshot, changed in the transaction that appends to it.
+`luigi_event` is the log; the other tables are its snapshot, changed in the transaction that appends to it. Only
+`luigi_failover` is neither: it is for people.
 
 A task's state is stored twice in its row, on purpose: `state` is exact and is what a load reads (JSON, all fields of
 `TaskState` in order: a priority may be a whole number of 300 digits, or NaN); `status`, `run_time`, `worker_id` and
@@ -151,4 +152,18 @@ setting = Table(
     Column("name_key", String(32), primary_key=True),
     Column("name", LongText, nullable=False),
     Column("value", LongText, nullable=False),
+)
+
+failover = Table(
+    "luigi_failover",
+    metadata,
+    Column("epoch", BigInt, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),  # when the new leader's gate opened: wall clock, s since the epoch of 1970
+    Column("holder", LongText, nullable=False),
+    Column("previous", LongText),
+    Column("cause", LongText, nullable=False),
+    Column("parked_seconds", Double),
+    Column("promotion_seconds", Double, nullable=False),
+    Column("warm", Boolean, nullable=False),
+    Column("events_read", BigInteger, nullable=False),
 )

@@ -11,7 +11,6 @@ The leadership row is read first and the entries after it: the log only grows wh
 to that row's seq are those that its hash covers. A mirror reads the primary only.
 """
 
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ def test_a_database_of_a_newer_program_is_left_alone(store: Store) -> None:
     assert store.check().state is SchemaState.TOO_NEW
     calls: list[Callable[[], object]] = [store.upgrade, store.load, lambda: store.take_leadership("x")]
     for call in calls:
-        with pytest.raises(SchemaTooNew, match="9999, newer than 0001"):
+        with pytest.raises(SchemaTooNew, match="9999, newer than 0002"):
             call()
     assert store.check().found == "9999"
 

@@ -7,6 +7,10 @@
         server.freeze()   # SIGSTOP to every process of it; thaw() continues
         server.stop()     # orderly
 
+    with postgres_server() as primary, postgres_standby(primary, "two") as standby:
+        primary.synchronous("two")   # commits wait for it from now on
+        standby.promote()
+
 Commits are flushed as in production (fsync is on). The servers run as their own unprivileged users when the tests run
 as root. Needs Debian's postgresql and mariadb-server packages; `available()` says whether they are there.
 """
@@ -161,6 +165,7 @@ class PostgresServer(Server):
 
     name = "postgres"
     stop_signal = signal.SIGINT  # fast shutdown: does not wait for sessions
+    host = "127.0.0.1"  # where it listens, besides a socket in its directory
 
     def create(self) -> None:
         self.run(
@@ -170,18 +175,42 @@ class PostgresServer(Server):
 
     def command(self) -> list[str]:
         return [
-            postgres_program("postgres"), "-D", str(self.data), "-h", "127.0.0.1", "-p", str(self.port),
+            postgres_program("postgres"), "-D", str(self.data), "-h", self.host, "-p", str(self.port),
             "-k", str(self.directory), "-c", "max_connections=50", "-c", "shared_buffers=128MB",
         ]  # fmt: skip
 
     def ready(self) -> bool:
         with contextlib.suppress(ServerError):
-            self.run(postgres_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-d", "postgres")
+            self.run(postgres_program("pg_isready"), "-q", "-h", str(self.directory), "-p", str(self.port))
             return True
         return False
 
     def url(self, database: str = "luigi") -> str:
-        return f"postgresql://luigi@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://luigi@{self.host}:{self.port}/{database}"
+
+    def clone(self, primary: "PostgresServer", name: str) -> None:
+        """Become a standby of a running server, known to it as `name`."""
+        place = f"host={primary.host} port={primary.port} user=luigi application_name={name}"
+        self.run(
+            postgres_program("pg_basebackup"), "-d", place, "-D", str(self.data), "-X", "stream", "-c", "fast", "-R",
+            "--no-sync",
+        )  # fmt: skip
+
+    def promote(self) -> None:
+        """Make a standby a primary, on a new timeline; returns when it accepts writes."""
+        self.run(postgres_program("pg_ctl"), "promote", "-D", str(self.data), "-w")
+
+    def synchronous(self, *names: str) -> None:
+        """Make commits wait for these standbys (none: for nobody); returns when one of them counts."""
+        self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{', '.join(names)}'")
+        self.sql("SELECT pg_reload_conf()")
+        wanted = "t" if names else "f"
+        asked = "SELECT count(*) > 0 FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
+        deadline = time.monotonic() + START_SECONDS
+        while self.sql(asked) != wanted:
+            if time.monotonic() > deadline:
+                raise ServerError(f"{self.name}: no standby became synchronous")
+            time.sleep(0.02)
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run SQL through psql; its output, unaligned."""
@@ -263,6 +292,19 @@ def postgres_server(options: Sequence[str] = ()) -> Iterator[PostgresServer]:
         server.start()
         try:
             server.sql("CREATE DATABASE luigi")
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def postgres_standby(primary: PostgresServer, name: str, options: Sequence[str] = ()) -> Iterator[PostgresServer]:
+    """A running standby of a running server; asynchronous until `primary.synchronous(name)`."""
+    with _directory() as directory:
+        server = PostgresServer(directory, "postgres", options)
+        server.clone(primary, name)
+        server.start()
+        try:
             yield server
         finally:
             server.kill()
