@@ -38,6 +38,7 @@ class HttpRelay:
         self._address: str | None = None
         self._changed = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
+        self._session_for = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self.relayed = 0  # calls answered by another node
 
@@ -85,11 +86,25 @@ class HttpRelay:
             except TimeoutError:
                 pass
 
+    async def _session_to(self, address: str) -> aiohttp.ClientSession:
+        """Kept connections to the leader; those to the one before are closed."""
+        if self._session is None or self._session_for != address:
+            before, self._session_for = self._session, address
+            path = address.removeprefix("unix:")
+            unix = path != address
+            connector = (
+                aiohttp.UnixConnector(path, limit=CONNECTIONS) if unix else aiohttp.TCPConnector(limit=CONNECTIONS)
+            )
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+            if before is not None:
+                await before.close()
+        return self._session
+
     async def _try(self, address: str, method: str, body: bytes, left: float) -> Reply | None:
         """The reply; None: certainly not executed."""
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS, use_dns_cache=True)
-            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        session = await self._session_to(address)
+        if address.startswith("unix:"):
+            address = "http://localhost"
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "User-Agent": "luigi-ha",
@@ -97,9 +112,7 @@ class HttpRelay:
         }
         timeout = aiohttp.ClientTimeout(total=left, sock_connect=min(CONNECT, left))
         try:
-            async with self._session.post(
-                f"{address}/api/{method}", data=body, headers=headers, timeout=timeout
-            ) as response:
+            async with session.post(f"{address}/api/{method}", data=body, headers=headers, timeout=timeout) as response:
                 if response.status == 421:
                     await response.read()
                     return None

@@ -38,7 +38,7 @@ class Listen:
     metrics_port: int | None = None  # a port of its own for /metrics, /health and /ready
     keep_alive: float = 75.0  # s a connection may be idle
     shared: bool = False  # other processes of this machine listen on the same port
-    for_peers: bool = False  # also on a loopback port of this process alone, where the other ones reach it
+    for_peers: str = ""  # also on this Unix socket, where the other processes reach this one
 
 
 class ApiServer:
@@ -56,7 +56,6 @@ class ApiServer:
         self._servers: list[asyncio.Server] = []
         self._idle_sweep: asyncio.TimerHandle | None = None
         self._public: list[Socket] = []  # what clients connect to
-        self.peers_port = 0
         self.addresses: list[str] = []  # what it really listens on, for the log and for tests
 
     async def start(self) -> None:
@@ -66,9 +65,7 @@ class ApiServer:
         self._http = web.Server(self._routes.handle, access_log=None, keepalive_timeout=where.keep_alive, debug=False)
         self._monitor = web.Server(self._routes.monitor, access_log=None, debug=False)
         if where.unix_socket:
-            await _remove_stale_socket(where.unix_socket)
-            self._servers.append(await loop.create_unix_server(self._lane, where.unix_socket, backlog=sockets.BACKLOG))
-            self.addresses.append(f"unix:{where.unix_socket}")
+            await self._serve_unix(where.unix_socket)
         else:
             self._public = sockets.listen(where.host, where.port, shared=where.shared)
             await self._serve(self._lane, self._public, "http")
@@ -76,9 +73,7 @@ class ApiServer:
             own = sockets.listen(where.metrics_host, where.metrics_port)
             await self._serve(self._monitor, own, "metrics")
         if where.for_peers:
-            own = sockets.listen("127.0.0.1", 0)
-            await self._serve(self._lane, own, "peers")
-            self.peers_port = int(own[0].getsockname()[1])
+            await self._serve_unix(where.for_peers)
         self._dispatcher.start()
         self._idle_sweep = loop.call_later(1.0, self._close_idle)
 
@@ -88,6 +83,12 @@ class ApiServer:
             self._servers.append(await loop.create_server(factory, sock=sock, backlog=sockets.BACKLOG))
             name = sock.getsockname()
             self.addresses.append(f"{kind}://{f'[{name[0]}]' if ':' in name[0] else name[0]}:{name[1]}")
+
+    async def _serve_unix(self, path: str) -> None:
+        await _remove_stale_socket(path)
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_unix_server(self._lane, path, backlog=sockets.BACKLOG))
+        self.addresses.append(f"unix:{path}")
 
     def _lane(self) -> asyncio.Protocol:
         assert self._http is not None  # noqa: S101 - made before the sockets were opened
@@ -144,8 +145,9 @@ class ApiServer:
             if server is not None:
                 await server.shutdown(grace)
         self._dispatcher.stop()
-        if self._listen.unix_socket:
-            _unlink(self._listen.unix_socket)
+        for path in (self._listen.unix_socket, self._listen.for_peers):
+            if path:
+                _unlink(path)
 
     def _close_idle(self) -> None:
         idle_since = monotonic() - self._listen.keep_alive

@@ -1,66 +1,48 @@
-"""The composition root of one node: database, engine, journal, API, upkeep, and how they start and stop.
+"""The composition root of one node: what it is made of, and how it starts and stops.
 
-    open database -> schema -> lead (epoch + 1) -> load -> engine -> journal -> gate opens
-
-The sockets open first: who calls during a start waits at the gate instead of being refused.
+The sockets open first: who calls during a start waits at the gate instead of being refused. What the node is to others,
+and how that changes, is in `roles`.
 
 Invariants
-* The gate is open only in state LEADING with a journal that writes; all else parks.
-* After the database was away, workers count as seen now before the first call is executed: nobody could reach us.
-* An engine that failed, or whose journal was poisoned, is discarded whole; what follows is built from the database.
-* A fenced node answers nothing more and ends with `ExitCode.FENCED`.
-
-Not promised here: who may lead. Each start raises the epoch; the one before is fenced.
+* Changes of role happen one after the other, in one task.
+* A background task that dies ends the node: it does not limp.
+* Alone (no keeper), a fenced node answers nothing more and ends with `ExitCode.FENCED`.
 """
 
 import asyncio
-import functools
-import gc
-import os
-import random
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from appliance import log
 from appliance.api import ApiServer, Dispatcher, Gate, Limits, Listen, Metrics
 from appliance.api.errors import Unavailable
-from appliance.api.routes import JsonObject, Operations
+from appliance.api.relay import HttpRelay
 from appliance.api.server import raise_open_files_limit
 from appliance.clock import SchedulerClock, monotonic
 from appliance.config import Options
 from appliance.engine import Scheduler
-from appliance.engine.changes import Epoch, Mail
+from appliance.engine.changes import Mail
 from appliance.exit_codes import ExitCode
 from appliance.mail import Postman, sender
 from appliance.node import metrics as node_metrics
+from appliance.node import upkeep
+from appliance.node.database import reach, require_schema
+from appliance.node.leading import Leading
+from appliance.node.operations import operations
 from appliance.node.report import Reporter
-from appliance.node.states import Life, State
-from appliance.store import (
-    DatabaseAway,
-    FencedError,
-    Journal,
-    JournalState,
-    Position,
-    SchemaMissing,
-    SchemaState,
-    SchemaTooNew,
-    Store,
-    StoreError,
-    open_store,
-)
-from appliance.store.target import Kind
+from appliance.node.roles import Roles
+from appliance.node.states import Life
+from appliance.store import FencedError, Journal, SchemaMissing, SchemaTooNew, Store, StoreError, open_store
+from ha.keeper.link import Link
+from ha.keeper.messages import Follow, Lead
 from ha.supervisor import Supervisor
 
-RETRY_EVERY = 1.0  # s between attempts to reach the database at start
-# Full collections of a state of millions of objects would stop everything for seconds; young ones suffice here.
-GC_THRESHOLDS = (20_000, 50, 1000)
-RETENTION_EVERY = 3600.0  # s
 _log = log.get("node")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +51,20 @@ class NodeOptions:
 
     options: Options
     database_url: str  # with the password
-    holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    holder: str = field(default_factory=socket.gethostname)  # the node's name
+    link: Link | None = None  # to the keeper; None: this process leads by itself
+    shared_port: bool = False  # other nodes on this machine listen on the same port
+    for_peers: str = ""  # Unix socket on which those reach this one
+    outlives_keeper: bool = False  # whether it goes on until the lease ends when its keeper has died
 
 
 class Node:
-    """One life of one node: `run` once."""
+    """One life of one node: `run` once. It takes the keeper's orders (`ha.keeper.link.Orders`)."""
 
     def __init__(self, node: NodeOptions) -> None:
         self.options = node.options
         self.holder = node.holder
+        self.link = node.link
         serve = node.options.serve
         self.life = Life()
         self.clock = SchedulerClock()
@@ -85,34 +72,39 @@ class Node:
         self.gate = Gate("the scheduler is starting")
         limits = Limits(serve.call_budget, serve.max_waiting, serve.max_waiting_bytes, serve.max_body)
         self.dispatcher = Dispatcher(self.gate, limits, self.metrics, self.clock)
+        self.relay = HttpRelay(serve.call_budget, self.dispatcher.take_back)
         self.postman = Postman(sender(node.options.email))
+        self.roles = Roles(self)
+        self.leading = Leading(self)
         self.dispatcher.on_mail = self._mail
-        self.dispatcher.on_broken = self._broken
+        self.dispatcher.on_broken = self.leading.broken
         listen = Listen(
-            serve.host, serve.port, serve.unix_socket, serve.metrics_host, serve.metrics_port, serve.keep_alive
-        )
+            serve.host, serve.port, serve.unix_socket, serve.metrics_host, serve.metrics_port, serve.keep_alive,
+            shared=node.shared_port, for_peers=node.for_peers,
+        )  # fmt: skip
         self.reporter = Reporter(self)
-        self.api = ApiServer(listen, self.dispatcher, self._operations(), node.options.cors)
-        self.supervisor = Supervisor()
+        self.api = ApiServer(listen, self.dispatcher, operations(self), node.options.cors)
+        self.supervisor = Supervisor() if self.link is None else Supervisor({})
         self.store: Store | None = None
         self.journal: Journal | None = None
         self.engine: Scheduler | None = None
-        self.epoch = 0
+        self.epoch = 0  # under which this node leads; of a standby: the last one seen
         self._url = node.database_url
+        self._outlives_keeper = node.outlives_keeper
         self._ending: asyncio.Future[ExitCode] | None = None
         self._signalled = asyncio.Event()
-        self._reload: asyncio.Task[None] | None = None
+        self._orders: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         node_metrics.register(self)
 
     # -- life --------------------------------------------------------------------------------------------------
 
     async def run(self, started: Callable[["Node"], None] | None = None) -> ExitCode:
-        """Serve until a signal, a fence, or a failure. `started` is called when the gate opens the first time."""
+        """Serve until a signal, a fence, or a failure. `started` is called once this node leads or follows."""
         loop = asyncio.get_running_loop()
         self._ending = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
-        _log.info("starting", open_files=raise_open_files_limit(), holder=self.holder, pid=os.getpid())
+            loop.add_signal_handler(number, self._signal, signal.Signals(number).name)
+        _log.info("starting", open_files=raise_open_files_limit(), node=self.holder)
         self.postman.start()
         try:
             await self.api.start()
@@ -120,193 +112,109 @@ class Node:
             _log.error("cannot_listen", error=str(error))
             return ExitCode.CONFIG
         _log.info("listening", addresses=" ".join(self.api.addresses))
-        background = [asyncio.create_task(self._lead(started), name="lead")]
-        background += [
-            asyncio.create_task(task(), name=task.__name__)
-            for task in (self._prune, self._watch, self._retain, self._keep_alive)
-        ]
+        if self.link is not None:
+            self.link.start(self)
+            self.link.unable("starting")
+        background = [asyncio.create_task(self._play(started), name="roles")]
+        background += [asyncio.create_task(work(self), name=work.__name__) for work in upkeep.ALL]
         for task in background:
-            task.add_done_callback(self._background_ended)
+            task.add_done_callback(self.background_ended)
         code = await self._ending
         for task in background:
             task.cancel()
-        if self._reload is not None:
-            self._reload.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         return await self._end(code)
 
-    def stop(self, name: str) -> None:
-        """Begin to drain, because of this signal; a second one does not wait for calls in flight."""
-        if self.life.may("drain"):
-            self.life.fire("drain", signal=name)
-            if self._ending is not None and not self._ending.done():
-                self._ending.set_result(ExitCode.OK)
-        else:  # a second signal does not wait
-            _log.warning("second_signal", signal=name)
-            self._signalled.set()
-
-    async def _lead(self, started: Callable[["Node"], None] | None) -> None:
-        """From nothing to leading. Waits for a database that is away; anything else that fails ends the node."""
+    async def _play(self, started: Callable[["Node"], None] | None) -> None:
+        """Begin, then carry out one order after the other. What is wrong with the database for good ends the node."""
         try:
-            self.store = await self._reach(
-                lambda: open_store(self._url, call_timeout=self.options.serve.database_timeout)
-            )
-            await self._reach(self._schema)
-            await self._assume()
-            self.life.fire("lead", epoch=self.epoch)
-            self._open()
-        except SchemaMissing as error:
-            self._finish(ExitCode.SCHEMA, "schema", error=str(error), help="luigi-ha db upgrade, or serve --upgrade")
-        except FencedError as error:
-            self._fence(str(error))
-        except StoreError as error:
-            code = ExitCode.SCHEMA if isinstance(error, SchemaTooNew) else ExitCode.FAILED
-            self._finish(code, "database_unusable", error=str(error))
-        else:
+            await self._begin()
             if started is not None:
                 started(self)
+            while True:
+                order = await self._orders.get()
+                await order()
+        except SchemaMissing as error:
+            self.finish(ExitCode.SCHEMA, "schema", error=str(error), help="luigi-ha db upgrade, or serve --upgrade")
+        except FencedError as error:
+            self.leading.fenced(str(error))
+        except StoreError as error:
+            code = ExitCode.SCHEMA if isinstance(error, SchemaTooNew) else ExitCode.FAILED
+            self.finish(code, "database_unusable", error=str(error))
+
+    async def _begin(self) -> None:
+        timeout = self.options.serve.database_timeout
+        self.store = await reach(self, lambda: open_store(self._url, call_timeout=timeout))
+        await reach(self, lambda: require_schema(self))
+        if self.link is None:
+            await self.leading.alone()
             self.supervisor.ready(f"leading, epoch {self.epoch}")
+        else:
+            await self.roles.stand_by()
 
-    def _schema(self) -> None:
-        """An empty database gets its tables; an old schema is upgraded on SQLite, elsewhere if the operator says so."""
-        assert self.store is not None  # noqa: S101
-        status = self.store.check()
-        wanted = self.options.serve.upgrade or self.store.target.kind is Kind.SQLITE
-        if status.state is SchemaState.MISSING or (wanted and status.state is SchemaState.OLD):
-            _log.info("schema_upgrade", found=status.found, wanted=status.wanted)
-            status = self.store.upgrade()
-        status.require()
+    def order(self, what: Callable[[], Awaitable[None]]) -> None:
+        """Carry this out after the orders before it."""
+        self._orders.put_nowait(what)
 
-    async def _assume(self, epoch: Epoch | None = None) -> None:
-        """Take the lead in the database, load, and build engine and journal. The gate stays closed.
+    def _signal(self, name: str) -> None:
+        """A signal to this process. Under a keeper that is the keeper's to decide: a supervisor may tell both."""
+        if self.link is not None:
+            _log.info("signal_left_to_keeper", signal=name)
+        else:
+            self.stop(name)
 
-        `epoch`: take exactly this one, or be fenced; None: the next one, whoever leads.
-        """
-        store = self.store
-        assert store is not None  # noqa: S101
-        began = monotonic()
-        taken = await self._reach(lambda: store.take_leadership(self.holder, epoch))
-        engine, position = await self._reach(lambda: self._load(store))
-        if position.epoch != taken.epoch:
-            raise FencedError(f"epoch {position.epoch} leads; ours was {taken.epoch}")
-        journal = Journal(
-            store,
-            position,
-            on_state=lambda state: self._journal_state(journal, state),
-            on_commit=self.metrics.commit,
-        )
-        self.epoch = int(position.epoch)
-        self.engine, self.journal = engine, journal
-        journal.start()
-        self.dispatcher.install(engine, journal)
-        journal.add_listener(self._committed)
-        _log.info(
-            "loaded", epoch=self.epoch, seq=position.seq, tasks=len(engine.tasks), workers=len(engine.workers),
-            seconds=monotonic() - began,
-        )  # fmt: skip
+    # -- the keeper's orders -------------------------------------------------------------------------------------
 
-    def _load(self, store: Store) -> tuple[Scheduler, Position]:
-        """A new engine with the state of the database. On a thread: nothing else knows this engine yet."""
-        snapshot = store.load()
-        self.clock.not_before(snapshot.last_time)
-        engine = Scheduler(
-            self.options.scheduler,
-            resources=self.options.resources,
-            clock=self.clock,
-            random=random.SystemRandom(),
-        )
-        # What is loaded lives as long as the process: the garbage collector need not walk it again and again.
-        gc.disable()
-        try:
-            engine.restore(snapshot.records)
-        finally:
-            gc.freeze()
-            gc.enable()
-        gc.set_threshold(*GC_THRESHOLDS)
-        return engine, snapshot.position
+    def lead(self, order: Lead) -> None:
+        self.order(partial(self.roles.promote, order))
 
-    def _open(self) -> None:
-        """Open the gate: from here on calls are executed."""
-        assert self.engine is not None  # noqa: S101
-        assert self.journal is not None  # noqa: S101
-        if self.journal.state is JournalState.WAITING:
-            self.gate.close(f"the database is away: {self.journal.reason}")
-            return  # it opens when the journal writes
-        self.engine.started()
-        self.gate.open()
-        self.supervisor.status(f"leading, epoch {self.epoch}")
-        _log.info("gate_open", epoch=self.epoch)
+    def follow(self, order: Follow) -> None:
+        self.roles.follow(order)
 
-    async def _reach(self, call: Callable[[], T]) -> T:
-        """A database call on a thread, repeated for as long as the database is away."""
-        said = 0.0
-        while True:
-            try:
-                return await asyncio.to_thread(call)
-            except DatabaseAway as error:
-                self.gate.close(f"the database is away: {error}")
-                if monotonic() - said > 30:
-                    said = monotonic()
-                    _log.warning("database_away", error=str(error))
-                await asyncio.sleep(RETRY_EVERY)
+    def hand_over(self, successor: str) -> None:
+        self.order(partial(self.roles.hand_over, successor))
+
+    def kept(self, reason: str) -> None:
+        self.roles.kept(reason)
+
+    def over(self, reason: str) -> None:
+        if self.life.acting:
+            self.gate.close(reason)
+            self.order(partial(self.roles.step_down, reason))
+
+    def stop(self, by: str = "keeper") -> None:
+        """Begin to drain; a second time: do not wait for calls in flight."""
+        if self.life.may("drain"):
+            self.life.fire("drain", by=by)
+            if self._ending is not None and not self._ending.done():
+                self._ending.set_result(ExitCode.OK)
+        else:
+            _log.warning("stop_at_once", by=by)
+            self._signalled.set()
+
+    def lost(self) -> None:
+        assert self.link is not None  # noqa: S101
+        left = self.link.remaining() if self._outlives_keeper else 0.0
+        _log.error("keeper_lost", leads_for=left)
+        asyncio.get_running_loop().call_later(left, self.finish, ExitCode.FAILED, "stopped_without_keeper")
 
     # -- what happens to a node --------------------------------------------------------------------------------
 
+    def beside_the_primary(self) -> bool:
+        """Whether the database's primary is on this host, as far as is known."""
+        return self.options.serve.prefer == "any"
+
     def _mail(self, position: int, mails: list[Mail]) -> None:
         self.postman.hold(position, mails)
-        self._committed()
+        self.committed()
 
-    def _committed(self) -> None:
+    def committed(self) -> None:
+        """The journal has committed something."""
         if self.journal is not None:
             self.postman.release(self.journal.committed)
 
-    def _journal_state(self, journal: Journal, state: JournalState) -> None:
-        if journal is not self.journal:
-            return
-        reason = journal.reason
-        if state is JournalState.WRITING and self.life.state is State.LEADING:
-            if not self.gate.is_open:
-                self._open()
-        elif state is JournalState.WAITING:
-            self.gate.close(f"the database is away: {reason}")
-            self.supervisor.status(f"waiting for the database: {reason}")
-        elif state is JournalState.FENCED:
-            self._fence(reason)
-        elif state is JournalState.POISONED:
-            self._broken(f"the database refuses a change: {reason}")
-
-    def _broken(self, reason: str) -> None:
-        """Discard the engine; build it anew from the database."""
-        if self.life.state is not State.LEADING or self._reload is not None:
-            return
-        self.life.fire("reload", reason=reason)
-        self.gate.close("the scheduler is reloading its state from the database")
-        self._reload = asyncio.create_task(self._rebuild(reason), name="reload")
-        self._reload.add_done_callback(self._background_ended)
-
-    async def _rebuild(self, reason: str) -> None:
-        journal, self.journal = self.journal, None
-        if journal is not None:
-            await asyncio.to_thread(journal.close, self.options.serve.database_timeout)
-            self.postman.release(journal.committed)
-        self.dispatcher.committed()  # what was written before the failure is acknowledged
-        what = f"executed, but not stored: {reason}"
-        self.dispatcher.abandon(Unavailable(what, where="journal", expected="to be asked again"), parked=False)
-        self.postman.forget()
-        self.engine = None
-        gc.unfreeze()
-        gc.collect()  # the old state is one large cycle
-        try:
-            await self._assume(Epoch(self.epoch + 1))  # not over the head of a newer leader
-        except FencedError as error:
-            self._fence(str(error))
-            return
-        self.life.fire("resume", epoch=self.epoch)
-        self._reload = None
-        self._open()
-
-    def _fence(self, reason: str) -> None:
-        """Another node leads. Say nothing more to anybody, and end."""
+    def fence(self, reason: str) -> None:
+        """Another node leads, and nobody will call us to lead again. Say nothing more to anybody, and end."""
         if not self.life.may("fence"):
             return
         self.life.fire("fence", reason=reason, epoch=self.epoch)
@@ -315,22 +223,22 @@ class Node:
             "another node leads now; this one is stopping", where="leadership", expected="the new leader"
         )
         self.dispatcher.abandon(refusal, parked=True)
-        self.metrics.fenced = 1
-        self._finish(ExitCode.FENCED, "fenced", epoch=self.epoch, reason=reason)
+        self.finish(ExitCode.FENCED, "fenced", epoch=self.epoch, reason=reason)
 
-    def _finish(self, code: ExitCode, event: str, **fields: Any) -> None:
+    def finish(self, code: ExitCode, event: str, **fields: Any) -> None:
+        """End the node because of `event`."""
         _log.error(event, exit_code=int(code), **fields)
         if code is not ExitCode.FENCED and self.life.may("fail"):
             self.life.fire("fail")
         if self._ending is not None and not self._ending.done():
             self._ending.set_result(code)
 
-    def _background_ended(self, task: asyncio.Task[None]) -> None:
-        """A background task that dies is noticed: the node ends rather than limps."""
+    def background_ended(self, task: asyncio.Task[None]) -> None:
+        """A background task that dies is noticed."""
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("background_task_failed", task=task.get_name(), error=f"{type(error).__name__}: {error}")
             sys.excepthook(type(error), error, error.__traceback__)
-            self._finish(ExitCode.FAILED, "failed", reason=f"background task {task.get_name()} failed")
+            self.finish(ExitCode.FAILED, "failed", reason=f"background task {task.get_name()} failed")
 
     async def _end(self, code: ExitCode) -> ExitCode:
         """Bounded: finish what is in flight, flush, close. A fenced node only closes."""
@@ -340,103 +248,25 @@ class Node:
         if code is ExitCode.OK:
             if not self.gate.is_open:
                 self.dispatcher.refuse_parked(self.dispatcher.unavailable().reply())
-            while self.api.busy and monotonic() < until and not self._signalled.is_set():  # noqa: ASYNC110
+            while (self.api.busy or self.relay.in_flight) and monotonic() < until and not self._signalled.is_set():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)  # the calls are not ours to signal; ten looks a second cost nothing
             self.gate.close("the scheduler is stopping")
+        await self.relay.close()
         if self.journal is not None:
             left = max(0.1, until - monotonic()) if code is ExitCode.OK else 0.1
             await asyncio.to_thread(self.journal.close, left)
             self.dispatcher.committed()
             if code is ExitCode.OK:
                 self.postman.release(self.journal.committed)
+        if self.roles.mirror is not None:
+            self.roles.mirror.close()
         await self.api.stop(min(1.0, max(0.05, until - monotonic())))
         if self.store is not None:
             await asyncio.to_thread(self.store.close)
         await asyncio.to_thread(self.postman.close, 2.0)
         if code is ExitCode.OK:
             self.life.fire("stop")
+        if self.link is not None:
+            self.link.close()
         _log.info("stopped", exit_code=int(code))
         return code
-
-    # -- upkeep ------------------------------------------------------------------------------------------------
-
-    async def _prune(self) -> None:
-        """Every prune_every seconds, in pieces, each journaled like a call."""
-        while True:
-            await asyncio.sleep(self.options.serve.prune_every)
-            more = True
-            while more and self.gate.is_open and self.journal is not None and not self.journal.full:
-                done = self.dispatcher.execute_now("prune")
-                more = done and self.engine is not None and self.engine.prune_pending
-                await asyncio.sleep(0)
-
-    async def _watch(self) -> None:
-        """An idle node asks now and then whether it still leads; a busy one learns it from its own writes."""
-        seen = -1
-        while True:
-            await asyncio.sleep(self.options.serve.position_check_every)
-            journal, store = self.journal, self.store
-            if journal is None or store is None or self.life.state is not State.LEADING:
-                continue
-            if journal.committed != seen:
-                seen = journal.committed
-                continue
-            try:
-                position = await asyncio.to_thread(store.position)
-            except StoreError as error:
-                _log.debug("position_unknown", error=str(error))
-                continue
-            if int(position.epoch) != self.epoch and journal is self.journal:
-                self._fence(f"epoch {position.epoch} leads; ours was {self.epoch}")
-
-    async def _retain(self) -> None:
-        """Drop what the log no longer has to keep, once an hour."""
-        days = self.options.serve.history_days
-        while days > 0:
-            await asyncio.sleep(RETENTION_EVERY)
-            store = self.store
-            if store is not None and self.life.state is State.LEADING:
-                drop = functools.partial(store.prune_events, older_than=self.clock.last - days * 86400)
-                try:
-                    first = await asyncio.to_thread(drop)
-                except StoreError as error:
-                    _log.warning("retention_postponed", error=str(error))
-                else:
-                    _log.info("retention", first_kept=first)
-
-    async def _keep_alive(self) -> None:
-        """Tell a watching supervisor that the event loop turns."""
-        every = self.supervisor.watchdog_every
-        while every is not None:
-            self.supervisor.alive()
-            await asyncio.sleep(every)
-
-    # -- what people ask ---------------------------------------------------------------------------------------
-
-    def _operations(self) -> Operations:
-        async def settled(call: Callable[[], T]) -> T:
-            engine, journal = self.engine, self.journal
-            if engine is None or journal is None or self.life.state is not State.LEADING:
-                raise self.dispatcher.unavailable()
-            result = call()
-            await self.dispatcher.commit(journal.appended, self.options.serve.call_budget)
-            return result
-
-        async def why(task_id: str) -> JsonObject:
-            return await settled(lambda: self.engine.why(task_id) if self.engine is not None else {})
-
-        async def history(task_id: str, limit: int) -> list[JsonObject]:
-            if self.store is None:
-                raise self.dispatcher.unavailable()
-            try:
-                entries = await asyncio.to_thread(functools.partial(self.store.history, task_id, limit))
-            except DatabaseAway as error:
-                raise Unavailable(str(error), where="database", expected="to be asked again") from error
-            if not entries:
-                raise KeyError(task_id)
-            return [entry._asdict() for entry in entries]
-
-        async def cluster() -> JsonObject:
-            return self.reporter.cluster()
-
-        return Operations(self.reporter.health, cluster, history, why)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.engine import RPC_METHODS, Scheduler
+from appliance.node.database import load
 from tests.api.serving import Served, form, request, serving
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
@@ -60,7 +61,7 @@ async def compare(served: Served) -> None:
     assert node.engine is not None
     assert node.store is not None
     await node.dispatcher.commit(node.journal.appended, 5.0)
-    loaded, _ = await asyncio.to_thread(node._load, node.store)
+    loaded = (await load(node)).engine
     assert dict(loaded.counts()) | {} == {k: v for k, v in node.engine.counts().items() if v or k in loaded.counts()}
     assert sorted(loaded.tasks) == sorted(node.engine.tasks)
     assert sorted(loaded.workers) == sorted(node.engine.workers)

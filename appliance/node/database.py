@@ -1,0 +1,78 @@
+"""The node's calls to its database that can wait: for a database that is away, on a thread."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from appliance import log
+from appliance.clock import monotonic
+from appliance.engine import Scheduler
+from appliance.node.mirror import Mirror, build
+from appliance.store import DatabaseAway, Position, SchemaState, Store
+from appliance.store.target import Kind
+
+if TYPE_CHECKING:
+    from appliance.node.node import Node
+
+RETRY_EVERY = 1.0  # s between attempts to reach the database
+_log = log.get("node")
+T = TypeVar("T")
+
+
+def opened(node: "Node") -> Store:
+    """The node's store, which is there since its start."""
+    assert node.store is not None  # noqa: S101
+    return node.store
+
+
+async def reach(
+    node: "Node",
+    call: Callable[[], T],
+    every: float = RETRY_EVERY,
+    check: Callable[[], None] | None = None,
+    *,
+    within: float | None = None,
+) -> T:
+    """A database call on a thread, repeated for as long as the database is away, or `within` s; `check` first."""
+    said, began = 0.0, monotonic()
+    while True:
+        if check is not None:
+            check()
+        try:
+            return await asyncio.to_thread(call)
+        except DatabaseAway as error:
+            if within is not None and monotonic() - began > within:
+                raise
+            if node.dispatcher.relay is None:
+                node.gate.close(f"the database is away: {error}")
+            if monotonic() - said > 30:
+                said = monotonic()
+                _log.warning("database_away", error=str(error))
+            await asyncio.sleep(every)
+
+
+def require_schema(node: "Node") -> None:
+    """An empty database gets its tables; an old schema is upgraded on SQLite, elsewhere if the operator says so."""
+    store = opened(node)
+    status = store.check()
+    wanted = node.options.serve.upgrade or store.target.kind is Kind.SQLITE
+    if status.state is SchemaState.MISSING or (wanted and status.state is SchemaState.OLD):
+        _log.info("schema_upgrade", found=status.found, wanted=status.wanted)
+        status = store.upgrade()
+    status.require()
+
+
+async def load(node: "Node") -> Mirror:
+    """A mirror from the tables."""
+    store, began = opened(node), monotonic()
+
+    def read() -> tuple[Scheduler, Position]:
+        snapshot = store.load()
+        return build(snapshot, node.options, node.clock), snapshot.position
+
+    engine, position = await reach(node, read)
+    _log.info(
+        "loaded", epoch=position.epoch, seq=position.seq, tasks=len(engine.tasks), workers=len(engine.workers),
+        seconds=monotonic() - began,
+    )  # fmt: skip
+    return Mirror(engine, position, node.clock)

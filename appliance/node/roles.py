@@ -1,0 +1,252 @@
+"""What a node is, and how it becomes something else: standby, leader, or a leader that hands over.
+
+Orders come from the keeper (`ha.keeper.link`), one at a time: an order begins when the one before it has been carried
+out. What must not wait does not: from the moment the lease has run out, the gate passes nothing.
+
+Promotion, in this order, each step repeatable after a crash: the address is here already, so calls arrive and park;
+fence the leader before (our epoch in the database); read what it wrote last; open.
+
+Invariant: an engine whose journal did not end clean is discarded whole; what follows is built from the database.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from appliance import log
+from appliance.api.errors import Unavailable
+from appliance.clock import monotonic
+from appliance.engine.changes import Epoch
+from appliance.node.database import load, opened, reach
+from appliance.node.leading import throw_away
+from appliance.node.mirror import Mirror
+from appliance.node.states import State
+from appliance.store import DatabaseAway, FencedError, NotAPrefix, Position
+from ha.keeper.messages import Follow, Lead, Peer
+
+if TYPE_CHECKING:
+    from appliance.node.node import Node
+
+TAKE_EVERY = 0.1  # s between attempts to take the lead in the database, while calls are parked here
+PROMOTE_WITHIN = 6.0  # s without the database until another node may try
+FLUSH_WITHIN = 4.0  # s for the journal to become empty in a hand-over
+LAST_COMMITS = 0.3  # s that a journal whose leadership is over has to finish what is on its way
+QUIET_WITHIN = 2.0  # s for connections to end before the address moves away from under them
+RESUME_AFTER = 0.5  # s after which the address has moved
+_log = log.get("node")
+
+
+class NotOurs(Exception):  # noqa: N818 - no fault
+    """The lease has run out in the middle of something."""
+
+
+class Roles:
+    """Moves one node between its states."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._following: asyncio.Task[None] | None = None
+        self.mirror: Mirror | None = None
+        self.leader: Peer | None = None  # another node, as far as the keeper has told
+        self.paused = False
+        self.cause = ""  # why this node leads
+        self.promotion: dict[str, Any] = {}  # what the last one took
+
+    # -- becoming a standby --------------------------------------------------------------------------------------
+
+    async def stand_by(self) -> None:
+        """From the start: read the state, then follow the leader's log."""
+        node = self._node
+        self._point_relay()  # calls need not wait for that
+        self.mirror = await load(node)
+        node.life.fire("stand_by", seq=self.mirror.seq, tasks=len(self.mirror.engine.tasks))
+        self._point_relay()
+        self._begin_to_follow()
+
+    def _begin_to_follow(self) -> None:
+        self._following = asyncio.create_task(self._follow(), name="follow")
+        self._following.add_done_callback(self._node.background_ended)
+
+    async def _follow(self) -> None:
+        node = self._node
+        while True:
+            if self.mirror is None:
+                self.mirror = await load(node)
+            node.engine, node.epoch = self.mirror.engine, int(self.mirror.position.epoch)
+            node.dispatcher.reflect(self.mirror.engine, self.mirror)
+            self.mirror.use(opened(node))
+            try:
+                await self.mirror.follow(self._stepped)
+            except NotAPrefix as error:
+                self._tell_unable(f"reading the state anew: {error}")
+                self._discard()
+
+    def _discard(self) -> None:
+        """The mirror is not what it should be."""
+        if self.mirror is not None:
+            self.mirror.close()
+            self.mirror = None
+        throw_away(self._node)
+
+    def _stepped(self) -> None:
+        """Tell the keeper how we are."""
+        mirror, link = self.mirror, self._node.link
+        if mirror is None or link is None or mirror.behind:
+            return
+        self._node.epoch = int(mirror.position.epoch)
+        link.able(int(mirror.position.epoch), mirror.away is None and self._node.beside_the_primary())
+
+    def _tell_unable(self, reason: str) -> None:
+        if self._node.link is not None:
+            self._node.link.unable(reason)
+
+    async def _stop_following(self) -> None:
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    def follow(self, order: Follow) -> None:
+        """Who leads now. Calls go there, unless we are about to lead ourselves."""
+        node = self._node
+        self.leader, self.paused = order.leader, order.paused
+        if node.life.state is State.HANDING_OVER and order.leader is not None:
+            name = order.leader.name
+            node.order(lambda: self._handed_over(name))
+        elif not node.life.acting:
+            self._point_relay()
+
+    def _point_relay(self) -> None:
+        node, leader = self._node, self.leader
+        node.gate.close(f"{leader.name} leads" if leader is not None else "no node leads")
+        node.relay.retarget(leader.address if leader is not None else None)
+        node.dispatcher.pass_on(node.relay if leader is not None else None)
+
+    # -- becoming the leader -------------------------------------------------------------------------------------
+
+    async def promote(self, order: Lead) -> None:
+        """Take the lead under the keeper's epoch, or become a standby again."""
+        node, began = self._node, monotonic()
+        if not node.life.may("promote") or self.mirror is None:
+            self._give_up(f"this node is {node.life.state.value}")
+            return
+        node.life.fire("promote", epoch=order.epoch, cause=order.cause, previous=order.previous)
+        self.leader = None
+        node.gate.close("this node is taking the lead")
+        node.relay.retarget(None)
+        node.dispatcher.pass_on(None)
+        await self._stop_following()
+        try:
+            events = await self._assume(Epoch(order.epoch), self.mirror)
+        except NotOurs:
+            await self.step_down("the lease ended during the promotion")
+            return
+        except (FencedError, DatabaseAway) as error:
+            self._give_up(str(error))
+            await self.step_down(str(error))
+            return
+        self.cause = order.cause
+        node.life.fire("lead", epoch=node.epoch, cause=order.cause)
+        node.leading.open()
+        seconds = monotonic() - began
+        self.promotion = {"seconds": seconds, "events": events, "previous": order.previous, "cause": order.cause}
+        _log.info("promoted", epoch=node.epoch, seconds=seconds, events=events, cause=order.cause)
+
+    def _give_up(self, reason: str) -> None:
+        if self._node.link is not None:
+            self._node.link.give_up(reason)
+
+    async def _assume(self, epoch: Epoch, mirror: Mirror) -> int:
+        """Fence, catch up, build the journal; how many events that took to read."""
+        node = self._node
+        store = opened(node)
+        mirror.use(store)  # the connection before may hang in a primary that is gone
+
+        def ours() -> None:
+            if node.link is not None and not node.link.valid(int(epoch)):
+                raise NotOurs
+
+        async def caught_up(end: Position) -> int:
+            while True:
+                ours()
+                try:
+                    return await mirror.catch_up(end)
+                except DatabaseAway as error:
+                    _log.warning("database_away", error=str(error))
+                    await asyncio.sleep(TAKE_EVERY)
+
+        taken = await reach(
+            node, lambda: store.take_leadership(node.holder, epoch), TAKE_EVERY, ours, within=PROMOTE_WITHIN
+        )
+        try:
+            events = await caught_up(taken)
+        except NotAPrefix as error:
+            _log.warning("cold_promotion", reason=str(error))
+            self._discard()
+            mirror = self.mirror = await load(node)
+            events = len(mirror.engine.tasks)
+        ours()
+        mirror.close()
+        self.mirror = None
+        node.leading.install(mirror.engine, Position(epoch, mirror.seq, mirror.position.hash))
+        return events
+
+    # -- leading no more -----------------------------------------------------------------------------------------
+
+    async def hand_over(self, successor: str) -> None:
+        """Execute nothing more, and have everything in the database; then say so."""
+        node = self._node
+        if not node.life.may("hand_over") or node.journal is None or node.link is None:
+            return
+        node.life.fire("hand_over", successor=successor)
+        node.gate.close(f"{successor} takes over")
+        until = monotonic() + FLUSH_WITHIN
+        journal = node.journal
+        while (node.dispatcher.waiting or journal.committed < journal.appended) and monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        if journal.committed < journal.appended:
+            self.kept(f"the journal could not be written within {FLUSH_WITHIN:g} s")
+        else:
+            node.link.handed()
+
+    def kept(self, reason: str) -> None:
+        """The hand-over came to nothing: go on."""
+        if self._node.life.may("keep"):
+            self._node.life.fire("keep", reason=reason)
+            self._node.leading.open()
+
+    async def _handed_over(self, successor: str) -> None:
+        """The successor leads: pass on what waits and what still comes, until nothing does; then the address may go."""
+        node = self._node
+        await self.step_down(f"{successor} has taken over")
+        if node.link is None:
+            return
+        if node.options.serve.vip:
+            quiet = await node.api.become_quiet(QUIET_WITHIN)
+            _log.info("quiet", connections=node.api.connections, complete=quiet)
+            asyncio.get_running_loop().call_later(RESUME_AFTER, node.api.resume)
+        node.link.quiet()
+
+    async def step_down(self, reason: str) -> None:
+        """Become a standby, with the same engine if everything it holds is in the database."""
+        node = self._node
+        if not node.life.may("step_down"):
+            return
+        node.life.fire("step_down", reason=reason)
+        node.gate.close(reason)
+        journal, node.journal = node.journal, None
+        engine, clean = node.engine, False
+        if journal is not None:
+            await asyncio.to_thread(journal.close, LAST_COMMITS)
+            clean = journal.committed == journal.appended
+            node.dispatcher.committed()  # what was written is acknowledged
+            node.postman.release(journal.committed)
+        node.postman.forget()
+        what = f"executed, but not stored: {reason}"
+        node.dispatcher.abandon(Unavailable(what, where="leadership", expected="to be asked again"), parked=False)
+        if clean and journal is not None and engine is not None:
+            self.mirror = Mirror(engine, journal.position, node.clock)
+        if self.mirror is None:
+            self._tell_unable(f"reading the state anew: {reason}")
+            throw_away(node)
+        self._point_relay()
+        self._begin_to_follow()

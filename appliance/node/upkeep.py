@@ -1,0 +1,87 @@
+"""What a node does every now and then, for as long as it runs."""
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING
+
+from appliance import log
+from appliance.node.states import State
+from appliance.store import JournalState, StoreError
+
+if TYPE_CHECKING:
+    from appliance.node.node import Node
+
+RETENTION_EVERY = 3600.0  # s
+JOURNAL_EVERY = 0.1  # s
+_log = log.get("node")
+
+
+async def prune(node: "Node") -> None:
+    """Every prune_every seconds, in pieces, each journaled like a call."""
+    while True:
+        await asyncio.sleep(node.options.serve.prune_every)
+        more = True
+        while more and node.gate.is_open and node.journal is not None and not node.journal.full:
+            done = node.dispatcher.execute_now("prune")
+            more = done and node.engine is not None and node.engine.prune_pending
+            await asyncio.sleep(0)
+
+
+async def watch(node: "Node") -> None:
+    """An idle leader asks now and then whether it still leads; a busy one learns it from its own writes."""
+    seen = -1
+    while True:
+        await asyncio.sleep(node.options.serve.position_check_every)
+        journal, store = node.journal, node.store
+        if journal is None or store is None or node.life.state is not State.LEADING:
+            continue
+        if journal.committed != seen:
+            seen = journal.committed
+            continue
+        try:
+            position = await asyncio.to_thread(store.position)
+        except StoreError as error:
+            _log.debug("position_unknown", error=str(error))
+            continue
+        if int(position.epoch) != node.epoch and journal is node.journal:
+            node.leading.fenced(f"epoch {position.epoch} leads; ours was {node.epoch}")
+
+
+async def retain(node: "Node") -> None:
+    """The leader drops what the log no longer has to keep, once an hour."""
+    days = node.options.serve.history_days
+    while days > 0:
+        await asyncio.sleep(RETENTION_EVERY)
+        store = node.store
+        if store is not None and node.life.state is State.LEADING:
+            drop = functools.partial(store.prune_events, older_than=node.clock.last - days * 86400)
+            try:
+                first = await asyncio.to_thread(drop)
+            except StoreError as error:
+                _log.warning("retention_postponed", error=str(error))
+            else:
+                _log.info("retention", first_kept=first)
+
+
+async def keep_alive(node: "Node") -> None:
+    """Tell a watching supervisor that the event loop turns; with a keeper, that is the keeper's to tell."""
+    every = node.supervisor.watchdog_every
+    while every is not None and node.link is None:
+        node.supervisor.alive()
+        await asyncio.sleep(every)
+
+
+async def beat(node: "Node") -> None:
+    """Tell the keeper that the journal gets on, or has nothing to do, or waits for the database."""
+    link, seen = node.link, -1
+    while link is not None:
+        journal = node.journal
+        if journal is None or journal.state is not JournalState.WRITING:
+            link.journal_beat()
+        elif journal.committed != seen or journal.committed == journal.appended:
+            seen = journal.committed
+            link.journal_beat()
+        await asyncio.sleep(JOURNAL_EVERY)
+
+
+ALL = (prune, watch, retain, keep_alive, beat)
