@@ -68,15 +68,15 @@ def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Member) -> None
         config = EtcdConfig((guarded.endpoint,), user="node", password="secret")
         transport = Gateway(config)
         await transport.read("/ours/", 2.0)
-        before = transport._token
+        before = transport.tokens.token
         await asyncio.sleep(2.2)
         with pytest.raises(TokenRefused):  # the fault bites
-            await transport._post(guarded.endpoint, "/v3/kv/range", {"key": "L291cnMv"}, before)
+            await transport.post(guarded.endpoint, "/v3/kv/range", {"key": "L291cnMv"}, before)
         stream = await transport.stream("/ours/", 1, 2.0)
         await stream.close()
         await transport.read("/ours/", 2.0)
-        assert transport._token != before
-        transport._token = "long.gone"
+        assert transport.tokens.token != before
+        transport.tokens.token = "long.gone"
         async with aclosing(follow(transport, "/ours/", 1.0, 1.0)) as steps:
             await anext(steps)
             later = asyncio.ensure_future(anext(steps))

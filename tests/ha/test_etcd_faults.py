@@ -73,7 +73,7 @@ async def lead_through(
     kept = Kept()
     keeping = asyncio.create_task(keep(elector, kept))
     await asyncio.sleep(0.5)
-    used = transport._current
+    used = transport.endpoints.current
     trouble(transport)
     await asyncio.sleep(seconds)
     keeping.cancel()
@@ -83,13 +83,15 @@ async def lead_through(
     assert elector.epoch == epoch
     assert kept.invalid == 0
     assert kept.renewals >= 3
-    assert transport._current != used, "the trouble did not touch the endpoint in use"
+    assert transport.endpoints.current != used, "the trouble did not touch the endpoint in use"
     await elector.close()
     return kept
 
 
 def in_use(cluster: Cluster, transport: Gateway) -> Member:
-    return next(each for each in cluster.members if each.endpoint == transport.config.endpoints[transport._current])
+    return next(
+        each for each in cluster.members if each.endpoint == transport.config.endpoints[transport.endpoints.current]
+    )
 
 
 def first(cluster: Cluster, member: Member) -> tuple[str, ...]:
@@ -254,7 +256,7 @@ def test_a_watch_whose_member_dies_loses_nothing_and_repeats_nothing(
             await writing
             await eventually(lambda: len(seen) == 80)
             assert seen == [str(number) for number in range(80)]
-            assert watcher._current != 0
+            assert watcher.endpoints.current != 0
 
     asyncio.run(play())
 
@@ -310,13 +312,13 @@ def test_a_reply_from_the_past_is_refused_and_another_member_asked(
             stale = f"http://127.0.0.1:{runner.addresses[0][1]}"
             async with gateway(replace(config, endpoints=(config.endpoints[0], stale))) as both:
                 await both.read(prefix, 1.0)
-                both._current = 1
+                both.endpoints.current = 1
                 assert prefix + "leader" in (await both.read(prefix, 1.0)).items
                 assert asked
             async with gateway(replace(config, endpoints=(config.endpoints[0], stale))) as only_stale_left:
                 await only_stale_left.read(prefix, 1.0)
-                only_stale_left.config = replace(config, endpoints=(stale,))
-                only_stale_left._current = 0
+                only_stale_left.endpoints.urls = (stale,)
+                only_stale_left.endpoints.current = 0
                 with pytest.raises(Unknown, match="answers from the past"):
                     await only_stale_left.read(prefix, 0.3)
             await runner.cleanup()
@@ -332,7 +334,7 @@ def test_an_endpoint_of_another_cluster_is_refused(cluster: Cluster, config: Etc
                     await ours.txn([], [Put(prefix + "leader", "x")], 1.0)
             async with gateway(replace(config, endpoints=(other.endpoints[0], config.endpoints[0]))) as mixed:
                 await mixed.read(prefix, 1.0)
-                mixed._current = 1
+                mixed.endpoints.current = 1
                 assert not (await mixed.read(prefix, 1.0)).items
 
     asyncio.run(play())
