@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from appliance.cli import ask, database, serve
+from appliance.cli import ask, database, leadership, serve
 from appliance.cli.errors import EXIT_CODES, CommandError
 from appliance.exit_codes import ExitCode
 
@@ -27,6 +27,10 @@ app.command(epilog=EXIT_CODES)(ask.status)
 app.command(epilog=EXIT_CODES)(ask.history)
 app.command(epilog=EXIT_CODES)(ask.why)
 app.command(epilog=EXIT_CODES)(ask.prune)
+app.command(epilog=EXIT_CODES)(leadership.switchover)
+app.command(epilog=EXIT_CODES)(leadership.pause)
+app.command(epilog=EXIT_CODES)(leadership.resume)
+app.command(epilog=EXIT_CODES)(leadership.release)
 app.add_typer(database.app, name="db")
 
 

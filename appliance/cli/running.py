@@ -10,10 +10,13 @@ from typing import Any, cast
 
 from appliance import log
 from appliance.cli.explained import explained
-from appliance.config import Loaded, load
+from appliance.config import ConfigError, Loaded, Options, load
+from appliance.config.election import kind, node_name
 from appliance.config.load import database_url
 from appliance.node import Node, NodeOptions
 from appliance.store.target import parse
+from ha.errors import Unusable
+from ha.keeper.link import Link
 
 Flags = Mapping[str, Any]
 # s. The journal's writer needs the interpreter for moments only, but several times per commit; at Python's 5 ms it
@@ -29,14 +32,35 @@ def check(flags: Flags, config: Path | None, *, as_json: bool) -> None:
 
 
 def run(flags: Flags, config: Path | None) -> int:
-    """Serve until a signal; the exit code."""
+    """Serve until a signal; the exit code. As the keeper that starts the scheduler, as that scheduler, or alone."""
     with explained():
+        try:
+            link = Link.from_environment(os.environ)
+        except Unusable as error:
+            raise ConfigError("environment", str(error), "luigi-ha serve sets it by itself") from error
         loaded, url = _load(flags, config)
         serving = loaded.options.serve
         log.configure(cast("log.LogFormat", serving.log_format), serving.log_level)
-        for note in loaded.notes:
-            log.get("config").info("option_not_needed", note=note)
-        return _run(Node(NodeOptions(loaded.options, url)))
+        mode = kind(serving, serving.database)
+        if link is None and mode != "none":
+            for note in loaded.notes:
+                log.get("config").info("option_not_needed", note=note)
+            from appliance.cli.keeping import keep  # noqa: PLC0415 - a scheduler does without etcd's client
+
+            return keep(serving)
+        return _run(Node(_node_options(loaded.options, url, link, mode)))
+
+
+def _node_options(options: Options, url: str, link: Link | None, mode: str) -> NodeOptions:
+    serving = options.serve
+    name = node_name(serving, serving.database, os.getpid())
+    if link is None:
+        return NodeOptions(options, url, f"{name}:{os.getpid()}" if serving.name else name)
+    if mode == "file":
+        from appliance.cli.keeping import peers_socket  # noqa: PLC0415
+
+        return NodeOptions(options, url, name, link, shared_port=True, for_peers=peers_socket(serving.database, name))
+    return NodeOptions(options, url, name, link, outlives_keeper=True)
 
 
 def _load(flags: Flags, config: Path | None) -> tuple[Loaded, str]:

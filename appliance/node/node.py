@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from appliance import log
 from appliance.api import ApiServer, Dispatcher, Gate, Limits, Listen, Metrics
@@ -201,8 +202,13 @@ class Node:
     # -- what happens to a node --------------------------------------------------------------------------------
 
     def beside_the_primary(self) -> bool:
-        """Whether the database's primary is on this host, as far as is known."""
-        return self.options.serve.prefer == "any"
+        """Whether this node should lead rather than another: the database's primary is on its host."""
+        serve, store = self.options.serve, self.store
+        if serve.prefer == "any" or store is None or store.primary is None:
+            return True
+        host = store.primary.rpartition(":")[0].strip("[]")
+        here = {self.holder, socket.gethostname(), "127.0.0.1", "::1", "localhost"}
+        return host in here or host == urlsplit(serve.advertise).hostname
 
     def _mail(self, position: int, mails: list[Mail]) -> None:
         self.postman.hold(position, mails)

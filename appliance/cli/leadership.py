@@ -1,0 +1,100 @@
+"""Commands about who leads: switchover, pause, resume, release. They ask where leadership is kept, not a scheduler."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Config = Annotated[Path | None, typer.Option(help="The nodes' TOML file. [/etc/luigi-ha/luigi-ha.toml if there]")]
+Database = Annotated[
+    str | None, typer.Option(help="The database, as for serve: says where the pair of a SQLite file is.")
+]
+Cluster = Annotated[str | None, typer.Option(help="Name of the cluster, in etcd. [default]")]
+Endpoints = Annotated[str | None, typer.Option("--etcd-endpoints", help="URLs of etcd's members, with commas.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def switchover(
+    to: Annotated[str, typer.Argument(help="The node that is to lead, as `luigi-ha status` names it.")],
+    within: Annotated[float, typer.Option(min=1.0, help="Seconds until it must have happened.")] = 20.0,
+    config: Config = None,
+    database: Database = None,
+    cluster: Cluster = None,
+    etcd_endpoints: Endpoints = None,
+    as_json: Json = False,
+) -> None:
+    """Let another node lead, without a failed call. Succeeds only when that node leads.
+
+    Example: luigi-ha switchover n2
+    """
+    from appliance.cli import wishes  # noqa: PLC0415 - see appliance.cli.app
+
+    done = wishes.switch_over(config, _flags(database, cluster, etcd_endpoints), to, within)
+    _say(done, as_json=as_json, text=f"{done['leader']} leads (epoch {done['epoch']}), after {done['seconds']:.2f} s")
+
+
+def pause(
+    config: Config = None,
+    database: Database = None,
+    cluster: Cluster = None,
+    etcd_endpoints: Endpoints = None,
+    as_json: Json = False,
+) -> None:
+    """Keep the present leader: no automatic failover until `resume`, as for maintenance of etcd.
+
+    Example: luigi-ha pause
+    """
+    from appliance.cli import wishes  # noqa: PLC0415
+
+    done = wishes.pause(config, _flags(database, cluster, etcd_endpoints))
+    _say(done, as_json=as_json, text=f"paused: only {done['keeps']} may lead, until `luigi-ha resume`")
+
+
+def resume(
+    config: Config = None,
+    database: Database = None,
+    cluster: Cluster = None,
+    etcd_endpoints: Endpoints = None,
+    as_json: Json = False,
+) -> None:
+    """End a pause: the next node takes over by itself again if the leader dies.
+
+    Example: luigi-ha resume
+    """
+    from appliance.cli import wishes  # noqa: PLC0415
+
+    done = wishes.resume(config, _flags(database, cluster, etcd_endpoints))
+    _say(done, as_json=as_json, text="not paused")
+
+
+def release(
+    name: Annotated[str | None, typer.Option(help="The node. [this host's name]")] = None,
+    config: Config = None,
+    database: Database = None,
+    cluster: Cluster = None,
+    etcd_endpoints: Endpoints = None,
+    vip: Annotated[str | None, typer.Option(help="The addresses that move with the leader.")] = None,
+    vip_interface: Annotated[str | None, typer.Option(help="The interface that carries them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """After a node's processes have ended, whatever ended them: address off, lease revoked, so that another leads at
+    once. The stop hook of a supervisor (systemd: ExecStopPost=). On a live node it ends its leadership.
+
+    Example: luigi-ha release --config /etc/luigi-ha/luigi-ha.toml
+    """
+    from appliance.cli import wishes  # noqa: PLC0415
+
+    flags = {**_flags(database, cluster, etcd_endpoints), "name": name, "vip": vip, "vip_interface": vip_interface}
+    done = wishes.release(config, flags)
+    _say(
+        done, as_json=as_json, text="the leadership has been released" if done["released"] else "this node did not lead"
+    )
+
+
+def _flags(database: str | None, cluster: str | None, etcd_endpoints: str | None) -> dict[str, Any]:
+    return {"database": database, "cluster": cluster, "etcd_endpoints": etcd_endpoints}
+
+
+def _say(done: dict[str, Any], *, as_json: bool, text: str) -> None:
+    print(json.dumps(done, indent=2) if as_json else text)

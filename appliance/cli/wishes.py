@@ -1,0 +1,121 @@
+"""What the commands about leadership do, with access to where it is kept."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from appliance.cli.errors import CommandError
+from appliance.cli.explained import explained
+from appliance.cli.keeping import elector
+from appliance.cli.keeping import release as release_now
+from appliance.clock import monotonic
+from appliance.config import ConfigError, Serve, load
+from appliance.config.election import kind
+from appliance.exit_codes import ExitCode
+from ha.elector import Elector
+from ha.errors import Fatal, HaError, Refused, Unknown
+
+T = TypeVar("T")
+Done = dict[str, Any]
+
+
+def switch_over(config: Path | None, flags: Mapping[str, Any], to: str, within: float) -> Done:
+    """Ask, and wait until `to` leads or the leader refuses."""
+    return _ask(config, flags, lambda access: _switch_over(access, to, within))
+
+
+async def _switch_over(access: Elector, to: str, within: float) -> Done:
+    began = monotonic()
+    before = (await access.observe()).leader
+    if before is None:
+        raise _failed("nobody leads, so there is nobody to hand over")
+    if before.name == to:
+        return {"leader": to, "epoch": before.epoch, "seconds": 0.0, "before": to}
+    names = [member.name for member in await access.members()]
+    if to not in names:
+        raise _failed(
+            f"no node {to!r} is present; expected one of {', '.join(n for n in names if n != before.name) or 'none'}"
+        )
+    asked = await access.ask_switchover(to)
+    try:
+        async with asyncio.timeout(within), aclosing(access.watch()) as views:
+            async for view in views:
+                answer = view.asked
+                if answer is not None and answer.id == asked.id and answer.refused is not None:
+                    raise _failed(f"{before.name} does not hand over: {answer.refused}")
+                leader = view.leader
+                if leader is not None and leader.epoch > before.epoch:
+                    if leader.name != to:
+                        raise _failed(f"{leader.name} leads instead of {to} (epoch {leader.epoch})")
+                    return {"leader": to, "epoch": leader.epoch, "seconds": monotonic() - began, "before": before.name}
+    except TimeoutError:
+        pass
+    raise _failed(f"{to} does not lead after {within:g} s; `luigi-ha status` says who does")
+
+
+def pause(config: Path | None, flags: Mapping[str, Any]) -> Done:
+    """Keep the present leader."""
+
+    async def work(access: Elector) -> Done:
+        await access.pause()
+        return {"paused": True, "keeps": (await access.observe()).keeps}
+
+    return _ask(config, flags, work)
+
+
+def resume(config: Path | None, flags: Mapping[str, Any]) -> Done:
+    """End the pause."""
+
+    async def work(access: Elector) -> Done:
+        await access.resume()
+        return {"paused": False}
+
+    return _ask(config, flags, work)
+
+
+def release(config: Path | None, flags: Mapping[str, Any]) -> Done:
+    """Take what a node that was killed may still hold."""
+    with explained():
+        serve = _serve(config, flags)
+        try:
+            return {"released": release_now(serve)}
+        except HaError as error:
+            raise CommandError(f"not known to be released: {error}", ExitCode.UNREACHABLE) from error
+
+
+def _ask(config: Path | None, flags: Mapping[str, Any], work: Callable[[Elector], Awaitable[Done]]) -> Done:
+    with explained():
+        serve = _serve(config, flags)
+
+        async def run() -> Done:
+            access = elector(serve, f"command-{os.getpid()}")
+            try:
+                return await work(access)
+            finally:
+                with suppress(HaError):
+                    await access.close()
+
+        try:
+            return asyncio.run(run())
+        except Refused as error:
+            raise _failed(str(error)) from error
+        except Unknown as error:
+            raise CommandError(str(error), ExitCode.UNREACHABLE) from error
+        except Fatal as error:
+            raise ConfigError("election", str(error), "see docs/leadership.md") from error
+
+
+def _serve(config: Path | None, flags: Mapping[str, Any]) -> Serve:
+    serve = load(flags, config, os.environ).options.serve
+    if kind(serve, serve.database) == "none":
+        raise ConfigError(
+            "election", "this node leads by itself: there is nobody else", "etcd_endpoints, or a SQLite database"
+        )
+    return serve
+
+
+def _failed(what: str) -> CommandError:
+    return CommandError(what, ExitCode.FAILED)
