@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Address(Protocol):
-    """The addresses that move with the leadership, all of them or none.
+    """The addresses that move with the leadership.
 
     No call blocks the event loop, and each returns within about a second, also if the network does not do what it was
     asked: that is reported as an event and tried again for as long as the address is to be held.
