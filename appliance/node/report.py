@@ -8,7 +8,7 @@ from appliance.node.states import State
 if TYPE_CHECKING:
     from appliance.node.node import Node
 
-SINGLE = (
+ALONE = (
     "calls are refused until this program is started again on this database (stock workers ask again after 30 s, three "
     "times); nothing acknowledged is lost; no other node takes over"
 )
@@ -24,16 +24,23 @@ class Reporter:
     def health(self) -> dict[str, Any]:
         """Cheap; answered in every state."""
         node = self._node
-        journal, store, now = node.journal, node.store, wall()
+        journal, store, link, mirror = node.journal, node.store, node.link, node.roles.mirror
         leading = node.life.state is State.LEADING
+        follows = node.life.state is State.STANDBY and mirror is not None and mirror.away is None
         return {
+            "node": node.holder,
             "leading": leading,
-            "ready": leading and node.gate.is_open,
+            "ready": (leading and node.gate.is_open) or follows,
             "state": node.life.state.value,
+            "leader": self._leader(),
             "epoch": node.epoch,
             "since": node.life.since,
-            "waiting_for": node.gate.reason,
+            "lease_left": link.remaining() if link is not None and leading else None,
+            "waiting_for": node.gate.reason if not follows else None,
             "database": store.target.shown if store is not None else None,
+            "mirror": None
+            if mirror is None
+            else {"seq": mirror.seq, "behind": mirror.behind, "age": mirror.age, "away": mirror.away},
             "journal": None
             if journal is None
             else {
@@ -46,27 +53,34 @@ class Reporter:
             },
             "calls_parked": node.dispatcher.parked,
             "calls_waiting_for_commit": node.dispatcher.waiting,
+            "calls_passed_on": node.relay.in_flight,
             "connections": node.api.connections,
-            "time": now,
+            "promotion": node.roles.promotion or None,
+            "time": wall(),
         }
+
+    def _leader(self) -> str | None:
+        node = self._node
+        if node.life.state is State.LEADING:
+            return node.holder
+        return node.roles.leader.name if node.roles.leader is not None else None
 
     def cluster(self) -> dict[str, Any]:
         """Who leads, since when, on which database, how well, and what a crash would mean."""
         node = self._node
         health = self.health()
         degraded = []
-        if node.gate.reason is not None:
-            degraded.append(node.gate.reason)
+        if health["waiting_for"] is not None:
+            degraded.append(health["waiting_for"])
         elif health["journal"] and health["journal"]["full"]:
             degraded.append("the database does not keep up")
         embedded = node.store is not None and node.store.target.shown.startswith("sqlite")
         return {
             **health,
-            "leader": node.holder if health["leading"] else None,
             "nodes": [node.holder],
             "tasks": dict(node.engine.counts()) if node.engine is not None else {},
             "workers": len(node.engine.workers) if node.engine is not None else 0,
             "paused": node.engine.paused if node.engine is not None else None,
             "degraded": degraded,
-            "if_this_machine_dies": SINGLE + (SQLITE if embedded else ""),
+            "if_this_machine_dies": ALONE + (SQLITE if embedded else ""),
         }

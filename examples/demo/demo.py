@@ -1,24 +1,20 @@
-"""The demonstration behind `make run`: a real Luigi pipeline goes on through kill -9 of its scheduler.
+"""The demonstration behind `make run`: a real Luigi pipeline goes on through kill -9 of the scheduler that leads.
 
-It starts `luigi-ha serve` on SQLite and, in a process of its own, the stock `luigi` client; kills the scheduler
-with SIGKILL in the middle, starts it again on what is on disk, and then counts, outside of the scheduler, how often
+It starts `luigi-ha serve` twice on one SQLite database and one port and, in a process of its own, the stock `luigi`
+client; kills the leading scheduler with SIGKILL in the middle, and then counts, outside of the schedulers, how often
 each task did its work. Every check is printed; one that fails makes the exit code 1.
 """
 
 import argparse
 import collections
 import contextlib
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -27,18 +23,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from pair import BIN, DemoError, Pair, tail, wait_for
+
 HERE = Path(__file__).resolve().parent
-BIN = Path(sys.executable).parent
 TASKS = 16  # Calendar, Report, 2 Loads, 6 Transforms, 6 Extracts
 KILL_AFTER = 5  # tasks done
-PATIENCE = 60.0  # s until a step that should take a few is given up
 
-# One node that is restarted refuses connections for about a second, and a stock client waits rpc-retry-wait after a
-# refused call: 30 s by default. Nothing is lost by that wait; the demonstration only shortens it for its audience.
 LUIGI_CFG = """
 [core]
-rpc-retry-wait=1
-rpc-retry-attempts=30
 autoload_range=false
 lock_pid_dir={directory}/lock
 [worker]
@@ -46,74 +39,6 @@ ping_interval=0.5
 wait_interval=0.2
 keep_alive=true
 """
-
-
-class DemoError(Exception):
-    """A step of the demonstration did not happen; the message says which."""
-
-
-class Scheduler:
-    """`luigi-ha serve` as a process of ours, on one database, to be killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        self.log = directory / "scheduler.log"
-        self.database = directory / "scheduler.db"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process else 0
-
-    def start(self) -> float:
-        """Start it; seconds until it answers that it is ready."""
-        begun = time.monotonic()
-        command = [BIN / "luigi-ha", "serve", "--database", f"sqlite:///{self.database}"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for("the scheduler to be ready", self._is_ready)
-        return time.monotonic() - begun
-
-    def kill(self) -> None:
-        """SIGKILL: no clean-up, no last write."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(15)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-    def ask(self, path: str) -> Any:
-        """GET a JSON document."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as reply:  # noqa: S310 - our own http URL
-            return json.load(reply)
-
-    def tasks(self) -> dict[str, Any]:
-        """Every task the scheduler knows."""
-        found: dict[str, Any] = self.ask("/api/task_list")["response"]
-        return found
-
-    def _is_ready(self) -> bool:
-        if self._process is not None and self._process.poll() is not None:
-            raise DemoError(f"the scheduler ended with code {self._process.returncode}:\n{tail(self.log)}")
-        try:
-            self.ask("/ready")
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-        return True
 
 
 class Pipeline:
@@ -178,40 +103,39 @@ class Screen:
             self._shown = tasks
 
 
-def demonstrate(screen: Screen, scheduler: Scheduler, directory: Path, undo: contextlib.ExitStack) -> list[list[Any]]:
+def demonstrate(screen: Screen, pair: Pair, directory: Path, undo: contextlib.ExitStack) -> list[list[Any]]:
     """Run it all; the checks as rows of (what, wanted, found)."""
-    seconds = scheduler.start()
-    screen.say(f"scheduler (pid {scheduler.pid}) ready after {seconds:.1f} s on {scheduler.url}, state in SQLite")
-    pipeline = Pipeline(directory, scheduler.url)
+    pids = [pair.start_one() for _ in range(2)]
+    seconds = pair.wait_until_ready(standbys=1)
+    leader, epoch = pair.leader()
+    standby = next(pid for pid in pids if pid != leader)
+    screen.say(f"the same command twice: {' '.join(Path(word).name for word in pair.command[:2])} (pids {pids})")
+    screen.say(f"ready after {seconds:.1f} s: {leader} leads, {standby} follows; both listen on {pair.url}")
+    pipeline = Pipeline(directory, pair.url)
     undo.callback(pipeline.stop)
-    screen.say(f"stock luigi runs extract, transform, load: {TASKS} tasks, two at a time")
+    screen.say(f"stock luigi, its default settings, runs extract, transform, load: {TASKS} tasks, two at a time")
     watch(screen, pipeline, lambda: sum(pipeline.effects().values()) >= KILL_AFTER)
-    before = scheduler.tasks()
+    before = pair.tasks()
     done, running = (sum(task["status"] == word for task in before.values()) for word in ("DONE", "RUNNING"))
-    epoch = scheduler.ask("/health")["epoch"]
-    killed = scheduler.pid
-    scheduler.kill()
-    screen.say(f"[bold red]kill -9 {killed}[/]: {done} tasks done, {running} running, {len(before)} known")
-    watch_for(screen, pipeline, 1.0)
-    screen.say("1 s without a scheduler: what was running goes on; the client asks again every second")
-    screen.say("[dim](rpc-retry-wait=1 is set for this: after a refused call stock luigi waits 30 s)[/dim]")
-    seconds = scheduler.start()
-    after, new_epoch = scheduler.tasks(), scheduler.ask("/health")["epoch"]
+    killed, seconds = pair.kill_leader()
+    after, (leader, new_epoch) = pair.tasks(), pair.leader()
+    screen.say(f"[bold red]kill -9 {killed}[/], the leader: {done} tasks done, {running} running, {len(before)} known")
     screen.say(
-        f"[bold green]started again[/] (pid {scheduler.pid}) after {seconds:.1f} s, epoch {epoch} -> {new_epoch}: "
-        f"{len(after)} tasks known"
+        f"[bold green]{leader} leads[/] after {seconds:.2f} s, epoch {epoch} -> {new_epoch}: {len(after)} tasks known"
     )
+    pair.start_one()
+    screen.say("started another one in place of the dead one: a pair again")
     watch(screen, pipeline, lambda: pipeline.exit_code is not None)
     screen.done(sum(pipeline.effects().values()))
     effects = pipeline.effects()
-    statuses = collections.Counter(task["status"] for task in scheduler.tasks().values())
+    statuses = collections.Counter(task["status"] for task in pair.tasks().values())
     report = directory / "report.txt"
     total = report.read_text() if report.exists() else "none"
     screen.say(f"luigi ended with code {pipeline.exit_code}; its report: {total}")
     lost = [task_id for task_id in before if task_id not in after]
     return [
-        ["tasks running when the scheduler was killed", "1 or more", running, running >= 1],
-        ["tasks forgotten by the restart", 0, len(lost), not lost],
+        ["tasks running when the leader was killed", "1 or more", running, running >= 1],
+        ["tasks unknown to the new leader", 0, len(lost), not lost],
         ["exit code of luigi", 0, pipeline.exit_code, pipeline.exit_code == 0],
         ["tasks that did their work", TASKS, len(effects), len(effects) == TASKS],
         ["tasks that did it more than once", 0, sum(n > 1 for n in effects.values()), max(effects.values()) == 1],
@@ -229,29 +153,9 @@ def watch(screen: Screen, pipeline: Pipeline, until: Callable[[], bool]) -> None
     wait_for("the pipeline to go on", holds)
 
 
-def watch_for(screen: Screen, pipeline: Pipeline, seconds: float) -> None:
-    """Move the bar for a while."""
-    end = time.monotonic() + seconds
-    watch(screen, pipeline, lambda: time.monotonic() >= end)
-
-
-def wait_for(what: str, holds: Callable[[], bool]) -> None:
-    """Look ten times a second; DemoError when patience ends."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            raise DemoError(f"waited {PATIENCE:g} s for {what}")
-        time.sleep(0.1)
-
-
-def tail(log: Path, lines: int = 15) -> str:
-    """The end of a log file."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
-
-
 def show(console: Console, checks: list[list[Any]]) -> bool:
     """The final table; whether all checks hold."""
-    table = Table(title="Exactly once, counted outside of the scheduler", title_justify="left")
+    table = Table(title="Exactly once, counted outside of the schedulers", title_justify="left")
     for column in ("check", "wanted", "found", ""):
         table.add_column(column)
     for what, wanted, found, holds in checks:
@@ -272,25 +176,25 @@ def scratch() -> Iterator[Path]:
 
 def main() -> int:
     """Exit code 0 if every check holds."""
-    parser = argparse.ArgumentParser(description="A Luigi pipeline through kill -9 of its scheduler.")
-    parser.add_argument("--keep", action="store_true", help="leave the scheduler up until Ctrl-C, to look around")
+    parser = argparse.ArgumentParser(description="A Luigi pipeline through kill -9 of the leading scheduler.")
+    parser.add_argument("--keep", action="store_true", help="leave the schedulers up until Ctrl-C, to look around")
     arguments = parser.parse_args()
     screen = Screen()
     with scratch() as directory, contextlib.ExitStack() as undo:
-        scheduler = Scheduler(directory)
-        undo.callback(scheduler.stop)
+        pair = Pair(directory)
+        undo.callback(pair.stop)
         try:
             with screen:
-                checks = demonstrate(screen, scheduler, directory, undo)
+                checks = demonstrate(screen, pair, directory, undo)
             good = show(screen.console, checks)
         except DemoError as error:
             screen.console.print(f"[bold red]The demonstration stopped:[/] {error}")
             good = False
         if not good:
-            for log in (directory / "luigi.log", scheduler.log):
+            for log in (directory / "luigi.log", *pair.logs):
                 screen.console.print(f"\nThe end of {log.name}:\n{tail(log)}", markup=False)
         elif arguments.keep:
-            screen.console.print(f"\nLook around at {scheduler.url}/static/visualiser/ and {scheduler.url}/metrics")
+            screen.console.print(f"\nLook around at {pair.url}/static/visualiser/ and {pair.url}/metrics")
             screen.console.print("Ctrl-C ends it and removes everything.")
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()

@@ -1,0 +1,124 @@
+"""Two schedulers on one machine: the same command line twice, to be killed one by one."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+PATIENCE = 60.0  # s until a step that should take a few is given up
+
+
+class DemoError(Exception):
+    """A step of the demonstration did not happen; the message says which."""
+
+
+class Pair:
+    """`luigi-ha serve` twice, on one SQLite database and one port."""
+
+    def __init__(self, directory: Path) -> None:
+        self.logs: list[Path] = []
+        self._directory = directory
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        command = [str(BIN / "luigi-ha"), "serve", "--database", f"sqlite:///{directory / 'scheduler.db'}"]
+        self.command = [*command, "--host", "127.0.0.1", "--port", str(self.port)]
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start_one(self) -> int:
+        """Start one more; its pid."""
+        log = self._directory / f"scheduler-{len(self.logs) + 1}.log"
+        self.logs.append(log)
+        with log.open("ab") as out:
+            process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self._processes.append(process)
+        return process.pid
+
+    def wait_until_ready(self, standbys: int) -> float:
+        """Until one leads and so many follow; the seconds that took."""
+        begun = time.monotonic()
+        wait_for("the schedulers to be ready", lambda: self._is_ready(standbys))
+        return time.monotonic() - begun
+
+    def leader(self) -> tuple[int, int]:
+        """(pid, epoch) of the one that leads."""
+        cluster = self.ask("/api/cluster")
+        return int(cluster["leader"].rpartition(":")[2]), int(cluster["epoch"])
+
+    def kill_leader(self) -> tuple[int, float]:
+        """SIGKILL: no clean-up, no last write. (its pid, seconds until another one leads)"""
+        pid, epoch = self.leader()
+        process = next(process for process in self._processes if process.pid == pid)
+        begun = time.monotonic()
+        process.kill()
+        process.wait()
+        self._processes.remove(process)
+        wait_for("the other one to lead", lambda: self._leads_after(epoch), every=0.01)
+        return pid, time.monotonic() - begun
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def ask(self, path: str) -> Any:
+        """GET a JSON document from one of them, whichever takes the connection."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as reply:  # noqa: S310 - our own http URL
+            return json.load(reply)
+
+    def tasks(self) -> dict[str, Any]:
+        """Every task the schedulers know."""
+        found: dict[str, Any] = self.ask("/api/task_list")["response"]
+        return found
+
+    def _is_ready(self, standbys: int) -> bool:
+        for process, log in zip(self._processes, self.logs, strict=False):
+            if process.poll() is not None:
+                raise DemoError(f"a scheduler ended with code {process.returncode}:\n{tail(log)}")
+        try:
+            return bool(self.ask("/api/cluster")["leader"]) and len(self._following()) >= standbys
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    def _following(self) -> list[Path]:
+        lines = ("transition=stand_by",)
+        alive = [log for log in self.logs if log.exists()]
+        stood_by = [log for log in alive if any(line in log.read_text() for line in lines)]
+        return stood_by[1:]  # one of them leads
+
+    def _leads_after(self, epoch: int) -> bool:
+        try:
+            cluster = self.ask("/api/cluster")
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+        return bool(cluster["leader"]) and cluster["epoch"] > epoch
+
+
+def wait_for(what: str, holds: Callable[[], bool], every: float = 0.1) -> None:
+    """Look again and again; DemoError when patience ends."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > deadline:
+            raise DemoError(f"waited {PATIENCE:g} s for {what}")
+        time.sleep(every)
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The end of a log file."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
