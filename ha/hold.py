@@ -5,6 +5,7 @@ deadline ends the leadership even in the middle of a renewal that hangs. Definit
 """
 
 import asyncio
+from collections.abc import Callable
 
 from ha.clock import Clock, monotonic
 from ha.elector import Elector
@@ -16,8 +17,9 @@ RETRY = 0.1  # s after a renewal that failed; the renewal itself has waited for 
 _log = Events("hold")
 
 
-async def hold(elector: Elector, clock: Clock = monotonic) -> Definitive:
-    """Renew until the leadership of `elector` is over; returns why. `clock` is the one of its lease.
+async def hold(elector: Elector, clock: Clock = monotonic, renewed: Callable[[], None] = lambda: None) -> Definitive:
+    """Renew until the leadership of `elector` is over; returns why. `clock` is the one of its lease; `renewed` is
+    called after each renewal that counts.
 
     It returns no later than the deadline, as far as the event loop runs; what must not happen after the deadline asks
     `elector.lease.valid(now)` itself.
@@ -37,6 +39,7 @@ async def hold(elector: Elector, clock: Clock = monotonic) -> Definitive:
             pause = RETRY
         else:
             late = 0
+            renewed()
             pause = max(0.0, started + timing.renew_every - clock())
         await asyncio.sleep(min(pause, elector.lease.remaining(clock())))
     over = LeaseLost("the deadline has passed without a renewal that counts")

@@ -126,7 +126,8 @@ class Link:
         self._cells.journal_beats(self._clock() if when is None else when)
 
     def able(self, above: int, preferred: bool = False) -> None:
-        """May be promoted. Call it whenever; the keeper is told of changes, at most twice a second."""
+        """May be promoted. Call it whenever; the keeper is told of changes, at most twice a second. When a leadership
+        has ended (Over, handed, give_up) it has forgotten, and has to be told again."""
         self._tell(Able(above, preferred))
 
     def unable(self, reason: str) -> None:
@@ -137,12 +138,14 @@ class Link:
         self._channel.send(Leading(epoch))
 
     def handed(self) -> None:
+        self._forget_fitness()
         self._channel.send(Handed())
 
     def quiet(self) -> None:
         self._channel.send(Quiet())
 
     def give_up(self, reason: str) -> None:
+        self._forget_fitness()
         self._channel.send(GiveUp(reason))
 
     def _keep_beating(self) -> None:
@@ -168,6 +171,12 @@ class Link:
         if self._fit is not None:
             self._channel.send(self._fit)
 
+    def _forget_fitness(self) -> None:
+        self._fit = None
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+
     def _take(self, message: Message) -> None:
         if self._orders is None:
             return
@@ -181,6 +190,7 @@ class Link:
             case Kept(reason):
                 self._orders.kept(reason)
             case Over(reason):
+                self._forget_fitness()
                 self._orders.over(reason)
             case Stop():
                 self._orders.stop()

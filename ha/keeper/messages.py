@@ -99,19 +99,20 @@ class Unable:
 
 @dataclass(frozen=True, slots=True)
 class Leading:
-    """The gate is open."""
+    """The gate is open; to be said again when it opens again after Kept."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """The answer to HandOver: everything executed is in the database, and nothing more will be executed."""
+    """The answer to HandOver: everything executed is in the database, and nothing more will be executed. Whoever has
+    said this is a standby, which passes calls on to whom Follow names, unless Kept takes it back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """After a hand-over: no call is in flight here any more, so the address may move."""
+    """After a hand-over: no call is in flight here any more, parked ones included, so the address may move."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,147 @@
+"""A leadership that is ours: renewed beside everything else, published, and with it the address; and why it must end.
+
+Renewals wait for nothing that happens here. What a renewal prolongs (the deadline that the scheduler sees, the
+address) is written down in the same moment, from the same lease.
+"""
+
+import asyncio
+
+from ha.clock import Clock, monotonic
+from ha.elector import Elector, Epoch
+from ha.errors import Definitive, HaError
+from ha.hold import hold
+from ha.keeper.board import Board, Scheduler
+from ha.keeper.holder import Holder
+from ha.keeper.messages import Over
+from ha.keeper.options import KeeperOptions
+from ha.lease import NEVER
+from ha.log import Events
+from ha.tasks import finished
+
+ADDRESS_WITHIN = 1.5  # s that taking the address may delay the promotion
+
+_log = Events("keeper")
+
+
+class Seat:
+    """The leadership of `epoch`, just won by `elector`, executed by `scheduler`. Nothing is renewed before `sit`."""
+
+    def __init__(
+        self,
+        board: Board,
+        elector: Elector,
+        holder: Holder,
+        scheduler: Scheduler,
+        options: KeeperOptions,
+        epoch: Epoch,
+        clock: Clock = monotonic,
+    ) -> None:
+        self.board = board
+        self.elector = elector
+        self.holder = holder
+        self.scheduler = scheduler
+        self.options = options
+        self.epoch = epoch
+        self.clock = clock
+        self.won_at = clock()
+        self.until = NEVER
+        """The latest deadline that was published: the address may be held until then."""
+        self._ours = False
+        self._opened = False
+        self._renewing: asyncio.Task[Definitive] | None = None
+
+    def sit(self) -> None:
+        """Publish the deadline, now and after each renewal from now on."""
+        self._ours = True
+        self.publish()
+        self._renewing = asyncio.create_task(hold(self.elector, self.clock, self.publish), name="hold")
+        self._renewing.add_done_callback(lambda _: self.board.tell())
+
+    def publish(self) -> None:
+        """What the lease allows now: for the scheduler, and for the address."""
+        if self._ours and self.scheduler.alive and not self.scheduler.stalled:
+            self.until = self.elector.lease.deadline
+            self.scheduler.lead(self.epoch, self.until)
+            self.hold_address()
+
+    def end(self) -> None:
+        """The scheduler must not act any more, from now on: whatever is renewed meanwhile is not published."""
+        self._ours = False
+        self.scheduler.not_ours()
+        if self._renewing is not None:
+            self._renewing.cancel()
+
+    async def stand(self) -> None:
+        """Renew no more. What was published stays."""
+        task, self._renewing = self._renewing, None
+        if task is not None:
+            task.cancel()
+            await finished(task)
+
+    def over(self) -> str | None:
+        """Why this leadership must end; None: it goes on."""
+        self._opened |= self.open
+        return self._scheduler_fails() or self._lease_is_lost()
+
+    def _scheduler_fails(self) -> str | None:
+        scheduler, name = self.scheduler, self.options.name
+        if not scheduler.alive:
+            return f"the scheduler of {name} died ({scheduler.end})"
+        if scheduler.said.gave_up is not None:
+            return f"{name} cannot lead: {scheduler.said.gave_up}"
+        if scheduler.stalled:
+            return f"the scheduler of {name} makes no progress"
+        if not self._opened and self.clock() - self.won_at > self.options.promote_within:
+            return f"the scheduler of {name} did not open within {self.options.promote_within:g} s"
+        return None
+
+    def _lease_is_lost(self) -> str | None:
+        if self._renewing is not None and self._renewing.done() and not self._renewing.cancelled():
+            return str(self._renewing.result())
+        if not self.elector.lease.valid(self.clock()):
+            return "the lease ended"
+        return None
+
+    @property
+    def open(self) -> bool:
+        """Whether the scheduler executes calls under this leadership."""
+        return self.scheduler.said.open_epoch == self.epoch
+
+    # ---------------------------------------------------------------------------------------------------- the address
+
+    @property
+    def address_elsewhere(self) -> bool:
+        """After a planned switchover, who led before passes calls on to us until none is in flight there."""
+        view = self.board.view
+        lapsed = self.clock() - self.won_at > self.options.reserve_for
+        return not lapsed and view is not None and view.address_holder not in (None, self.options.name)
+
+    def hold_address(self) -> None:
+        """From now on, as long as the lease; unless another has it still."""
+        if not self.address_elsewhere:
+            self.holder.hold(self.until)
+
+    async def address_taken(self) -> None:
+        """Wait until it is, but not long, and not after the end."""
+        if self.address_elsewhere:
+            return
+        taken = asyncio.create_task(self.holder.settled(ADDRESS_WITHIN), name="address")
+        taken.add_done_callback(lambda _: self.board.tell())
+        try:
+            await self.board.until(lambda: taken.done() or self.over())
+        finally:
+            taken.cancel()
+
+    # -------------------------------------------------------------------------------------------------------- the end
+
+    async def leave(self, reason: str) -> None:
+        """Stop acting; then the address goes; then the key. Harmless where there is nothing left to give up."""
+        self.end()
+        self.scheduler.send(Over(reason))
+        self.board.seated = False
+        await self.stand()
+        await self.holder.release(self.until)
+        try:
+            await self.elector.resign(reason=reason)
+        except HaError as error:
+            _log.warning("not_resigned", error=str(error))

@@ -1,0 +1,39 @@
+"""Texts for people: why this node leads now, and what it is waiting for."""
+
+from typing import Literal
+
+from ha.elector import Leader, View, refusal
+from ha.keeper.messages import Able, Unable
+
+
+def cause(view: View, name: str, last: Leader | None, above: int, mode: Literal["file", "etcd"]) -> str:
+    """Why `name` wins now, as `view` showed it before it campaigned. `above`: the greatest epoch in its database."""
+    if view.successor == name:
+        return "switchover"
+    if view.farewell is not None and view.farewell.reason:
+        return view.farewell.reason
+    if last is not None:
+        silent = "its lease ended" if mode == "etcd" else "its process has ended"
+        return f"no word from {last.name}: {silent}"
+    return "nobody led" if above else "first start"
+
+
+def previous(view: View, last: Leader | None) -> str | None:
+    """Who led before, as far as anybody knows."""
+    if view.farewell is not None:
+        return view.farewell.name
+    return last.name if last is not None else None
+
+
+def obstacle(view: View | None, name: str, fit: Able | Unable | None, stalled: bool) -> str | None:
+    """Why `name` does not campaign; None: it may."""
+    if isinstance(fit, Unable):
+        return fit.reason
+    if fit is None:
+        return "the scheduler is not ready to lead yet"
+    if stalled:
+        return "the scheduler makes no progress"
+    if view is None:
+        return "it is not known yet who leads"
+    refused = refusal(view, name)
+    return None if refused is None else str(refused)
