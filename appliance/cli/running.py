@@ -57,9 +57,10 @@ def _node_options(options: Options, url: str, link: Link | None, mode: str) -> N
     if link is None:
         return NodeOptions(options, url, f"{name}:{os.getpid()}" if serving.name else name)
     if mode == "file":
-        from appliance.cli.keeping import peers_socket  # noqa: PLC0415
+        from appliance.cli.keeping import lock_directory, peers_socket  # noqa: PLC0415
 
-        return NodeOptions(options, url, name, link, shared_port=True, for_peers=peers_socket(serving.database, name))
+        pair, peers = str(lock_directory(serving.database)), peers_socket(serving.database, name)
+        return NodeOptions(options, url, name, link, pair=pair, for_peers=peers)
     return NodeOptions(options, url, name, link, outlives_keeper=True)
 
 

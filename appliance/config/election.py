@@ -41,6 +41,7 @@ class Election:
     request_timeout: float = option(1.5, "the longest a renewal may take, all endpoints together", least=0.05)
     lease_margin: float = option(0.5, "how long before the lease's end the leader stops by itself", least=0.05)
     stall_after: float = option(3.0, "a scheduler that makes no progress for so long loses the leadership", least=0.5)
+    unix_socket: str = option("", "listen on this Unix socket instead of host and port")
     vip: tuple[str, ...] = option((), "addresses that move with the leader, with their prefix: 10.0.0.100/24")
     vip_interface: str = option("", "the network interface that carries them")
     prefer: str = option(
@@ -62,7 +63,8 @@ def kind(options: Election, database: str) -> str:
         return options.election
     if options.etcd_endpoints:
         return "etcd"
-    return "file" if database.startswith("sqlite") else "none"
+    # A Unix socket is one process's, so there is no pair.
+    return "file" if database.startswith("sqlite") and not options.unix_socket else "none"
 
 
 def node_name(options: Election, database: str, pid: int) -> str:
@@ -86,6 +88,10 @@ def _contradictions(options: Election, database: str) -> Iterator[tuple[str, str
         (
             chosen == "file" and not sqlite,
             ("election", "election = file", "works with a sqlite:/// database only: give etcd_endpoints"),
+        ),
+        (
+            chosen == "file" and bool(options.unix_socket),
+            ("unix_socket", "with election = file", "two processes cannot share a Unix socket: expected host and port"),
         ),
         (
             chosen == "etcd" and not options.etcd_endpoints,

@@ -36,7 +36,6 @@ class Serve(Election):
     upgrade: bool = option(False, "upgrade an older database schema at start (SQLite: always done)")
     host: str = option("", "address to listen on; empty: all, as luigid")
     port: int = option(8082, "port to listen on", least=0, most=65535)
-    unix_socket: str = option("", "listen on this Unix socket instead of host and port")
     metrics_host: str = option("", "address for metrics_port; empty: all")
     metrics_port: int | None = option(
         None, "serve /metrics, /health and /ready on a port of their own too", least=0, most=65535

@@ -31,7 +31,7 @@ from appliance.engine.changes import Mail
 from appliance.exit_codes import ExitCode
 from appliance.mail import Postman, sender
 from appliance.node import metrics as node_metrics
-from appliance.node import upkeep
+from appliance.node import sharing, upkeep
 from appliance.node.database import reach, require_schema
 from appliance.node.leading import Leading
 from appliance.node.operations import operations
@@ -54,7 +54,7 @@ class NodeOptions:
     database_url: str  # with the password
     holder: str = field(default_factory=socket.gethostname)  # the node's name
     link: Link | None = None  # to the keeper; None: this process leads by itself
-    shared_port: bool = False  # other nodes on this machine listen on the same port
+    pair: str = ""  # the directory of the pair on this machine that listens on one port; "": alone on its port
     for_peers: str = ""  # Unix socket on which those reach this one
     outlives_keeper: bool = False  # whether it goes on until the lease ends when its keeper has died
 
@@ -81,7 +81,7 @@ class Node:
         self.dispatcher.on_broken = self.leading.broken
         listen = Listen(
             serve.host, serve.port, serve.unix_socket, serve.metrics_host, serve.metrics_port, serve.keep_alive,
-            shared=node.shared_port, for_peers=node.for_peers,
+            shared=bool(node.pair), for_peers=node.for_peers,
         )  # fmt: skip
         self.reporter = Reporter(self)
         self.api = ApiServer(listen, self.dispatcher, operations(self), node.options.cors)
@@ -90,6 +90,7 @@ class Node:
         self.journal: Journal | None = None
         self.engine: Scheduler | None = None
         self.epoch = 0  # under which this node leads; of a standby: the last one seen
+        self.pair = node.pair
         self._url = node.database_url
         self._outlives_keeper = node.outlives_keeper
         self._ending: asyncio.Future[ExitCode] | None = None
@@ -108,6 +109,8 @@ class Node:
         _log.info("starting", open_files=raise_open_files_limit(), node=self.holder)
         self.postman.start()
         try:
+            if self.pair:
+                await asyncio.to_thread(sharing.check_port, self.options.serve.host, self.options.serve.port, self.pair)
             await self.api.start()
         except OSError as error:
             _log.error("cannot_listen", error=str(error))

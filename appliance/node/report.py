@@ -29,6 +29,7 @@ class Reporter:
         follows = node.life.state is State.STANDBY and mirror is not None and mirror.away is None
         return {
             "node": node.holder,
+            "pair": node.pair or None,
             "leading": leading,
             "ready": (leading and node.gate.is_open) or follows,
             "state": node.life.state.value,

@@ -24,6 +24,7 @@ from tests.api.serving import eventually, form, request, run, serving, whole
 from tests.support.servers import free_port
 
 COMMAND = [sys.executable, "-m", "appliance.cli", "serve"]
+ALONE = ["--election", "none"]
 
 
 class Process:
@@ -33,7 +34,7 @@ class Process:
         self.port = free_port()
         self.log = directory / f"serve-{self.port}.log"
         database = f"sqlite:///{directory}/luigi.db"
-        command = [*COMMAND, "--database", database, "--host", "127.0.0.1", "--port", str(self.port), *flags]
+        command = [*COMMAND, "--database", database, "--host", "127.0.0.1", "--port", str(self.port), *ALONE, *flags]
         with self.log.open("w") as out:
             self.popen = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
 
@@ -139,7 +140,7 @@ def test_a_port_in_use_and_an_unwritable_directory_end_with_one_line(tmp_path: P
             (["--port", "0", "--database", "sqlite:////nowhere/at/all.db"], ExitCode.FAILED, "database_unusable"),
             (["--port", "0", "--database", "nonsense://x"], ExitCode.CONFIG, "expected sqlite:///"),
         ):
-            command = [*COMMAND, "--host", "127.0.0.1", *flags]
+            command = [*COMMAND, *ALONE, "--host", "127.0.0.1", *flags]
             done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
             assert done.returncode == code, done.stderr
             assert words in done.stderr

@@ -1,0 +1,81 @@
+"""The rounds of `doctor`: which examinations there are, for which configuration."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from appliance.cli import (
+    doctor_address,
+    doctor_certificates,
+    doctor_clock,
+    doctor_database,
+    doctor_etcd,
+    doctor_machine,
+    keeping,
+)
+from appliance.cli.doctor_findings import Check, Examiner, Finding, as_json, as_text, examined, failed
+from appliance.config import Loaded, Serve, load
+from appliance.config.election import kind, node_name
+from appliance.config.load import database_url
+from appliance.exit_codes import ExitCode
+from appliance.store.target import parse
+from ha.lease import Timing
+
+
+def examine(flags: Mapping[str, Any], config: Path | None, *, as_json: bool) -> ExitCode:
+    """Print what is found."""
+    findings = list(rounds(flags, config))
+    print(_json(findings) if as_json else as_text(findings))
+    return ExitCode.FAILED if failed(findings) else ExitCode.OK
+
+
+def rounds(flags: Mapping[str, Any], config: Path | None) -> Iterator[Finding]:
+    """Every examination; only what needs no options if these cannot be used."""
+    found: list[Serve] = []
+    yield from examined("options", lambda: _options(flags, config, found))
+    yield from examined("clock", doctor_clock.here)
+    yield from examined("versions", doctor_machine.versions)
+    for serve in found:
+        for name, check in _with_options(serve).items():
+            yield from examined(name, check)
+
+
+def _with_options(serve: Serve) -> dict[str, Check]:
+    name = node_name(serve, serve.database, os.getpid())
+    patient = doctor_etcd.Patient(name)
+    checks: dict[str, Check] = {
+        "port": lambda: doctor_machine.port(serve),
+        "disk": lambda: doctor_machine.disk(parse(serve.database)),
+        "database": lambda: doctor_database.database(serve, database_url(serve), patient),
+    }
+    if kind(serve, serve.database) == "etcd":
+        checks["etcd"] = lambda: doctor_etcd.etcd(serve, keeping.etcd_config(serve), patient)
+        checks["clocks"] = lambda: doctor_clock.others(patient.dates)
+    checks["certificates"] = lambda: doctor_certificates.certificates(serve, parse(serve.database))
+    if serve.vip:
+        checks["address"] = lambda: doctor_address.address(serve, patient)
+    return checks
+
+
+def _options(flags: Mapping[str, Any], config: Path | None, found: list[Serve]) -> Iterator[Finding]:
+    examiner = Examiner("options")
+    loaded = load(flags, config, os.environ)
+    serve = loaded.options.serve
+    parse(database_url(serve))
+    Timing(serve.lease_ttl, serve.renew_every, serve.request_timeout, serve.lease_margin)
+    mode = kind(serve, serve.database)
+    if mode == "etcd":
+        keeping.etcd_config(serve)
+    found.append(serve)
+    yield examiner.ok(_sources(loaded), f"coherent; election = {mode}, durability = {serve.durability}")
+    for note in loaded.notes:
+        yield examiner.ok("luigi.cfg", note)
+
+
+def _sources(loaded: Loaded) -> str:
+    files = {source for _, _, _, source in loaded.effective() if "/" in source and not source.startswith("flag")}
+    return ", ".join(sorted(files)) or "flags, environment and defaults"
+
+
+_json = as_json
