@@ -66,7 +66,18 @@ class Scheduler:
         program = ["-m", "appliance.cli"]
         if trap is not None:
             program = ["-m", "drills.launcher", trap.at, str(trap.after), str(self.armed), str(self.witness)]
-        serve = ["serve", "--database", self.url, "--port", str(self.port), "--upgrade", "--config", str(self._config)]
+        serve = [
+            "serve",
+            "--election",
+            "none",
+            "--database",
+            self.url,
+            "--port",
+            str(self.port),
+            "--upgrade",
+            "--config",
+            str(self._config),
+        ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LUIGI")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
