@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from appliance.cli import ask, database, leadership, serve
+from appliance.cli import ask, database, doctor, leadership, serve
 from appliance.cli.errors import EXIT_CODES, CommandError
 from appliance.exit_codes import ExitCode
 
@@ -31,6 +31,7 @@ app.command(epilog=EXIT_CODES)(leadership.switchover)
 app.command(epilog=EXIT_CODES)(leadership.pause)
 app.command(epilog=EXIT_CODES)(leadership.resume)
 app.command(epilog=EXIT_CODES)(leadership.release)
+app.command(epilog=doctor.DOCTOR_CODES)(doctor.doctor)
 app.add_typer(database.app, name="db")
 
 

@@ -11,8 +11,10 @@ DOCTOR_CODES = (
 )
 
 
-def doctor(
-    config: Annotated[Path | None, typer.Option(help="TOML file of serve. [/etc/luigi-ha/luigi-ha.toml if there]")] = None,
+def doctor(  # noqa: PLR0917 - typer passes them by name
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of serve. [/etc/luigi-ha/luigi-ha.toml if there]")
+    ] = None,
     database: Annotated[str | None, typer.Option(help="Database URL, as for serve.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the scheduler.")] = None,
     name: Annotated[str | None, typer.Option(help="This node's name. [the host's]")] = None,
@@ -29,9 +31,10 @@ def doctor(
 
     Example: luigi-ha doctor --config /etc/luigi-ha/luigi-ha.toml
 
-    ok    clock         CLOCK_REALTIME: 2026-03-01 12:00:00Z, kept by the kernel's clock discipline
-    fail  etcd          http://10.0.0.2:2379: no answer within 2 s
-                        expected an etcd member that answers
+    \b
+    ok    etcd          http://10.0.0.1:2379: healthy, etcd 3.4.23
+    fail  etcd          lease: 8 s granted: renew_every + request_timeout < ttl - margin does not hold
+                        expected times that fit it
     """
     flags = {
         "database": database, "port": port, "name": name, "cluster": cluster, "etcd_endpoints": etcd_endpoints,

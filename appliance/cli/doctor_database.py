@@ -23,7 +23,9 @@ def database(serve: Serve, url: str, patient: Patient) -> Iterator[Finding]:
     if schema.state is SchemaState.CURRENT:
         yield _examiner.ok("schema", f"{schema.found}, which this program wants")
     elif schema.state is SchemaState.TOO_NEW:
-        yield _examiner.fail("schema", f"{schema.found}, newer than this program knows", f"the luigi-ha of {schema.found}")
+        yield _examiner.fail(
+            "schema", f"{schema.found}, newer than this program knows", f"the luigi-ha of {schema.found}"
+        )
     elif target.kind is Kind.SQLITE:
         yield _examiner.ok("schema", f"{schema.found or 'none'}; brought to {schema.wanted} at the next start")
     else:
@@ -48,4 +50,6 @@ def _replication(store: Store, serve: Serve) -> Iterator[Finding]:
     elif serve.durability == "strict":
         yield _examiner.fail("standbys", f"{standbys}; {found.degraded}", "a synchronous standby that is attached")
     else:
-        yield _examiner.warn("standbys", f"{standbys}; {found.degraded}", "a synchronous standby, to survive the primary")
+        yield _examiner.warn(
+            "standbys", f"{standbys}; {found.degraded}", "a synchronous standby, to survive the primary"
+        )

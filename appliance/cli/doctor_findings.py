@@ -61,7 +61,7 @@ def examined(name: str, check: Check) -> Iterator[Finding]:
         yield Finding(name, Verdict.FAIL, name, what, expected)
 
 
-def as_json(findings: Sequence[Finding]) -> str:
+def to_json(findings: Sequence[Finding]) -> str:
     """`{"ok": bool, "findings": [{"check", "verdict", "where", "what", "expected"}]}`"""
     rows = [
         {"check": f.check, "verdict": f.verdict.value, "where": f.where, "what": f.what, "expected": f.expected}

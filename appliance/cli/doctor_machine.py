@@ -53,7 +53,10 @@ def port(serve: Serve) -> Iterator[Finding]:
     if serve.unix_socket:
         yield from _directory(examiner, Path(serve.unix_socket).absolute().parent, "the socket")
         return
-    for host, number, what in ((serve.host, serve.port, "port"), (serve.metrics_host, serve.metrics_port, "metrics_port")):
+    for host, number, what in (
+        (serve.host, serve.port, "port"),
+        (serve.metrics_host, serve.metrics_port, "metrics_port"),
+    ):
         if number:
             yield _listening(examiner, host, number, what)
 
@@ -114,4 +117,4 @@ def _directory(examiner: Examiner, directory: Path, what: str) -> Iterator[Findi
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
+    return tuple(int(part) for part in re.findall(r"\d+", version.split("+", maxsplit=1)[0])[:3])

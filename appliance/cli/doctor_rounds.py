@@ -12,9 +12,9 @@ from appliance.cli import (
     doctor_database,
     doctor_etcd,
     doctor_machine,
-    keeping,
 )
-from appliance.cli.doctor_findings import Check, Examiner, Finding, as_json, as_text, examined, failed
+from appliance.cli.doctor_findings import Check, Examiner, Finding, as_text, examined, failed, to_json
+from appliance.cli.keeping import lock_directory
 from appliance.config import Loaded, Serve, load
 from appliance.config.election import kind, node_name
 from appliance.config.load import database_url
@@ -26,7 +26,7 @@ from ha.lease import Timing
 def examine(flags: Mapping[str, Any], config: Path | None, *, as_json: bool) -> ExitCode:
     """Print what is found."""
     findings = list(rounds(flags, config))
-    print(_json(findings) if as_json else as_text(findings))
+    print(to_json(findings) if as_json else as_text(findings))
     return ExitCode.FAILED if failed(findings) else ExitCode.OK
 
 
@@ -50,8 +50,10 @@ def _with_options(serve: Serve) -> dict[str, Check]:
         "database": lambda: doctor_database.database(serve, database_url(serve), patient),
     }
     if kind(serve, serve.database) == "etcd":
-        checks["etcd"] = lambda: doctor_etcd.etcd(serve, keeping.etcd_config(serve), patient)
+        checks["etcd"] = lambda: doctor_etcd.etcd(serve, doctor_etcd.etcd_config(serve), patient)
         checks["clocks"] = lambda: doctor_clock.others(patient.dates)
+    elif kind(serve, serve.database) == "file":
+        checks["node"] = lambda: doctor_etcd.pair(serve, lock_directory(serve.database), patient)
     checks["certificates"] = lambda: doctor_certificates.certificates(serve, parse(serve.database))
     if serve.vip:
         checks["address"] = lambda: doctor_address.address(serve, patient)
@@ -66,7 +68,7 @@ def _options(flags: Mapping[str, Any], config: Path | None, found: list[Serve]) 
     Timing(serve.lease_ttl, serve.renew_every, serve.request_timeout, serve.lease_margin)
     mode = kind(serve, serve.database)
     if mode == "etcd":
-        keeping.etcd_config(serve)
+        doctor_etcd.etcd_config(serve)
     found.append(serve)
     yield examiner.ok(_sources(loaded), f"coherent; election = {mode}, durability = {serve.durability}")
     for note in loaded.notes:
@@ -76,6 +78,3 @@ def _options(flags: Mapping[str, Any], config: Path | None, found: list[Serve]) 
 def _sources(loaded: Loaded) -> str:
     files = {source for _, _, _, source in loaded.effective() if "/" in source and not source.startswith("flag")}
     return ", ".join(sorted(files)) or "flags, environment and defaults"
-
-
-_json = as_json
