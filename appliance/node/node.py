@@ -147,8 +147,9 @@ class Node:
             self.finish(code, "database_unusable", error=str(error))
 
     async def _begin(self) -> None:
-        timeout = self.options.serve.database_timeout
-        self.store = await reach(self, lambda: open_store(self._url, call_timeout=timeout))
+        serve = self.options.serve
+        open_it = partial(open_store, self._url, call_timeout=serve.database_timeout, durability=serve.durability)
+        self.store = await reach(self, open_it)
         await reach(self, lambda: require_schema(self))
         if self.link is None:
             await self.leading.alone()

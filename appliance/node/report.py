@@ -56,7 +56,6 @@ class Reporter:
             "calls_waiting_for_commit": node.dispatcher.waiting,
             "calls_passed_on": node.relay.in_flight,
             "connections": node.api.connections,
-            "promotion": node.roles.promotion or None,
             "time": wall(),
         }
 

@@ -10,17 +10,17 @@ Invariant: an engine whose journal did not end clean is discarded whole; what fo
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from appliance import log
 from appliance.api.errors import Unavailable
-from appliance.clock import monotonic
+from appliance.clock import monotonic, wall
 from appliance.engine.changes import Epoch
 from appliance.node.database import load, opened, reach
 from appliance.node.leading import throw_away
 from appliance.node.mirror import Mirror
 from appliance.node.states import State
-from appliance.store import DatabaseAway, FencedError, NotAPrefix, Position
+from appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError
 from ha.keeper.messages import Follow, Lead, Peer
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ class Roles:
         self.mirror: Mirror | None = None
         self.leader: Peer | None = None  # another node, as far as the keeper has told
         self.paused = False
-        self.cause = ""  # why this node leads
-        self.promotion: dict[str, Any] = {}  # what the last one took
+        self._leaderless_since: float | None = None  # monotonic; None: somebody leads, or nobody ever did
+        self._recording: asyncio.Task[None] | None = None
+        self._warm = True  # whether the last promotion did without the state tables
 
     # -- becoming a standby --------------------------------------------------------------------------------------
 
@@ -108,6 +109,10 @@ class Roles:
     def follow(self, order: Follow) -> None:
         """Who leads now. Calls go there, unless we are about to lead ourselves."""
         node = self._node
+        if order.leader is not None:
+            self._leaderless_since = None
+        elif self.leader is not None:
+            self._leaderless_since = monotonic()
         self.leader, self.paused = order.leader, order.paused
         if node.life.state is State.HANDING_OVER and order.leader is not None:
             name = order.leader.name
@@ -144,12 +149,26 @@ class Roles:
             self._give_up(str(error))
             await self.step_down(str(error))
             return
-        self.cause = order.cause
         node.life.fire("lead", epoch=node.epoch, cause=order.cause)
         node.leading.open()
         seconds = monotonic() - began
-        self.promotion = {"seconds": seconds, "events": events, "previous": order.previous, "cause": order.cause}
-        _log.info("promoted", epoch=node.epoch, seconds=seconds, events=events, cause=order.cause)
+        _log.info("promoted", epoch=node.epoch, seconds=seconds, events=events, warm=self._warm, cause=order.cause)
+        failover = Failover(
+            epoch=Epoch(order.epoch), at=wall(), holder=node.holder, previous=order.previous, cause=order.cause,
+            parked_seconds=self._unserved(), promotion_seconds=seconds, warm=self._warm, events_read=events,
+        )  # fmt: skip
+        self._recording = asyncio.create_task(self._record(failover), name="record")
+
+    def _unserved(self) -> float | None:
+        """How long nobody served, as far as this node saw: since the leader it followed was gone."""
+        return None if self._leaderless_since is None else monotonic() - self._leaderless_since
+
+    async def _record(self, failover: Failover) -> None:
+        """For `luigi-ha history failovers`. Not worth anything else: a record that cannot be written is left out."""
+        try:
+            await asyncio.to_thread(opened(self._node).record_failover, failover)
+        except StoreError as error:
+            _log.warning("failover_not_recorded", epoch=failover.epoch, error=str(error))
 
     def _give_up(self, reason: str) -> None:
         if self._node.link is not None:
@@ -160,6 +179,7 @@ class Roles:
         node = self._node
         store = opened(node)
         mirror.use(store)  # the connection before may hang in a primary that is gone
+        self._warm = True
 
         def ours() -> None:
             if node.link is not None and not node.link.valid(int(epoch)):
@@ -181,6 +201,7 @@ class Roles:
             events = await caught_up(taken)
         except NotAPrefix as error:
             _log.warning("cold_promotion", reason=str(error))
+            self._warm = False
             self._discard()
             mirror = self.mirror = await load(node)
             events = len(mirror.engine.tasks)

@@ -1,0 +1,1 @@
+"""Two schedulers on one machine: SQLite, file lock, one port."""

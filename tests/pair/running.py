@@ -1,0 +1,183 @@
+"""`luigi-ha serve` twice with one command line, and a client that calls all the time."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import psutil
+
+from tests.support.servers import free_port
+
+WAIT = 30.0  # s for what takes one or two
+
+
+class Node:
+    """One `luigi-ha serve`: keeper and scheduler."""
+
+    def __init__(self, directory: Path, number: int, port: int, environment: dict[str, str]) -> None:
+        self.log_file = directory / f"serve-{number}.log"
+        command = [sys.executable, "-m", "appliance.cli", "serve", "--database", f"sqlite:///{directory}/luigi.db"]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+        with self.log_file.open("w") as out:
+            self.popen = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **environment})
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    @property
+    def name(self) -> str:
+        return f"{os.uname().nodename}:{self.popen.pid}"
+
+    @property
+    def scheduler(self) -> int:
+        """The pid of the scheduler started last."""
+        return int(re.findall(r"scheduler_started pid=(\d+)", self.log)[-1])
+
+    def kill_both(self) -> None:
+        for pid in (self.scheduler, self.popen.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def end(self) -> None:
+        """Nothing of it is left, whatever state it was in."""
+        family = [self.popen.pid, *(int(pid) for pid in re.findall(r"scheduler_started pid=(\d+)", self.log))]
+        for pid in family:
+            if psutil.pid_exists(pid) and "appliance.cli" in " ".join(_command_line(pid)):
+                os.kill(pid, signal.SIGKILL)
+        self.popen.wait()
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+
+
+class Pair:
+    def __init__(self, directory: Path, **environment: str) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.nodes: list[Node] = []
+        self._environment = {f"LUIGI_HA_{name.upper()}": value for name, value in environment.items()}
+
+    @property
+    def database(self) -> str:
+        return f"sqlite:///{self.directory}/luigi.db"
+
+    def start(self) -> Node:
+        node = Node(self.directory, len(self.nodes) + 1, self.port, self._environment)
+        self.nodes.append(node)
+        return node
+
+    def end(self) -> None:
+        for node in self.nodes:
+            node.end()
+
+    def cluster(self) -> dict[str, Any]:
+        return get(f"http://127.0.0.1:{self.port}/api/cluster")  # type: ignore[no-any-return]
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        body = urlencode({"data": json.dumps(arguments)}).encode()
+        return get(f"http://127.0.0.1:{self.port}/api/{method}", body)["response"]
+
+    def leader(self, after: int = 0) -> Node:
+        """The node that leads, once one does under an epoch later than `after`."""
+        until = time.monotonic() + WAIT
+        while time.monotonic() < until:
+            try:
+                cluster = self.cluster()
+            except OSError:
+                cluster = {}
+            if cluster.get("leader") and cluster["epoch"] > after and cluster["waiting_for"] is None:
+                return next(node for node in self.nodes if node.name == cluster["leader"])
+            time.sleep(0.02)
+        raise AssertionError("nobody leads:\n" + "\n\n".join(node.log for node in self.nodes))
+
+    def standby(self) -> Node:
+        leader = self.leader()
+        return next(node for node in self.nodes if node is not leader and node.popen.poll() is None)
+
+    def ready(self) -> Self:
+        """One leads, and each other one follows."""
+        self.leader()
+        for node in self.nodes:
+            self.eventually(lambda node=node: "transition=stand_by" in node.log, node.log_file.name)
+        return self
+
+    @staticmethod
+    def eventually(holds: Any, what: str) -> None:
+        until = time.monotonic() + WAIT
+        while not holds():
+            assert time.monotonic() < until, what
+            time.sleep(0.02)
+
+
+def get(url: str, body: bytes | None = None) -> Any:
+    with urlopen(url, body, timeout=10) as reply:
+        return json.load(reply)
+
+
+@contextmanager
+def pair(directory: Path, **environment: str) -> Iterator[Pair]:
+    """Two nodes, one of which leads."""
+    two = Pair(directory, **environment)
+    try:
+        two.start()
+        two.start()
+        yield two.ready()
+    finally:
+        two.end()
+
+
+class Caller(threading.Thread):
+    """Adds tasks, one after the other, each on a connection of its own, and remembers what was acknowledged."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.acknowledged: list[str] = []
+        self.failed: list[str] = []
+        self.longest = 0.0
+        self._done = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        time.sleep(0.3)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        time.sleep(0.3)
+        self._done.set()
+        self.join()
+
+    def run(self) -> None:
+        number = 0
+        while not self._done.is_set():
+            number += 1
+            task = f"{self.name}_{number}"
+            data = urlencode({"data": json.dumps({"worker": self.name, "task_id": task})}).encode()
+            began = time.monotonic()
+            try:
+                with urlopen(f"http://127.0.0.1:{self.port}/api/add_task", data, timeout=10) as reply:
+                    reply.read()
+                self.acknowledged.append(task)
+            except HTTPError as error:
+                self.failed.append(f"{error.code} {error.read()!r}")
+            except OSError as error:
+                self.failed.append(repr(error))
+            self.longest = max(self.longest, time.monotonic() - began)
+            time.sleep(0.002)

@@ -1,0 +1,161 @@
+"""The embedded pair: what a client sees, and what is never lost, whatever is done to the one that leads."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.pair.running import Caller, Node, Pair, pair
+from tests.support.servers import free_port
+
+
+def luigi_ha(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "appliance.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def nothing_lost(two: Pair, caller: Caller) -> None:
+    # Either of the two may answer, and the one that follows is a moment behind.
+    two.eventually(lambda: set(caller.acknowledged) <= set(two.call("task_list", status="", limit=False)), "all known")
+    assert len(caller.acknowledged) > 30
+
+
+def kill_keeper(node: Node) -> None:
+    os.kill(node.popen.pid, signal.SIGKILL)
+    node.popen.wait()
+
+
+def kill_scheduler(node: Node) -> None:
+    os.kill(node.scheduler, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("strike", [kill_keeper, kill_scheduler, Node.kill_both])
+def test_p1_p6_the_leader_is_killed_and_nobody_but_who_was_being_served_notices(
+    tmp_path: Path, strike: Callable[[Node], None]
+) -> None:
+    with pair(tmp_path) as two:
+        epoch, leader = two.cluster()["epoch"], two.leader()
+        with Caller(two.port) as first, Caller(two.port) as second:
+            strike(leader)
+            successor = two.leader(after=epoch)
+        assert successor is not leader
+        for caller in (first, second):
+            assert len(caller.failed) <= 1  # in flight on the one that died
+            nothing_lost(two, caller)
+        cause = "the scheduler" if strike is kill_scheduler else "no word from"
+        assert cause in successor.log.split("transition=promote")[-1]
+
+
+def test_a_killed_scheduler_is_started_again_and_follows(tmp_path: Path) -> None:
+    with pair(tmp_path) as two:
+        epoch, leader = two.cluster()["epoch"], two.leader()
+        killed = leader.scheduler
+        kill_scheduler(leader)
+        two.leader(after=epoch)
+        two.eventually(lambda: leader.scheduler != killed, "started again")
+        two.eventually(lambda: leader.log.count("transition=stand_by") == 2, "a standby")
+        assert leader.popen.poll() is None
+
+
+def test_a_switchover_fails_no_call_and_leaves_a_warm_standby(tmp_path: Path) -> None:
+    with pair(tmp_path) as two:
+        epoch, leader, standby = two.cluster()["epoch"], two.leader(), two.standby()
+        with Caller(two.port) as caller:
+            done = luigi_ha("switchover", standby.name, "--database", two.database)
+            assert done.returncode == 0, done.stderr
+            assert f"{standby.name} leads (epoch " in done.stdout
+            assert two.leader(after=epoch) is standby
+            back = luigi_ha("switchover", leader.name, "--database", two.database, "--json")
+            assert back.returncode == 0, back.stderr
+        assert caller.failed == []
+        nothing_lost(two, caller)
+        assert leader.log.count(" loaded ") == 1  # it kept its engine
+        assert "warm=true" in leader.log.lower().split("promoted")[-1]
+
+
+def test_sigterm_of_the_leader_hands_over_first(tmp_path: Path) -> None:
+    with pair(tmp_path) as two:
+        epoch, leader = two.cluster()["epoch"], two.leader()
+        with Caller(two.port) as caller:
+            leader.popen.terminate()
+            assert leader.popen.wait(20) == 0
+            assert two.leader(after=epoch) is not leader
+        assert caller.failed == []
+        nothing_lost(two, caller)
+
+
+def test_who_does_not_lead_shows_its_mirror_and_its_age(tmp_path: Path) -> None:
+    with pair(tmp_path) as two:
+        two.call("add_task", worker="w", task_id="Shown_1")
+        ages = []
+        for _ in range(40):  # either of the two takes a connection
+            with urlopen(f"http://127.0.0.1:{two.port}/api/task_list", timeout=10) as reply:
+                ages.append(reply.headers["Luigi-HA-Mirror-Age"])
+                assert b"Shown_1" in reply.read() or float(ages[-1]) < 1
+            time.sleep(0.01)
+        assert any(ages)
+        assert not all(ages)
+        assert all(float(age) < 5 for age in ages if age)
+
+
+def test_a_frozen_scheduler_loses_the_lead_and_follows_when_it_wakes(tmp_path: Path) -> None:
+    with pair(tmp_path, stall_after="1") as two:
+        epoch, leader = two.cluster()["epoch"], two.leader()
+        frozen = leader.scheduler
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            two.eventually(lambda: "transition=lead" in two_other(two, leader).log, "the other one leads")
+            other = two_other(two, leader)
+            assert "makes no progress" in other.log
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        two.eventually(lambda: "transition=step_down" in leader.log, "a standby by itself")
+        assert two.leader(after=epoch) is other
+        assert leader.scheduler == frozen
+
+
+def two_other(two: Pair, one: Node) -> Node:
+    return next(node for node in two.nodes if node is not one)
+
+
+def test_one_port_is_for_one_pair(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with pair(tmp_path) as two:
+        intruder = Pair(tmp_path / "other")
+        intruder.port = two.port
+        try:
+            node = intruder.start()
+            assert node.popen.wait(30) == 2
+            assert f"the schedulers of {tmp_path}/luigi.db.leadership listen there" in node.log
+        finally:
+            intruder.end()
+
+
+def test_a_pause_keeps_the_leader_and_resume_ends_it(tmp_path: Path) -> None:
+    with pair(tmp_path) as two:
+        epoch, leader = two.cluster()["epoch"], two.leader()
+        assert luigi_ha("pause", "--database", two.database).returncode == 0
+        leader.kill_both()
+        time.sleep(2)
+        assert "transition=promote" not in two_other(two, leader).log
+        assert luigi_ha("resume", "--database", two.database).returncode == 0
+        assert two.leader(after=epoch) is two_other(two, leader)
+
+
+def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
+    alone = luigi_ha("switchover", "n2", "--database", f"sqlite:///{tmp_path}/luigi.db")
+    assert (alone.returncode, "nobody leads" in alone.stderr) == (1, True)
+    with pair(tmp_path) as two:
+        wrong = luigi_ha("switchover", "n9", "--database", two.database)
+        assert wrong.returncode == 1
+        assert two.standby().name in wrong.stderr
+    nobody = luigi_ha("pause", "--database", "postgresql://luigi@nowhere/luigi")
+    assert nobody.returncode == 2
+    assert "Traceback" not in nobody.stderr + alone.stderr + wrong.stderr
+    assert free_port()
