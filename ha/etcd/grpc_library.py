@@ -13,6 +13,12 @@ from typing import Any, NamedTuple
 
 from ha.errors import Fatal
 
+ENVIRONMENT = {
+    "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # whoever forks here executes another program at once
+    "GRPC_VERBOSITY": "ERROR",
+}
+
 
 class Library(NamedTuple):
     """The modules, all without types."""
@@ -26,7 +32,8 @@ class Library(NamedTuple):
 @cache
 def library() -> Library:
     """Loads it, once. Fatal, with what to install, if it is missing or does not work here."""
-    os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # protobuf calls these stubs deprecated

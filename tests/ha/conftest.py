@@ -36,6 +36,12 @@ def config(cluster: Cluster) -> EtcdConfig:
     return EtcdConfig(tuple(cluster.endpoints), attempt_timeout=0.4, probe_every=0.3)
 
 
+@pytest.fixture(params=["gateway", "grpc"])
+def via(request: pytest.FixtureRequest) -> str:
+    """The name of the transport: what follows runs over each."""
+    return str(request.param)
+
+
 @pytest.fixture
 def prefix() -> str:
     return f"/test/{next(NUMBERS)}/"

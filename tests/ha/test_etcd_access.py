@@ -1,30 +1,31 @@
-"""Being let in: users and tokens, certificates, and configurations that cannot work."""
+"""Being let in: users and tokens, certificates. Over each transport."""
 
 import asyncio
-import ssl
+import os
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ha.errors import Fatal, HaError, Incoherent, Unknown
+from ha.errors import Fatal, HaError, Unknown
 from ha.etcd.config import EtcdConfig
-from ha.etcd.failures import TABLE, LeaseNotFound, TokenRefused, of_exception, of_status, of_text
+from ha.etcd.failures import TokenRefused
 from ha.etcd.gateway import Gateway
-from ha.etcd.transport import Put
+from ha.etcd.grpc_library import library
+from ha.etcd.opening import etcd_transport
+from ha.etcd.transport import Put, Transport
 from ha.etcd.watch import follow
-from ha.etcd.wire import understood
-from ha.lease import Timing
 from tests.support.etcd import Cluster, Member, Tls, etcd_cluster
 
 
-async def used(config: EtcdConfig, idle: float = 0.0, prefix: str = "/ours/") -> None:
-    """Everything an elector does, before and after some idle time."""
-    transport = Gateway(config)
+async def used(config: EtcdConfig, via: str, prefix: str = "/ours/") -> None:
+    """Everything an elector does, twice."""
+    transport = etcd_transport(config, via)
     try:
         for number in range(2):
             await transport.grant(100 + number, 5, 2.0)
@@ -34,12 +35,13 @@ async def used(config: EtcdConfig, idle: float = 0.0, prefix: str = "/ours/") ->
             stream = await transport.stream(prefix, outcome.header.revision, 2.0)
             assert await stream.next(2.0) is not None
             await stream.close()
-            await asyncio.sleep(idle)
         for number in range(2):
             await transport.revoke(100 + number, 2.0)
     finally:
         await transport.close()
 
+
+TRANSPORTS = ("gateway", "grpc")
 
 # ---------------------------------------------------------------------------------------------------- user and password
 
@@ -49,7 +51,10 @@ def guarded() -> Iterator[Member]:
     """One member with users, whose tokens expire after a second without use."""
     with etcd_cluster(1, options=["--auth-token-ttl=1"]) as cluster:
         member = cluster.members[0]
-        asyncio.run(used(EtcdConfig((member.endpoint,), user="early", password="bird")))  # before users are enabled
+        for via in TRANSPORTS:
+            asyncio.run(
+                used(EtcdConfig((member.endpoint,), user="early", password="bird"), via)
+            )  # before users are enabled
         member.ask("/v3/auth/role/add", name="ours")
         permission = {"permType": "READWRITE", "key": "L291cnMv", "range_end": "L291cnMw"}  # /ours/ to /ours0
         member.ask("/v3/auth/role/grant", name="ours", perm=permission)
@@ -61,17 +66,17 @@ def guarded() -> Iterator[Member]:
         yield member
 
 
-def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Member) -> None:
+def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Member, via: str) -> None:
     """patroni#2552, patroni#2457: token expiry became an outage."""
 
     async def play() -> None:
         config = EtcdConfig((guarded.endpoint,), user="node", password="secret")
-        transport = Gateway(config)
+        transport: Any = etcd_transport(config, via)
         await transport.read("/ours/", 2.0)
         before = transport.tokens.token
         await asyncio.sleep(2.2)
         with pytest.raises(TokenRefused):  # the fault bites
-            await transport.post(guarded.endpoint, "/v3/kv/range", {"key": "L291cnMv"}, before)
+            await with_token(transport, guarded.endpoint, before)
         stream = await transport.stream("/ours/", 1, 2.0)
         await stream.close()
         await transport.read("/ours/", 2.0)
@@ -88,7 +93,16 @@ def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Member) -> None
     asyncio.run(play())
 
 
-async def watched(transport: Gateway, prefix: str) -> None:
+async def with_token(transport: Any, endpoint: str, token: str) -> None:
+    """A read with this token, whatever becomes of it."""
+    if isinstance(transport, Gateway):
+        await transport.post(endpoint, "/v3/kv/range", {"key": "L291cnMv"}, token)
+    else:
+        call = transport._unary("KVStub", "Range", library().rpc.RangeRequest(key=b"/ours/"))
+        await transport.execute(endpoint, transport.channels.to(endpoint), call, token, 1.0)
+
+
+async def watched(transport: Transport, prefix: str) -> None:
     stream = await transport.stream(prefix, 1, 5.0)
     try:  # confirmed first, refused next
         await stream.next(2.0)
@@ -106,10 +120,10 @@ async def watched(transport: Gateway, prefix: str) -> None:
     ],
 )
 def test_who_may_not_is_told_so_at_once(
-    guarded: Member, user: str | None, password: str | None, prefix: str, said: str
+    guarded: Member, user: str | None, password: str | None, prefix: str, said: str, via: str
 ) -> None:
     async def play() -> None:
-        transport = Gateway(EtcdConfig((guarded.endpoint,), user=user, password=password))
+        transport = etcd_transport(EtcdConfig((guarded.endpoint,), user=user, password=password), via)
         began = time.monotonic()
         with pytest.raises(Fatal, match=said) as refused:
             await transport.read(prefix, 5.0)
@@ -138,6 +152,7 @@ policy = any
 unique_subject = no
 [any]
 organizationName = supplied
+commonName = optional
 [req]
 distinguished_name = dn
 [dn]
@@ -162,11 +177,13 @@ class Authority:
     def certificate(self) -> Path:
         return self.directory / "ca.pem"
 
-    def issue(self, name: str, host: str = "IP:127.0.0.1", *, expired: bool = False) -> Tls:
+    def issue(self, name: str, host: str = "IP:127.0.0.1", *, expired: bool = False, common: str = "") -> Tls:
+        """A certificate for both sides; with a common name only if one is given."""
         (self.directory / "ext.cnf").write_text(
             f"subjectAltName={host}\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=CA:FALSE\n"
         )
-        self._run("req", "-new", *self._key(name), "-out", f"{name}.csr", "-subj", f"/O={name}", "-config", "ca.cnf")
+        subject = f"/O={name}" + (f"/CN={common}" if common else "")
+        self._run("req", "-new", *self._key(name), "-out", f"{name}.csr", "-subj", subject, "-config", "ca.cnf")
         days = ["-startdate", "20200101000000Z"] + (["-enddate", "20200201000000Z"] if expired else ["-days", "9999"])
         self._run("ca", "-batch", "-notext", "-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key", *days,
                   "-in", f"{name}.csr", "-out", f"{name}.pem", "-extfile", "ext.cnf")  # fmt: skip
@@ -209,12 +226,12 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         yield Guarded(ours, theirs, one, other)
 
 
-def test_certificates_of_both_sides_let_in(tls: Guarded) -> None:
-    asyncio.run(used(tls.config(client=tls.ours.issue("client"))))
+def test_certificates_of_both_sides_let_in(tls: Guarded, via: str) -> None:
+    asyncio.run(used(tls.config(client=tls.ours.issue("client")), via))
 
 
-async def refusal(config: EtcdConfig) -> HaError:
-    transport = Gateway(config)
+async def refusal(config: EtcdConfig, via: str) -> HaError:
+    transport: Any = etcd_transport(config, via)
     began = time.monotonic()
     try:
         with pytest.raises(HaError) as refused:
@@ -237,7 +254,7 @@ async def refusal(config: EtcdConfig) -> HaError:
         ("client whose certificate has expired", "expired|bad certificate"),
     ],
 )
-def test_a_wrong_certificate_is_fatal_and_says_so(tls: Guarded, what: str, said: str) -> None:
+def test_a_wrong_certificate_is_fatal_and_says_so(tls: Guarded, what: str, said: str, via: str) -> None:
     config = {
         "member of another authority": lambda: tls.config(tls.theirs, tls.ours.issue("c1")),
         "member whose certificate has expired": lambda: tls.config(None, tls.ours.issue("c2"), tls.expired),
@@ -245,24 +262,24 @@ def test_a_wrong_certificate_is_fatal_and_says_so(tls: Guarded, what: str, said:
         "client of another authority": lambda: tls.config(None, tls.theirs.issue("c3")),
         "client whose certificate has expired": lambda: tls.config(None, tls.ours.issue("c4", expired=True)),
     }[what]()
-    error = asyncio.run(refusal(config))
+    error = asyncio.run(refusal(config, via))
     assert isinstance(error, Fatal), repr(error)
     assert any(word in str(error).lower() for word in said.split("|")), str(error)
 
 
-def test_a_certificate_for_another_name_is_fatal(tls: Guarded) -> None:
+def test_a_certificate_for_another_name_is_fatal(tls: Guarded, via: str) -> None:
     endpoint = tls.good.endpoints[0].replace("127.0.0.1", "localhost")
     client = tls.ours.issue("c5")
     config = EtcdConfig((endpoint,), ca_file=tls.ours.certificate, cert_file=client.certificate, key_file=client.key)
-    assert isinstance(asyncio.run(refusal(config)), Fatal)
+    assert isinstance(asyncio.run(refusal(config, via)), Fatal)
 
 
-def test_one_member_with_an_expired_certificate_is_that_members_trouble(tls: Guarded) -> None:
+def test_one_member_with_an_expired_certificate_is_that_members_trouble(tls: Guarded, via: str) -> None:
     config = tls.config(None, tls.ours.issue("c6"), tls.expired, tls.good)
-    asyncio.run(used(config))
+    asyncio.run(used(config, via))
 
     async def alone() -> None:
-        transport = Gateway(replace(config, endpoints=(config.endpoints[0], "https://127.0.0.1:1")))
+        transport = etcd_transport(replace(config, endpoints=(config.endpoints[0], "https://127.0.0.1:1")), via)
         with pytest.raises(Unknown, match="expired"):  # the other may come back
             await transport.read("/", 0.5)
         await transport.close()
@@ -270,91 +287,39 @@ def test_one_member_with_an_expired_certificate_is_that_members_trouble(tls: Gua
     asyncio.run(alone())
 
 
-# -------------------------------------------------------------------------------------------------------- configuration
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"endpoints": ()}, "none given"),
-        ({"endpoints": ("127.0.0.1:2379",)}, "expected http"),
-        ({"endpoints": ("http://h",)}, "expected http"),
-        ({"endpoints": ("http://h:x",)}, "expected http"),
-        ({"endpoints": ("http://u:secret@h:1",)}, "expected http"),
-        ({"endpoints": ("http://h:1", "https://h:1")}, "mixed"),
-        ({"endpoints": ("http://h:1",), "ca_file": Path("x")}, "expected https"),
-        ({"endpoints": ("https://h:1",), "cert_file": Path("x")}, "both or neither"),
-        ({"endpoints": ("https://h:1",), "user": "u"}, "both or neither"),
-    ],
-)
-def test_a_configuration_that_cannot_work_is_refused_by_option(options: dict[str, object], said: str) -> None:
-    with pytest.raises(Fatal, match=said) as refused:
-        EtcdConfig(**options)  # type: ignore[arg-type]
-    assert "secret" not in str(refused.value)
-
-
-def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    (tmp_path / "empty.pem").write_text("")
-    for missing in (tmp_path / "missing.pem", tmp_path / "empty.pem"):
-        with pytest.raises(Fatal, match=missing.name):
-            Gateway(EtcdConfig(("https://h:1",), ca_file=missing))
-        with pytest.raises(Fatal, match=missing.name):
-            Gateway(EtcdConfig(("https://h:1",), cert_file=missing, key_file=missing))
-
-
-def test_attempts_must_fit_into_a_renewal() -> None:
-    config = EtcdConfig(("http://h:1",), attempt_timeout=0.8)
-    with pytest.raises(Incoherent, match=r"2 \* 0.8 = 1.6, 1.5"):
-        config.check(Timing())
-    EtcdConfig(("http://h:1",)).check(Timing())
-
-
-def test_a_password_is_not_shown() -> None:
-    assert "hidden" not in repr(EtcdConfig(("http://h:1",), user="u", password="hidden"))
-
-
-def test_an_etcd_without_its_gateway_is_fatal() -> None:
+def test_an_etcd_without_its_gateway_is_fatal_to_the_one_and_served_by_the_other() -> None:
     with etcd_cluster(1, options=["--enable-grpc-gateway=false"]) as cluster:
-        error = asyncio.run(refusal(EtcdConfig(tuple(cluster.endpoints))))
+        config = EtcdConfig(tuple(cluster.endpoints))
+        error = asyncio.run(refusal(config, "gateway"))
+        asyncio.run(used(config, "grpc"))
     assert isinstance(error, Fatal)
     assert "no JSON gateway" in str(error)
 
 
-# ----------------------------------------------------------------------------------------------------- which kind it is
+def test_a_role_by_common_name_is_granted_over_grpc_and_refused_by_the_gateway(tls: Guarded) -> None:
+    """etcd's gateway speaks to etcd with its own certificate, and therefore refuses clients that have a name."""
+    client = tls.ours.issue("c7", common="node")
+    server = replace(tls.ours.issue("server-2"), demand_client_certificate=True)
+    with etcd_cluster(1, server) as cluster:
+        config = tls.config(None, client, cluster)
+        ask_as(tls, cluster.members[0])
+        asyncio.run(used(config, "grpc"))
+        with pytest.raises(Fatal, match="permission denied"):
+            asyncio.run(used(config, "grpc", "/theirs/"))
+        assert isinstance(asyncio.run(refusal(config, "gateway")), Fatal)
 
 
-@pytest.mark.parametrize(
-    ("code", "message", "kind"),
-    [
-        (5, "etcdserver: requested lease not found", LeaseNotFound),
-        (14, "etcdserver: leader changed", Unknown),
-        (14, "etcdserver: no leader", Unknown),
-        (14, "etcdserver: request timed out, possibly due to connection lost", Unknown),
-        (2, "not a primary lessor", Unknown),
-        (2, "context canceled", Unknown),
-        (4, "context deadline exceeded", Unknown),
-        (8, "etcdserver: mvcc: database space exceeded", Unknown),
-        (9, "etcdserver: lease already exists", Unknown),
-        (16, "etcdserver: invalid auth token", TokenRefused),
-        (3, "etcdserver: revision of auth store is old", TokenRefused),
-        (3, "etcdserver: authentication failed, invalid user ID or password", Fatal),
-        (7, "etcdserver: permission denied", Fatal),
-        (12, "unknown service", Fatal),
-        (99, "something new", Unknown),
-    ],
-)
-def test_each_of_etcds_errors_has_its_kind(code: int, message: str, kind: type[HaError]) -> None:
-    """An etcd leader change, "not a primary lessor" or a closed stream is no loss (etcd#21671, vip-manager#228)."""
-    assert type(of_status(code, message)) is kind
-
-
-def test_whatever_is_not_known_is_unknown() -> None:
-    assert TABLE[-1].kind is Unknown
-    assert type(of_text("rpc error: code = PermissionDenied desc = etcdserver: permission denied")) is Fatal
-    assert type(of_text("watch cancelled for no reason")) is Unknown
-    assert type(of_exception(ConnectionResetError("reset"))) is Unknown
-    assert type(of_exception(ssl.SSLEOFError(8, "EOF"))) is Unknown
-    assert type(of_exception(ssl.SSLCertVerificationError("expired"))) is Fatal
-    for raw in (b"", b"<html>", b"[]", b"3", b'{"error": {}}', b'{"error": "x"}', b'{"error": "x", "code": 14}'):
-        with pytest.raises(Unknown):
-            understood(503, raw)
+def ask_as(tls: Guarded, member: Member) -> None:
+    """Give the role `ours` to the user `node`, who has no password, and enable users."""
+    client, command = (
+        tls.ours.issue("admin", common="root"),
+        "role add ours;role grant-permission ours --prefix=true readwrite /ours/",
+    )
+    command += ";user add root --no-password;user grant-role root root;user add node --no-password"
+    command += ";user grant-role node ours;auth enable"
+    for each in command.split(";"):
+        subprocess.run(
+            ["etcdctl", f"--endpoints={member.endpoint}", f"--cacert={client.authority}",
+             f"--cert={client.certificate}", f"--key={client.key}", *each.split()],
+            check=True, capture_output=True, timeout=20, env={"ETCDCTL_API": "3", "PATH": os.environ["PATH"]},
+        )  # fmt: skip

@@ -8,30 +8,32 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
-from aiohttp import web
 
 from ha.clock import monotonic
 from ha.errors import Definitive, Fatal, HaError, LeaseLost, Unknown
 from ha.etcd.config import EtcdConfig
 from ha.etcd.elector import EtcdElector
-from ha.etcd.gateway import Gateway
+from ha.etcd.opening import etcd_transport
 from ha.etcd.transport import Delete, Guard, Item, Put
 from ha.etcd.watch import follow
 from ha.hold import hold
 from ha.lease import Timing
 from tests.ha.blackhole import Hole
 from tests.ha.conftest import TIMING
+from tests.ha.stale import stale_member
 from tests.ha.worlds import candidate
 from tests.support.etcd import Cluster, Member, etcd_cluster
 
+AnyTransport = Any  # Gateway | Grpc
 LONG = Timing(ttl=6.0, renew_every=0.3, request_timeout=2.5, margin=0.5)
 
 
 @asynccontextmanager
-async def gateway(config: EtcdConfig) -> AsyncIterator[Gateway]:
-    made = Gateway(config)
+async def opened(config: EtcdConfig, via: str) -> AsyncIterator[AnyTransport]:
+    made = etcd_transport(config, via)
     try:
         yield made
     finally:
@@ -64,10 +66,10 @@ async def keep(elector: EtcdElector, kept: Kept) -> None:
 
 
 async def lead_through(
-    config: EtcdConfig, prefix: str, timing: Timing, trouble: Callable[[Gateway], None], seconds: float
+    config: EtcdConfig, prefix: str, via: str, timing: Timing, trouble: Callable[[AnyTransport], None], seconds: float
 ) -> Kept:
     """Lead, meet the trouble, lead on; the lease must not have ended."""
-    transport = Gateway(config)
+    transport = etcd_transport(config, via)
     elector = EtcdElector(transport, candidate("a"), timing, prefix)
     epoch = await elector.campaign()
     kept = Kept()
@@ -88,7 +90,7 @@ async def lead_through(
     return kept
 
 
-def in_use(cluster: Cluster, transport: Gateway) -> Member:
+def in_use(cluster: Cluster, transport: AnyTransport) -> Member:
     return next(
         each for each in cluster.members if each.endpoint == transport.config.endpoints[transport.endpoints.current]
     )
@@ -104,39 +106,45 @@ def follower(cluster: Cluster) -> Member:
     return next(each for each in cluster.members if each is not leader)
 
 
-def test_the_member_in_use_is_killed_and_the_lease_kept(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+def test_the_member_in_use_is_killed_and_the_lease_kept(
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
+) -> None:
     config = replace(config, endpoints=first(cluster, follower(cluster)))
-    kept = asyncio.run(lead_through(config, prefix, TIMING, lambda used: in_use(cluster, used).kill(), 1.2))
-    print(f"member killed: longest renewal {kept.longest:.3f} s")
+    kept = asyncio.run(lead_through(config, prefix, via, TIMING, lambda used: in_use(cluster, used).kill(), 1.2))
+    print(f"{via}: member killed: longest renewal {kept.longest:.3f} s")
     assert kept.longest < 1.0
 
 
-def test_the_etcd_leader_is_killed_and_the_lease_kept(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+def test_the_etcd_leader_is_killed_and_the_lease_kept(
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
+) -> None:
     leader = cluster.leader()
     config = replace(config, endpoints=first(cluster, leader))
-    kept = asyncio.run(lead_through(config, prefix, LONG, lambda _used: leader.kill(), 2.5))
-    print(f"etcd's leader killed (500 ms elections): longest renewal {kept.longest:.3f} s, {kept.failures} failed")
+    kept = asyncio.run(lead_through(config, prefix, via, LONG, lambda _used: leader.kill(), 2.5))
+    print(
+        f"{via}: etcd's leader killed (500 ms elections): longest renewal {kept.longest:.3f} s, {kept.failures} failed"
+    )
     assert kept.longest < 3.0
 
 
-def test_a_frozen_member_in_use_costs_one_attempt(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+def test_a_frozen_member_in_use_costs_one_attempt(cluster: Cluster, config: EtcdConfig, prefix: str, via: str) -> None:
     config = replace(config, endpoints=first(cluster, follower(cluster)))
-    kept = asyncio.run(lead_through(config, prefix, TIMING, lambda used: in_use(cluster, used).freeze(), 1.5))
-    print(f"member frozen: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
+    kept = asyncio.run(lead_through(config, prefix, via, TIMING, lambda used: in_use(cluster, used).freeze(), 1.5))
+    print(f"{via}: member frozen: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
     assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
 
 
 def test_a_black_holed_endpoint_costs_one_attempt_and_no_event(
-    cluster: Cluster, config: EtcdConfig, prefix: str
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
 ) -> None:
     """Two of three are healthy. The lease is kept, and a watch through the hole loses nothing."""
 
     async def play() -> Kept:
-        async with Hole(follower(cluster).port) as hole, gateway(config) as writer:
+        async with Hole(follower(cluster).port) as hole, opened(config, via) as writer:
             through = replace(config, endpoints=(hole.endpoint, *config.endpoints))
-            async with gateway(through) as watcher, values(watcher, prefix + "w/") as seen:
+            async with opened(through, via) as watcher, values(watcher, prefix + "w/") as seen:
                 writing = asyncio.create_task(write(writer, prefix + "w/k", 80, 0.03))
-                kept = await lead_through(through, prefix, TIMING, lambda _used: hole.swallow(), 2.0)
+                kept = await lead_through(through, prefix, via, TIMING, lambda _used: hole.swallow(), 2.0)
                 await writing
                 await eventually(lambda: len(seen) == 80)
                 assert seen == [str(number) for number in range(80)]
@@ -144,11 +152,11 @@ def test_a_black_holed_endpoint_costs_one_attempt_and_no_event(
                 return kept
 
     kept = asyncio.run(play())
-    print(f"endpoint black-holed: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
+    print(f"{via}: endpoint black-holed: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
     assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
 
 
-async def write(transport: Gateway, key: str, count: int, every: float) -> None:
+async def write(transport: AnyTransport, key: str, count: int, every: float) -> None:
     for number in range(count):
         while True:
             try:
@@ -160,7 +168,7 @@ async def write(transport: Gateway, key: str, count: int, every: float) -> None:
 
 
 @asynccontextmanager
-async def values(transport: Gateway, prefix: str) -> AsyncIterator[list[str]]:
+async def values(transport: AnyTransport, prefix: str) -> AsyncIterator[list[str]]:
     """Every value that is put from now on, once; a transaction sent twice puts the same value twice."""
     seen: list[str] = []
     listed = asyncio.Event()
@@ -173,7 +181,7 @@ async def values(transport: Gateway, prefix: str) -> AsyncIterator[list[str]]:
         await asyncio.wait([watching])
 
 
-async def collect(transport: Gateway, prefix: str, seen: list[str], listed: asyncio.Event) -> None:
+async def collect(transport: AnyTransport, prefix: str, seen: list[str], listed: asyncio.Event) -> None:
     async for step in follow(transport, prefix, 1.0, 0.3):
         listed.set()
         for event in step.events:
@@ -196,9 +204,11 @@ async def campaign_until_won(elector: EtcdElector) -> int:
             await asyncio.sleep(0.1)
 
 
-def test_quorum_lost_is_unknown_until_the_deadline_then_over(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+def test_quorum_lost_is_unknown_until_the_deadline_then_over(
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
+) -> None:
     async def play() -> None:
-        elector = EtcdElector(Gateway(config), candidate("a"), TIMING, prefix)
+        elector = EtcdElector(etcd_transport(config, via), candidate("a"), TIMING, prefix)
         epoch = await elector.campaign()
         await elector.renew()
         for member in cluster.members[1:]:
@@ -208,7 +218,7 @@ def test_quorum_lost_is_unknown_until_the_deadline_then_over(cluster: Cluster, c
             await elector.renew()
         assert monotonic() - began < TIMING.request_timeout + 0.4
         assert isinstance(await hold(elector), LeaseLost)
-        print(f"quorum lost: stopped {monotonic() - deadline:+.3f} s from the deadline")
+        print(f"{via}: quorum lost: stopped {monotonic() - deadline:+.3f} s from the deadline")
         assert deadline <= monotonic() < deadline + 0.3
         with pytest.raises(Unknown):
             await elector.campaign()
@@ -220,10 +230,10 @@ def test_quorum_lost_is_unknown_until_the_deadline_then_over(cluster: Cluster, c
 
 
 def test_quorum_lost_and_back_before_the_deadline_keeps_the_epoch(
-    cluster: Cluster, config: EtcdConfig, prefix: str
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
 ) -> None:
     async def play() -> None:
-        elector = EtcdElector(Gateway(config), candidate("a"), LONG, prefix)
+        elector = EtcdElector(etcd_transport(config, via), candidate("a"), LONG, prefix)
         epoch = await elector.campaign()
         holding = asyncio.create_task(hold(elector))
         for member in cluster.members[1:]:
@@ -243,13 +253,13 @@ def test_quorum_lost_and_back_before_the_deadline_keeps_the_epoch(
 
 
 def test_a_watch_whose_member_dies_loses_nothing_and_repeats_nothing(
-    cluster: Cluster, config: EtcdConfig, prefix: str
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
 ) -> None:
     async def play() -> None:
         victim = follower(cluster)
         through = replace(config, endpoints=first(cluster, victim))
         others = replace(config, endpoints=through.endpoints[1:])
-        async with gateway(through) as watcher, gateway(others) as writer, values(watcher, prefix) as seen:
+        async with opened(through, via) as watcher, opened(others, via) as writer, values(watcher, prefix) as seen:
             writing = asyncio.create_task(write(writer, prefix + "k", 80, 0.01))
             await eventually(lambda: len(seen) > 10)
             victim.kill()
@@ -261,11 +271,13 @@ def test_a_watch_whose_member_dies_loses_nothing_and_repeats_nothing(
     asyncio.run(play())
 
 
-def test_a_watch_from_a_compacted_revision_lists_anew(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+def test_a_watch_from_a_compacted_revision_lists_anew(
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
+) -> None:
     async def play() -> None:
-        async with Hole(cluster.members[0].port) as hole, gateway(config) as writer:
+        async with Hole(cluster.members[0].port) as hole, opened(config, via) as writer:
             only = replace(config, endpoints=(hole.endpoint,))
-            async with gateway(only) as watcher, aclosing(follow(watcher, prefix, 1.0, 0.2)) as steps:
+            async with opened(only, via) as watcher, aclosing(follow(watcher, prefix, 1.0, 0.2)) as steps:
                 await anext(steps)
                 await writer.txn([], [Put(prefix + "a", "1")], 1.0)
                 assert [*(await anext(steps)).items] == [prefix + "a"]
@@ -286,53 +298,38 @@ def test_a_watch_from_a_compacted_revision_lists_anew(cluster: Cluster, config: 
 
 
 def test_a_reply_from_the_past_is_refused_and_another_member_asked(
-    cluster: Cluster, config: EtcdConfig, prefix: str
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
 ) -> None:
     """patroni#3314, patroni#3359: a stale member answered after a partition healed, and the new leader stepped down."""
 
     async def play() -> None:
-        async with gateway(config) as fresh:
+        async with opened(config, via) as fresh:
             past = (await fresh.read(prefix, 1.0)).header
             await fresh.txn([], [Put(prefix + "leader", "x")], 1.0)
-            asked = []
-
-            async def answer(request: web.Request) -> web.Response:
-                asked.append(request.path)
-                header = {
-                    "cluster_id": str(past.cluster), "member_id": "1", "revision": str(past.revision),
-                    "raft_term": str(past.term),
-                }  # fmt: skip
-                return web.json_response({"header": header})
-
-            app = web.Application()
-            app.router.add_post("/v3/kv/range", answer)
-            runner = web.AppRunner(app)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            stale = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            async with gateway(replace(config, endpoints=(config.endpoints[0], stale))) as both:
-                await both.read(prefix, 1.0)
-                both.endpoints.current = 1
-                assert prefix + "leader" in (await both.read(prefix, 1.0)).items
-                assert asked
-            async with gateway(replace(config, endpoints=(config.endpoints[0], stale))) as only_stale_left:
-                await only_stale_left.read(prefix, 1.0)
-                only_stale_left.endpoints.urls = (stale,)
-                only_stale_left.endpoints.current = 0
-                with pytest.raises(Unknown, match="answers from the past"):
-                    await only_stale_left.read(prefix, 0.3)
-            await runner.cleanup()
+            async with stale_member(via, past) as stale:
+                endpoints = (config.endpoints[0], stale.endpoint)
+                async with opened(replace(config, endpoints=endpoints), via) as both:
+                    await both.read(prefix, 1.0)
+                    both.endpoints.current = 1
+                    assert prefix + "leader" in (await both.read(prefix, 1.0)).items
+                    assert stale.asked
+                async with opened(replace(config, endpoints=endpoints), via) as only_stale_left:
+                    await only_stale_left.read(prefix, 1.0)
+                    only_stale_left.endpoints.urls = endpoints[1:]
+                    only_stale_left.endpoints.current = 0
+                    with pytest.raises(Unknown, match="answers from the past"):
+                        await only_stale_left.read(prefix, 0.3)
 
     asyncio.run(play())
 
 
-def test_an_endpoint_of_another_cluster_is_refused(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+def test_an_endpoint_of_another_cluster_is_refused(cluster: Cluster, config: EtcdConfig, prefix: str, via: str) -> None:
     async def play() -> None:
         with etcd_cluster(1) as other:
-            async with gateway(config) as ours:
+            async with opened(config, via) as ours:
                 for _ in range(5):  # newer than anything in the other one
                     await ours.txn([], [Put(prefix + "leader", "x")], 1.0)
-            async with gateway(replace(config, endpoints=(other.endpoints[0], config.endpoints[0]))) as mixed:
+            async with opened(replace(config, endpoints=(other.endpoints[0], config.endpoints[0])), via) as mixed:
                 await mixed.read(prefix, 1.0)
                 mixed.endpoints.current = 1
                 assert not (await mixed.read(prefix, 1.0)).items
@@ -340,9 +337,9 @@ def test_an_endpoint_of_another_cluster_is_refused(cluster: Cluster, config: Etc
     asyncio.run(play())
 
 
-def test_nobody_there_is_unknown_within_the_budget() -> None:
+def test_nobody_there_is_unknown_within_the_budget(via: str) -> None:
     async def play() -> None:
-        async with gateway(EtcdConfig(("http://127.0.0.1:1", "http://127.0.0.1:2"))) as nobody:
+        async with opened(EtcdConfig(("http://127.0.0.1:1", "http://127.0.0.1:2")), via) as nobody:
             began = time.monotonic()
             with pytest.raises(Unknown, match=r"127\.0\.0\.1:2"):
                 await nobody.read("/x", 0.4)
@@ -351,9 +348,9 @@ def test_nobody_there_is_unknown_within_the_budget() -> None:
     asyncio.run(play())
 
 
-def test_a_put_under_a_lease_that_is_gone_is_definitive(config: EtcdConfig, prefix: str) -> None:
+def test_a_put_under_a_lease_that_is_gone_is_definitive(config: EtcdConfig, prefix: str, via: str) -> None:
     async def play() -> None:
-        async with gateway(config) as transport:
+        async with opened(config, via) as transport:
             assert await transport.keep_alive(4711, 1.0) == 0
             await transport.revoke(4711, 1.0)
             with pytest.raises(HaError, match="lease not found") as refused:
@@ -363,9 +360,9 @@ def test_a_put_under_a_lease_that_is_gone_is_definitive(config: EtcdConfig, pref
     asyncio.run(play())
 
 
-def test_keys_and_values_survive_the_wire(config: EtcdConfig, prefix: str) -> None:
+def test_keys_and_values_survive_the_wire(config: EtcdConfig, prefix: str, via: str) -> None:
     async def play() -> None:
-        async with gateway(config) as transport:
+        async with opened(config, via) as transport:
             key, value = prefix + "ключ/\x00\u00ff", '{"name": "knoten-ä", "x": "\\u0000"}'
             await transport.txn([], [Put(key, value)], 1.0)
             found = (await transport.read(prefix, 1.0)).items
