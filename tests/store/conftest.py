@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from appliance.store import Store, open_store
-from tests.support.servers import MariadbServer, PostgresServer, mariadb_server, postgres_server
+from tests.support.servers import MEMORY, MariadbServer, PostgresServer, mariadb_server, postgres_server
 
 NUMBERS = count(1)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
+    with postgres_server(parent=MEMORY) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariadbServer]:
-    with mariadb_server() as server:
+    with mariadb_server(parent=MEMORY) as server:
         yield server
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
@@ -20,9 +21,11 @@ from appliance.store import (
     StoreError,
     Unusable,
     open_store,
+    schema,
 )
 from appliance.store.tables import metadata
 from appliance.store.target import parse
+from tests.store.samples import creation, loaded, replayed, write
 from tests.support.servers import MariadbServer, PostgresServer, free_port
 
 
@@ -56,6 +59,46 @@ def test_a_database_of_a_newer_program_is_left_alone(store: Store) -> None:
         with pytest.raises(SchemaTooNew, match="9999, newer than 0002"):
             call()
     assert store.check().found == "9999"
+
+
+def upgraded_to(store: Store, revision: str) -> None:
+    """The schema as an earlier program left it."""
+    with store._engine.connect() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+
+
+def test_an_older_schema_is_refused_and_upgraded_with_everything_in_it(url: str) -> None:
+    store = open_store(url)
+    upgraded_to(store, "0001")
+    # Taken and written as the earlier program did: it has no more tables than these.
+    with store._engine.begin() as connection:
+        connection.execute(text("UPDATE leadership SET epoch = 1, holder = 'earlier'"))
+    position = write(store, store.position(), creation(1), creation(2))
+    status = store.check()
+    assert (status.found, status.wanted, status.state) == ("0001", "0002", SchemaState.OLD)
+    calls: list[Callable[[], object]] = [store.load, lambda: store.take_leadership("x")]
+    for call in calls:
+        with pytest.raises(SchemaMissing, match="schema is 0001, this program needs 0002; run: luigi-ha db upgrade"):
+            call()
+    assert store.upgrade() == store.check()
+    assert store.check().state is SchemaState.CURRENT
+    assert store.position() == position
+    assert sorted(loaded(store).tasks) == [1, 2]
+    assert loaded(store) == replayed(store)
+    assert store.failovers() == []
+    assert store.take_leadership("x").epoch == 2
+
+
+def test_an_upgrade_cut_off_between_its_statements_is_repeated(url: str) -> None:
+    store = open_store(url)
+    upgraded_to(store, "0002")
+    with store._engine.begin() as connection:
+        # Where DDL commits by itself, the table can be there without the version.
+        connection.execute(text("UPDATE luigi_schema SET version_num = '0001'"))
+    assert store.upgrade().state is SchemaState.CURRENT
 
 
 def test_several_processes_may_upgrade_at_once(url: str) -> None:
