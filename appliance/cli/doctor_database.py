@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from appliance.cli.doctor_etcd import Patient
 from appliance.cli.doctor_findings import Examiner, Finding
 from appliance.config import Serve
-from appliance.store import SchemaState, Store, open_store
+from appliance.store import SchemaState, Store, StoreError, open_store
 from appliance.store.target import Kind, parse
 
 _examiner = Examiner("database")
@@ -17,7 +17,11 @@ def database(serve: Serve, url: str, patient: Patient) -> Iterator[Finding]:
     if target.kind is Kind.SQLITE and not target.path.exists():
         yield _examiner.ok(target.shown, "not there yet; made at the first start")
         return
-    store = open_store(url, call_timeout=serve.database_timeout, durability=serve.durability)
+    try:
+        store = open_store(url, call_timeout=serve.database_timeout, durability=serve.durability)
+    except StoreError as error:
+        yield _examiner.fail(target.shown, str(error), "a database that lets this user in, and answers in time")
+        return
     yield _examiner.ok(target.shown, "reachable")
     schema = store.check()
     if schema.state is SchemaState.CURRENT:

@@ -182,7 +182,7 @@ def _date(place: str, date: str | None, patient: Patient) -> None:
 def _endpoint(answer: _Answer, *, enough: bool) -> Finding:
     if answer.listing is None:
         say: Callable[[str, str, str], Finding] = _examiner.warn if enough else _examiner.fail
-        what, _, expected = answer.error.partition("; expected ")
+        what, _, expected = answer.error.removeprefix(f"{answer.endpoint}: ").partition("; expected ")
         return say(answer.endpoint, what, expected or "an etcd member that answers, with a majority behind it")
     alarms = answer.status.get("errors")
     if alarms:

@@ -55,10 +55,10 @@ def examined(name: str, check: Check) -> Iterator[Finding]:
     try:
         yield from check()
     except ConfigError as error:
-        yield Finding(name, Verdict.FAIL, error.where, error.what, error.expected)
+        yield Finding(name, Verdict.FAIL, error.where, error.what, error.expected or "a value that can be used")
     except (HaError, StoreError, OSError) as error:
         what, _, expected = str(error).partition("; expected ")
-        yield Finding(name, Verdict.FAIL, name, what, expected)
+        yield Finding(name, Verdict.FAIL, name, what, expected or "an answer without an error")
 
 
 def to_json(findings: Sequence[Finding]) -> str:

@@ -2,21 +2,22 @@
 
 import errno
 import importlib.metadata
+import json
 import os
 import re
 import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from appliance.cli.client import ask
 from appliance.cli.doctor_findings import Examiner, Finding
-from appliance.cli.errors import CommandError
 from appliance.config import Serve
 from appliance.store.target import Kind, Target
 
 PYTHON = (3, 11)
+PATIENCE = 2.0  # s for an answer from the port
 FULL, NEARLY_FULL = 64 << 20, 1 << 30  # bytes
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?:>=\s*([0-9.]+))?")
 
@@ -81,12 +82,15 @@ def _listening(examiner: Examiner, host: str, number: int, what: str) -> Finding
 
 def _taken(examiner: Examiner, host: str, number: int, where: str) -> Finding:
     asked = host if host not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared, not bound
-    url = f"http://[{asked}]:{number}" if ":" in asked else f"http://{asked}:{number}"
+    connection = HTTPConnection(asked, number, timeout=PATIENCE)
     try:
-        state = ask(url, "/api/cluster")
-        return examiner.ok(where, f"luigi-ha listens there ({state['state']})")
-    except (CommandError, KeyError, TypeError):
+        connection.request("GET", "/api/cluster")
+        state = json.loads(connection.getresponse().read())["state"]
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return examiner.fail(where, "in use by a program that is not luigi-ha", "a free port, or luigi-ha's own")
+    finally:
+        connection.close()
+    return examiner.ok(where, f"luigi-ha listens there ({state})")
 
 
 def disk(target: Target) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """The rounds of `doctor`: which examinations there are, for which configuration."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from ha.lease import Timing
 
 def examine(flags: Mapping[str, Any], config: Path | None, *, as_json: bool) -> ExitCode:
     """Print what is found."""
+    logging.getLogger("luigi_ha").addHandler(logging.NullHandler())  # the findings say it better
     findings = list(rounds(flags, config))
     print(to_json(findings) if as_json else as_text(findings))
     return ExitCode.FAILED if failed(findings) else ExitCode.OK
