@@ -17,6 +17,7 @@ from appliance import log
 from appliance.clock import SchedulerClock, monotonic
 from appliance.config import Options
 from appliance.engine import Scheduler
+from appliance.engine.changes import Change
 from appliance.store import DatabaseAway, NotAPrefix, Position, Snapshot, Store
 from appliance.store.tailing import Tail, TailReader
 
@@ -80,12 +81,19 @@ class Mirror:
         self._clock.not_before(tail.last_time)
         records = tail.records
         for start in range(0, len(records), SLICE):
-            self.engine.follow(records[start : start + SLICE])
+            self._apply(records[start : start + SLICE])
             await asyncio.sleep(0)
         self.position, self.behind, self.away = tail.position, tail.behind, None
         if not tail.behind:
             self._present_at = asked_at
         return tail
+
+    def _apply(self, records: list[Change]) -> None:
+        """A tail that stops short may belong to another log, and then need not make sense."""
+        try:
+            self.engine.follow(records)
+        except Exception as error:
+            raise NotAPrefix(f"a record that does not fit the mirror: {type(error).__name__}: {error}") from error
 
     async def follow(self, stepped: Callable[[], None]) -> None:
         """For ever: step, tell `stepped`, wait a moment. NotAPrefix and what is final come out."""

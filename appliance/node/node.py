@@ -13,7 +13,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from appliance.node import sharing, upkeep
 from appliance.node.database import reach, require_schema
 from appliance.node.leading import Leading
 from appliance.node.operations import operations
+from appliance.node.peers import Peers
 from appliance.node.report import Reporter
 from appliance.node.roles import Roles
 from appliance.node.states import Life
@@ -83,6 +84,7 @@ class Node:
             serve.host, serve.port, serve.unix_socket, serve.metrics_host, serve.metrics_port, serve.keep_alive,
             shared=bool(node.pair), for_peers=node.for_peers,
         )  # fmt: skip
+        self.peers = Peers(self.holder)
         self.reporter = Reporter(self)
         self.api = ApiServer(listen, self.dispatcher, operations(self), node.options.cors)
         self.supervisor = Supervisor() if self.link is None else Supervisor({})
@@ -187,6 +189,9 @@ class Node:
             self.gate.close(reason)
             self.order(partial(self.roles.step_down, reason))
 
+    def members(self, members: Mapping[str, Mapping[str, str]]) -> None:
+        self.peers.update(members)
+
     def stop(self, by: str = "keeper") -> None:
         """Begin to drain; a second time: do not wait for calls in flight."""
         if self.life.may("drain"):
@@ -262,6 +267,7 @@ class Node:
                 await asyncio.sleep(0.01)  # the calls are not ours to signal; ten looks a second cost nothing
             self.gate.close("the scheduler is stopping")
         await self.relay.close()
+        await self.peers.close()
         if self.journal is not None:
             left = max(0.1, until - monotonic()) if code is ExitCode.OK else 0.1
             await asyncio.to_thread(self.journal.close, left)

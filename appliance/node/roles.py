@@ -94,7 +94,8 @@ class Roles:
         if mirror is None or link is None or mirror.behind:
             return
         self._node.epoch = int(mirror.position.epoch)
-        link.able(int(mirror.position.epoch), mirror.away is None and self._node.beside_the_primary())
+        well = mirror.away is None
+        link.able(int(mirror.position.epoch), preferred=well and self._node.beside_the_primary(), well=well)
 
     def _tell_unable(self, reason: str) -> None:
         if self._node.link is not None:

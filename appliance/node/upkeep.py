@@ -5,6 +5,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from appliance import log
+from appliance.clock import monotonic
 from appliance.node.states import State
 from appliance.store import JournalState, StoreError
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 RETENTION_EVERY = 3600.0  # s
 JOURNAL_EVERY = 0.1  # s
+TROUBLE_AFTER = 3.0  # s a leader waits for its database before it makes way
+WELL_FOR = 1.5  # s another node must have reached the database for that
 _log = log.get("node")
 
 
@@ -84,4 +87,20 @@ async def beat(node: "Node") -> None:
         await asyncio.sleep(JOURNAL_EVERY)
 
 
-ALL = (prune, watch, retain, keep_alive, beat)
+async def notice_trouble(node: "Node") -> None:
+    """A leader that cannot reach the database makes way for a node that can, and has been able to for a while."""
+    link = node.link
+    while link is not None:
+        await asyncio.sleep(0.25)
+        journal = node.journal
+        if journal is None or journal.state is not JournalState.WAITING or node.life.state is not State.LEADING:
+            continue
+        if monotonic() - journal.since < TROUBLE_AFTER:
+            continue
+        better = node.peers.well_for(WELL_FOR)
+        if better is not None:
+            link.give_up(f"its database is away, and {better} reaches it ({journal.reason})")
+            await asyncio.sleep(TROUBLE_AFTER)
+
+
+ALL = (notice_trouble, prune, watch, retain, keep_alive, beat)

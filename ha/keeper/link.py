@@ -10,7 +10,7 @@ Not promised: that nothing pauses this process between the check and the effect.
 import asyncio
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Protocol
 
 from ha.clock import Clock, monotonic
@@ -26,6 +26,7 @@ from ha.keeper.messages import (
     Kept,
     Lead,
     Leading,
+    Members,
     Message,
     Over,
     Quiet,
@@ -46,6 +47,7 @@ class Orders(Protocol):
     def hand_over(self, successor: str) -> None: ...
     def kept(self, reason: str) -> None: ...
     def over(self, reason: str) -> None: ...
+    def members(self, members: Mapping[str, Mapping[str, str]]) -> None: ...
     def stop(self) -> None: ...
 
     def lost(self) -> None:
@@ -125,10 +127,10 @@ class Link:
         """The journal makes progress, has nothing to do, or waits for its database: now, or at `when` (`ha.clock`)."""
         self._cells.journal_beats(self._clock() if when is None else when)
 
-    def able(self, above: int, preferred: bool = False) -> None:
+    def able(self, above: int, preferred: bool = False, well: bool = True) -> None:
         """May be promoted. Call it whenever; the keeper is told of changes, at most twice a second. When a leadership
         has ended (Over, handed, give_up) it has forgotten, and has to be told again."""
-        self._tell(Able(above, preferred))
+        self._tell(Able(above, preferred, well))
 
     def unable(self, reason: str) -> None:
         """May not be promoted. Told at once."""
@@ -192,6 +194,8 @@ class Link:
             case Over(reason):
                 self._forget_fitness()
                 self._orders.over(reason)
+            case Members(members):
+                self._orders.members(members)
             case Stop():
                 self._orders.stop()
             case _:

@@ -73,6 +73,14 @@ class Over:
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """Who is present, us too, whenever that changes or what they say of themselves does."""
+
+    members: dict[str, dict[str, str]]
+    """By name; see `ha.keeper.news` for the words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Drain and exit with 0."""
 
@@ -88,6 +96,8 @@ class Able:
     """The greatest epoch seen in the database: the next one must be greater."""
     preferred: bool = False
     """Whether this node should lead rather than another: it is on the host of the database's primary."""
+    well: bool = True
+    """Whether the database answers from here, now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ class GiveUp:
     reason: str
 
 
-ToScheduler = Lead | Follow | HandOver | Kept | Over | Stop
+ToScheduler = Lead | Follow | HandOver | Kept | Over | Members | Stop
 ToKeeper = Able | Unable | Leading | Handed | Quiet | GiveUp
 Message = ToScheduler | ToKeeper
 
@@ -132,6 +142,7 @@ _NAMES: dict[type[Any], str] = {
     HandOver: "hand_over",
     Kept: "kept",
     Over: "over",
+    Members: "members",
     Stop: "stop",
     Able: "able",
     Unable: "unable",
@@ -168,6 +179,6 @@ def _built(kind: type[Any], found: dict[str, Any]) -> Any:
     message = kind(**known)
     for field in dataclasses.fields(kind):
         value = getattr(message, field.name)
-        if not isinstance(value, field.type):  # type: ignore[arg-type]
+        if field.name != "members" and not isinstance(value, field.type):  # type: ignore[arg-type]
             raise TypeError(f"{field.name} = {value!r}")
     return message

@@ -13,12 +13,13 @@ from ha.elector import Elector, View
 from ha.errors import HaError
 from ha.keeper.board import Board, Scheduler, State
 from ha.keeper.holder import Holder
-from ha.keeper.messages import Able, Follow, Peer, Unable
+from ha.keeper.messages import Able, Follow, Members, Peer, Unable
 from ha.keeper.options import KeeperOptions
 from ha.log import Events
 from ha.supervisor import Supervisor
 
 AGAIN = 1.0  # s before the store is asked or told again after a failure
+MEMBERS_EVERY = 1.0  # s between two looks at who is present
 AT_MOST_EVERY = 0.2  # s between two changes of what others see of this member
 
 See = Callable[[View], None]
@@ -41,7 +42,15 @@ class News:
 
     @property
     def work(self) -> Sequence[Callable[[See], Coroutine[None, None, None]]]:
-        return (self.watch, self.tell_scheduler, self.be_present, self.report, self.be_alive, self.spread)
+        return (
+            self.watch,
+            self.tell_scheduler,
+            self.be_present,
+            self.report,
+            self.be_alive,
+            self.spread,
+            self.tell_members,
+        )
 
     async def watch(self, see: See) -> None:
         """What the store says of leadership."""
@@ -122,6 +131,20 @@ class News:
                 if moved is not None:
                     _log.info("store_spread", leader=moved)
 
+    async def tell_members(self, _see: See) -> None:
+        """Who is present, to the scheduler."""
+        told: tuple[object, object] = (None, None)
+        while True:
+            scheduler = self._board.scheduler
+            try:
+                found = {member.name: dict(member.about) for member in await self._elector.members()}
+            except HaError:
+                found = None
+            if scheduler is not None and found is not None and (scheduler, found) != told:
+                scheduler.send(Members(found))
+                told = (scheduler, found)
+            await asyncio.sleep(MEMBERS_EVERY)
+
     def _follow(self, view: View) -> Follow:
         leader = view.leader
         if leader is None or leader.name == self._options.name:  # the latter: an earlier life of ours
@@ -152,6 +175,7 @@ class News:
             "role": "leader" if leads else "standby",
             "host": socket.gethostname(),
             "version": self._options.version or candidate.meta.get("version", ""),
+            "well": "yes" if isinstance(fit, Able) and fit.well else "no",
             "preferred": "yes" if isinstance(fit, Able) and fit.preferred else "no",
         }
 

@@ -122,6 +122,9 @@ class Scheduler:
         self.note("quiet")
         self.link.quiet()
 
+    def members(self, members: Any) -> None:
+        pass
+
     def hand_over(self, successor: str) -> None:
         self.note("hand_over", to=successor)
         if self.behaviour.hands_over:

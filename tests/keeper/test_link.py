@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -32,6 +32,9 @@ class Told:
 
     def follow(self, order: m.Follow) -> None:
         self.orders.append(order)
+
+    def members(self, members: Any) -> None:
+        pass
 
     def hand_over(self, successor: str) -> None:
         self.orders.append(("hand_over", successor))

@@ -1,0 +1,59 @@
+"""The other nodes: who is present, and how each of them is."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from appliance.clock import monotonic
+
+ANSWER_WITHIN = 1.0  # s for a node to say how it is
+
+
+class Peers:
+    """Who is present, as the keeper tells; asks them over HTTP."""
+
+    def __init__(self, own_name: str) -> None:
+        self.known: dict[str, dict[str, str]] = {}  # what each says of itself, ours included
+        self._own_name = own_name
+        self._well_since: dict[str, float] = {}
+
+    def update(self, members: Mapping[str, Mapping[str, str]]) -> None:
+        """These are present now."""
+        self.known = {name: dict(about) for name, about in members.items()}
+        now = monotonic()
+        well = {n for n, about in self.known.items() if about.get("able") == about.get("well") == "yes"}
+        self._well_since = {name: self._well_since.get(name, now) for name in well - {self._own_name}}
+
+    def well_for(self, seconds: float) -> str | None:
+        """Another node that could lead and has reached the database for so long; None: there is none."""
+        now = monotonic()
+        return next((name for name, since in sorted(self._well_since.items()) if now - since >= seconds), None)
+
+    async def health(self) -> dict[str, dict[str, Any] | None]:
+        """What each of the others answers to GET /health, asked all at once; None: it does not answer."""
+        others = [name for name in sorted(self.known) if name != self._own_name]
+        answers = await asyncio.gather(*(self._ask(self.known[name].get("address", "")) for name in others))
+        return dict(zip(others, answers, strict=True))
+
+    async def _ask(self, address: str) -> dict[str, Any] | None:
+        path = address.removeprefix("unix:")
+        unix = path != address
+        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
+        connector = aiohttp.UnixConnector(path) if unix else aiohttp.TCPConnector()
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+                session.get(f"{'http://localhost' if unix else address}/health") as reply,
+            ):
+                found = json.loads(await reply.read())
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    async def close(self) -> None:
+        """Forget them."""
+        self.known = {}
+        self._well_since = {}
