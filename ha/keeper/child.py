@@ -23,7 +23,8 @@ from ha.keeper.options import KeeperOptions
 from ha.log import Events
 
 LOOK_EVERY = 0.1  # s between two looks at its signs of life
-CLOSED_FOR = 2.0  # s that a process may live on after it has closed its connection
+CLOSED_FOR = 0.1  # s in which a process that has closed its connection is expected to end
+DEAF_FOR = 2.0  # s that one may live on that does not
 NOT_ITS_OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 _log = Events("keeper")
@@ -126,10 +127,14 @@ class Child:
         self._changed()
 
     def _silent(self) -> None:
-        """It has closed its end: it is about to exit, or cannot be led any more."""
+        """It has closed its end: most likely it is dead, and we are about to hear how it died."""
         self.not_ours()
+        self._last_chance = self._loop.call_later(CLOSED_FOR, self._deaf)
+
+    def _deaf(self) -> None:
+        """It lives, but cannot be led any more."""
         self.said = Said(gave_up="the scheduler closed its connection to the keeper")
-        self._last_chance = self._loop.call_later(CLOSED_FOR, self.kill)
+        self._last_chance = self._loop.call_later(DEAF_FOR, self.kill)
         self._changed()
 
     def _died(self) -> None:

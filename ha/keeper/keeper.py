@@ -196,7 +196,7 @@ class Keeper:
             await Reign(seat).run(cause, previous, probe=view.farewell is None and view.successor is None)
         finally:
             board.enter(State.FOLLOWING)
-        if scheduler.said.gave_up is not None:
+        if seat.gave_up:
             self._hold_off(self._gave_up)
             self._gave_up = min(2 * self._gave_up, GAVE_UP[1])
         elif self._clock() - seat.won_at > self._options.restart_reset:

@@ -46,6 +46,8 @@ class Seat:
         self.won_at = clock()
         self.until = NEVER
         """The latest deadline that was published: the address may be held until then."""
+        self.gave_up = False
+        """It has ended because the scheduler could not lead."""
         self._ours = False
         self._opened = False
         self._renewing: asyncio.Task[Definitive] | None = None
@@ -137,6 +139,7 @@ class Seat:
     async def leave(self, reason: str) -> None:
         """Stop acting; then the address goes; then the key. Harmless where there is nothing left to give up."""
         self.end()
+        self.gave_up = self.scheduler.said.gave_up is not None
         self.scheduler.send(Over(reason))
         self.board.seated = False
         await self.stand()

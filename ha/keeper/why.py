@@ -8,10 +8,10 @@ from ha.keeper.messages import Able, Unable
 
 def cause(view: View, name: str, last: Leader | None, above: int, mode: Literal["file", "etcd"]) -> str:
     """Why `name` wins now, as `view` showed it before it campaigned. `above`: the greatest epoch in its database."""
-    if view.successor == name:
-        return "switchover"
     if view.farewell is not None and view.farewell.reason:
         return view.farewell.reason
+    if view.successor == name:
+        return "switchover"
     if last is not None:
         silent = "its lease ended" if mode == "etcd" else "its process has ended"
         return f"no word from {last.name}: {silent}"

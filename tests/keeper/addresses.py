@@ -28,7 +28,7 @@ class Network:
 
 
 class MemoryAddress:
-    """See `ha.vip.port.Address`. `delay`: how long a call takes before it has its effect."""
+    """See `ha.vip.port.Address`. `delay`: how long `hold` takes before it has its effect; `drop_delay`: the same."""
 
     def __init__(self, name: str, network: Network, delay: float = 0.0) -> None:
         self.name = name
@@ -41,10 +41,15 @@ class MemoryAddress:
         self.calls.append("start")
 
     async def hold(self, until: float) -> None:
+        """Like a kernel that is asked to add an address: the lifetime counts from when it does so, and once asked it
+        does so, whatever becomes of who asked. It does not look at the clock again: whoever calls has to."""
         self.calls.append("hold")
-        if self.delay:
-            await asyncio.sleep(self.delay)
-        self.network.add(self.name, until)  # without looking at the clock again: whoever calls has to
+        lifetime = until - self.network.clock()
+        try:
+            if self.delay:
+                await asyncio.sleep(self.delay)
+        finally:
+            self.network.add(self.name, self.network.clock() + lifetime)
 
     async def drop(self) -> None:
         self.calls.append("drop")

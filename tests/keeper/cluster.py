@@ -1,6 +1,7 @@
 """Nodes for the tests: keepers in this process over the election in memory, each with a real scheduler process."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -155,4 +156,12 @@ def play(directory: Path, test: Callable[[MemoryCluster], Any], seconds: float =
         async with asyncio.timeout(seconds), MemoryCluster(directory) as cluster:
             await test(cluster)
 
-    asyncio.run(main())
+    lost: list[object] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+        await main()
+        gc.collect()
+
+    asyncio.run(watched())
+    assert lost == []  # no task of the keeper ends by an error that nobody looks at
