@@ -59,6 +59,16 @@ class Host:
         assert done.returncode == 0, (command, done.stderr)
         return done.stdout
 
+    def batch(self, *commands: str) -> None:
+        """Several commands of ip, in one process."""
+        command, given = ["ip", "-n", self.name, "-batch", "-"], "\n".join(commands)
+        subprocess.run(command, input=given, check=True, capture_output=True, text=True, timeout=10)
+
+    def sysctl(self, name: str, value: str) -> None:
+        """name like net/ipv6/conf/eth0/disable_ipv6"""
+        with self.inside():
+            Path("/proc/sys", name).write_text(value)
+
     def has(self, address: str) -> bool:
         return f" {address}/" in self.ip("-o", "addr", "show", "dev", "eth0")
 
@@ -135,11 +145,13 @@ class Segment:
             for one in host.echo:
                 one.close()
             host.echo.clear()
-            host.ip("link", "set", "eth0", "up")
-            host.ip("addr", "flush", "dev", "eth0", "scope", "global")
-            host.ip("addr", "add", f"{host.own4}/24", "dev", "eth0")
-            host.ip("addr", "add", f"{host.own6}/64", "dev", "eth0", "nodad")
-            host.ip("neigh", "flush", "dev", "eth0")
+            host.batch(
+                "link set eth0 up",
+                "addr flush dev eth0 scope global",
+                f"addr add {host.own4}/24 dev eth0",
+                f"addr add {host.own6}/64 dev eth0 nodad",
+                "neigh flush dev eth0",
+            )
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ import pytest
 
 from ha.clock import monotonic
 from ha.errors import Unusable
+from ha.vip.configured import Vip
+from ha.vip.kernel import Kernel
 from ha.vip.netlink import NetlinkAddress, _Thread
 from ha.vip.sweep import sweep
 from tests.vip.conftest import Seen
@@ -326,3 +328,55 @@ def test_what_is_not_started_does_not_pretend(net: Segment) -> None:
         await address.close()
 
     on(net.a, work())
+
+
+def test_a_kernel_that_stands_still_does_not_hold_up_the_renewals(
+    net: Segment, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 11. The addition takes 2 s; meanwhile the event loop turns, the call returns, and the deadline passes."""
+    put = Kernel.put
+
+    def slow_put(self: Kernel, vip: Vip, index: int, seconds: int) -> None:
+        time.sleep(2)
+        put(self, vip, index, seconds)
+
+    async def work() -> None:
+        address = NetlinkAddress([f"{V4}/24"], "eth0")
+        await address.start()
+        monkeypatch.setattr(Kernel, "put", slow_put)
+        begun, longest = monotonic(), 0.0
+        holding = asyncio.create_task(address.hold(begun + 1.5))
+        while not holding.done():
+            turned = monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, monotonic() - turned)
+        assert 0.9 < monotonic() - begun < 1.4
+        assert longest < 0.3
+        await until(lambda: "address_too_late" in seen.names)
+        await until(lambda: "address_removed" in seen.names)
+        assert not net.a.has(V4)
+        monkeypatch.setattr(Kernel, "put", put)
+        await address.hold(monotonic() + 3)
+        assert net.a.has(V4)
+        await address.close()
+
+    on(net.a, work())
+    assert "address_slow" in seen.names
+
+
+def test_one_address_that_cannot_be_added_does_not_keep_the_others_away(net: Segment, seen: Seen) -> None:
+    async def work() -> None:
+        address = NetlinkAddress([f"{V6}/64", f"{V4}/24"], "eth0")
+        await address.start()
+        net.a.sysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
+        try:
+            await address.hold(monotonic() + 10)
+            assert address.held == (V4,)
+        finally:
+            net.a.sysctl("net/ipv6/conf/eth0/disable_ipv6", "0")
+        await until(lambda: seen.names.count("address_added") == 2)  # it was tried again and again
+        assert net.a.has(V6)
+        await address.close()
+
+    on(net.a, work())
+    assert "address_failed" in seen.names
