@@ -37,7 +37,7 @@ class EtcdConfig:
     attempt_timeout: float = 0.5
     """Seconds one endpoint has for an answer before the next is asked."""
 
-    probe_every: float = 1.0
+    probe_every: float = 0.5
     """Seconds of silence after which the endpoint of a watch is asked whether it is alive."""
 
     def __post_init__(self) -> None:

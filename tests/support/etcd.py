@@ -42,13 +42,26 @@ class Member(Server):
 
     name = "etcd"
 
-    def __init__(self, directory: Path, label: str, tls: Tls | None = None, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        label: str,
+        tls: Tls | None = None,
+        options: Sequence[str] = (),
+        host: str = "127.0.0.1",
+        inside: Sequence[str] = (),
+    ) -> None:
+        """`host`: the address it listens on; `inside`: what to put before its command line, e.g. to enter a namespace
+        (as root)."""
         directory.mkdir()
         super().__init__(directory, "etcd", options)
         self.label = label
         self.tls = tls
-        self.peer = f"http://127.0.0.1:{free_port()}"
-        self.endpoint = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        self.peer = f"http://{host}:{free_port()}"
+        self.endpoint = f"http{'s' if tls else ''}://{host}:{self.port}"
+        self.inside = list(inside)
+        if inside:
+            self.account = None
         self.together: Sequence[Member] = (self,)
 
     def command(self) -> list[str]:
@@ -64,7 +77,7 @@ class Member(Server):
             options |= {"cert-file": self.tls.certificate, "key-file": self.tls.key}
             options |= {"trusted-ca-file": self.tls.authority}
             options |= {"client-cert-auth": str(self.tls.demand_client_certificate).lower()}
-        return ["etcd", *(f"--{name}={value}" for name, value in options.items())]
+        return [*self.inside, "etcd", *(f"--{name}={value}" for name, value in options.items())]
 
     def ask(self, path: str, **body: object) -> Any:
         """One question over the JSON gateway; an OSError or HTTPError if it is not answered."""
