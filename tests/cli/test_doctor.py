@@ -13,11 +13,13 @@ import pytest
 from appliance.cli import doctor_etcd
 from appliance.cli.doctor_certificates import valid_between
 from appliance.cli.doctor_clock import others
+from appliance.cli.keeping import lock_directory
 from appliance.engine.changes import Epoch
 from appliance.store import open_store
 from ha.elector import Candidate
 from ha.etcd.config import EtcdConfig
 from ha.etcd.opening import etcd_elector
+from ha.filelock import FileLockElector
 from ha.lease import Timing
 from ha.vip.configured import configured
 from ha.vip.kernel import Kernel, link
@@ -130,6 +132,24 @@ def test_a_port_is_free_ours_or_somebody_elses(tmp_path: Path) -> None:
         verdict, what = doctor(host="127.0.0.1", port=served.port).one("port", str(served.port))
         assert verdict == "ok"
         assert what.startswith("luigi-ha listens there")
+
+
+def test_a_pair_on_one_machine(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/luigi.db"
+
+    async def scenario() -> None:
+        left = FileLockElector(lock_directory(database), Candidate("left", "unix:/none"), Timing())
+        await left.campaign()
+        await left.register({"able": "yes", "why": ""})
+        found = await asyncio.to_thread(lambda: doctor(database=database, name="right"))
+        verdict, what = found.one("node", "leader")
+        assert (verdict, what) == ("ok", f"left leads, epoch {left.epoch}")
+        assert found.of("node", "left") == [("ok", "runs, can lead")]
+        await left.close()
+        found = await asyncio.to_thread(lambda: doctor(database=database, name="right"))
+        assert found.one("node", "leader")[0] == "warn"
+
+    asyncio.run(scenario())
 
 
 def test_clocks_that_differ() -> None:
