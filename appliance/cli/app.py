@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from appliance.cli import ask, database, doctor, leadership, serve
+from appliance.cli import ask, database, doctor, lab, leadership, serve
 from appliance.cli.errors import EXIT_CODES, CommandError
 from appliance.exit_codes import ExitCode
 
@@ -33,6 +33,7 @@ app.command(epilog=EXIT_CODES)(leadership.resume)
 app.command(epilog=EXIT_CODES)(leadership.release)
 app.command(epilog=doctor.DOCTOR_CODES)(doctor.doctor)
 app.add_typer(database.app, name="db")
+app.add_typer(lab.app, name="lab")
 
 
 def main(arguments: list[str] | None = None) -> None:

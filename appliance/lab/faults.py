@@ -1,0 +1,222 @@
+"""Faults, each with the proof that it bit.
+
+Every method does one thing to one host and then looks: is the process really dead, is the packet really dropped? If
+not, NoBite. What it returns says when it happened (`at`: CLOCK_BOOTTIME s, read just before the deed) and how that
+was seen. A probe that would have failed before the deed proves nothing, so probes run before it too.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from appliance.lab import machines, moves, network, probes, processes
+from appliance.lab.errors import LabError, NoBite, WrongUse
+from appliance.lab.network import Filter
+from appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, SWITCH, Host
+from appliance.lab.processes import Process
+from appliance.lab.targets import Target, found
+
+if TYPE_CHECKING:
+    from appliance.lab.lab import Lab
+
+
+@dataclass(frozen=True)
+class Bite:
+    """A fault that bit."""
+
+    fault: str
+    host: str
+    at: float
+    proof: str
+
+
+class Faults:
+    """The faults of one lab. Hosts may be named by role: see Lab.resolve."""
+
+    def __init__(self, lab: "Lab") -> None:
+        self._lab = lab
+
+    # ------------------------------------------------------------------------------------------------ processes
+
+    def kill(self, name: str, what: Target) -> Bite:
+        """SIGKILL, to all of them as one moment."""
+        host = self._lab.resolve(name)
+        targets = self._targets(host, what)
+        at = _now()
+        left = processes.kill(process.pid for process in targets)
+        if left:
+            raise NoBite(f"{what.value} of {host.name}: {left} live on after SIGKILL")
+        return Bite(f"kill-{what.value}", host.name, at, f"dead: {_listed(targets)}")
+
+    def freeze(self, name: str, what: Target) -> Bite:
+        """SIGSTOP, until `thaw`. A frozen host's kernel goes on: it answers ping and drops addresses in time."""
+        host = self._lab.resolve(name)
+        self._targets(host, what)
+        at = _now()
+        init = self._lab.init(host.name)
+        stopped = processes.freeze(lambda: found(init, what))
+        running = [process for process in found(init, what) if process.state not in "Tt"]
+        if running or not stopped:
+            raise NoBite(f"{what.value} of {host.name}: {_listed(running)} run on after SIGSTOP")
+        return Bite(f"freeze-{what.value}", host.name, at, f"stopped: {_listed(stopped)}")
+
+    def thaw(self, name: str, what: Target = Target.HOST) -> Bite:
+        """SIGCONT."""
+        host = self._lab.resolve(name)
+        init, at = self._lab.init(host.name), _now()
+        running = processes.thaw(lambda: found(init, what))
+        stopped = [process for process in found(init, what) if process.state in "Tt"]
+        if stopped:
+            raise NoBite(f"{what.value} of {host.name}: {_listed(stopped)} are still stopped")
+        return Bite(f"thaw-{what.value}", host.name, at, f"running: {_listed(running)}")
+
+    # ------------------------------------------------------------------------------------------------ the host
+
+    def unplug(self, name: str) -> Bite:
+        """The host is lost at once: not a packet leaves it any more, and everything on it is dead. Its disk stays."""
+        host, switch = self._pluggable(name), self._lab.init(SWITCH.name)
+        init = self._lab.init(host.name)
+        lives = len(processes.inside(init))
+        probe = self._observer(host)
+        self._must(probes.ping(probe, host.address), f"{host.name} did not answer before either")
+        at = _now()
+        network.cut(switch.pid, host)  # before the kill: the dying processes' farewells must not get out
+        left = processes.kill([init.pid])
+        network.unplug(switch.pid, host)
+        machines.reap()
+        alive = [process.pid for process in processes.every() if process.space == init.space and process.alive]
+        if left or alive or host.name in network.plugged(switch.pid) or probes.ping(probe, host.address):
+            raise NoBite(f"{host.name} is not gone: processes {left or alive}")
+        return Bite("unplug", host.name, at, f"{lives} processes dead, cable gone, no answer to ping")
+
+    def plug(self, name: str) -> Bite:
+        """The host comes back, with its disk as it was left."""
+        host, at = self._pluggable(name), _now()
+        if host.name in self._lab.inits():
+            raise WrongUse(f"{host.name} is plugged in already")
+        switch = self._lab.init(SWITCH.name)
+        if host.name in network.plugged(switch.pid):
+            network.unplug(switch.pid, host)
+        self._lab.start_host(host)
+        self._must(probes.ping(self._observer(host), host.address), f"{host.name} does not answer ping")
+        return Bite("plug", host.name, at, "booted; answers ping")
+
+    # ------------------------------------------------------------------------------------------------ the network
+
+    def cut(self, name: str, other: str | None = None) -> Bite:
+        """The host is isolated from everybody (its carrier stays), or from one other host."""
+        host = self._pluggable(name)
+        if other is not None:
+            return self._cut_peer(host, self._pluggable(other))
+        probe, switch = self._observer(host), self._lab.init(SWITCH.name)
+        self._must(probes.ping(probe, host.address), f"{host.name} did not answer before either")
+        at = _now()
+        network.cut(switch.pid, host)
+        if probes.ping(probe, host.address):
+            raise NoBite(f"{host.name} still answers ping")
+        return Bite("cut", host.name, at, "no answer to ping; its port in the switch is dead, its carrier is there")
+
+    def cut_etcd(self, name: str, *, whole_host: bool = False) -> Bite:
+        """luigi-ha on this host reaches no etcd, its own member neither; Patroni and etcd itself are spared.
+
+        `whole_host`: nothing on this host reaches an etcd of any host, and its member is cut off from the others.
+        """
+        filter_ = network.ETCD_FROM_HOST if whole_host else network.ETCD_FROM_LUIGI
+        members = [node for node in self._lab.plan.nodes if node.etcd]
+        return self._filter("cut-etcd", self._lab.resolve(name), filter_, members, ETCD_PORT)
+
+    def cut_postgres(self, name: str, *, whole_host: bool = False) -> Bite:
+        """luigi-ha on this host reaches no PostgreSQL, its own neither; replication goes on.
+
+        `whole_host`: nothing on this host reaches a PostgreSQL over the network, and its own is reached by nobody.
+        """
+        filter_ = network.POSTGRES_FROM_HOST if whole_host else network.POSTGRES_FROM_LUIGI
+        return self._filter("cut-postgres", self._lab.resolve(name), filter_, self._lab.plan.data_nodes, POSTGRES_PORT)
+
+    def heal(self, name: str | None = None) -> list[Bite]:
+        """Take back every cut of this host, or of all. What is unplugged or frozen stays so."""
+        plan, switch = self._lab.plan, self._lab.init(SWITCH.name)
+        hosts, healed = plan.hosts if name is None else (self._lab.resolve(name),), []
+        inits, ports = self._lab.inits(), network.plugged(switch.pid)
+        for host in hosts:
+            if host.name not in inits:
+                continue
+            at, mended = _now(), []
+            for cut_by in network.filters(inits[host.name].pid):
+                network.unfilter(inits[host.name].pid, cut_by)
+                mended.append(f"filter {cut_by}")
+            if not ports.get(host.name, True):
+                network.mend(switch.pid, host)
+                self._must(probes.ping(self._observer(host), host.address), f"{host.name} does not answer ping")
+                mended.append("port")
+            if mended:
+                healed.append(Bite("heal", host.name, at, f"removed: {', '.join(mended)}"))
+        return healed
+
+    # ------------------------------------------------------------------------------------------------ moves
+
+    def move_etcd_leader(self, name: str) -> Bite:
+        """etcd's own leader moves to this host's member."""
+        host, at = self._lab.resolve(name), _now()
+        return Bite("move-etcd-leader", host.name, at, moves.etcd_leader(self._lab.plan, self._lab.inits(), host))
+
+    def switchover_postgres(self, name: str) -> Bite:
+        """PostgreSQL's primary moves to this host, by Patroni's switchover."""
+        host, at = self._lab.resolve(name), _now()
+        return Bite("switchover-postgres", host.name, at, moves.primary(self._lab.plan, self._lab.inits(), host))
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _cut_peer(self, host: Host, other: Host) -> Bite:
+        pid = self._lab.init(host.name).pid
+        self._must(probes.ping(pid, other.address), f"{other.name} did not answer before either")
+        at = _now()
+        network.apply(pid, network.peer(other))
+        if probes.ping(pid, other.address):
+            raise NoBite(f"{other.name} still answers {host.name}")
+        return Bite("cut", host.name, at, f"{other.name} does not answer it any more")
+
+    def _filter(self, fault: str, host: Host, filter_: Filter, servers: Iterable[Host], port: int) -> Bite:
+        pid = self._lab.init(host.name).pid
+        if filter_.name in network.filters(pid):
+            raise WrongUse(f"{host.name} is cut so already; heal it first")
+        reached = [server for server in servers if probes.reaches(pid, server.address, port)]
+        self._must(bool(reached), f"{host.name} reached none before either")
+        at = _now()
+        network.apply(pid, filter_)
+        through = [server.name for server in reached if probes.reaches(pid, server.address, port)]
+        dropped = network.filters(pid)[filter_.name]
+        if through or not dropped:
+            raise NoBite(f"{host.name} still reaches {', '.join(through) or 'them'}")
+        names = ", ".join(server.name for server in reached)
+        return Bite(fault, host.name, at, f"{dropped} packets dropped; port {port} of {names} is not reached any more")
+
+    def _targets(self, host: Host, what: Target) -> list[Process]:
+        targets = found(self._lab.init(host.name), what)
+        if not targets:
+            raise WrongUse(f"no {what.value} runs on {host.name} now")
+        return targets
+
+    def _pluggable(self, name: str) -> Host:
+        host = self._lab.resolve(name)
+        if host.name == SWITCH.name:
+            raise WrongUse("the switch itself has no cable to pull")
+        return host
+
+    def _observer(self, host: Host) -> int:
+        """From where to look at a host."""
+        return self._lab.init((CLIENT if host.name == OBSERVER.name else OBSERVER).name).pid
+
+    def _must(self, true: bool, otherwise: str) -> None:
+        if not true:
+            raise LabError(otherwise)
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _listed(found_: Iterable[Process]) -> str:
+    names = [f"{process.argv[0].rsplit('/', 1)[-1] if process.argv else '?'}[{process.inner}]" for process in found_]
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

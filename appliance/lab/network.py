@@ -1,0 +1,138 @@
+"""The lab's wires: a switch in a namespace of its own, a cable to each host, and ways to break them.
+
+Three kinds of damage, which heal() mends all: a dead port (nothing passes, the host still sees its carrier), filters
+on a host (by port, by who sends, by peer), and the cable taken away (unplug; the host dies with it).
+"""
+
+import json
+from dataclasses import dataclass
+
+from appliance.lab import inside
+from appliance.lab.errors import LabError
+from appliance.lab.plan import ACCOUNT, ETCD_PORT, PEER_PORT, POSTGRES_PORT, PREFIX, PREFIX6, Host
+
+_BRIDGE = "br0"
+_DEAD, _FORWARDING = 0, 3  # states of a bridge's port
+_TABLE = "luigi_ha_lab_"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A named cut by nftables in a host's own namespace: what it does not let out and in."""
+
+    name: str
+    out: tuple[str, ...]
+    into: tuple[str, ...] = ()
+
+
+_ETCD = f"tcp dport {{ {ETCD_PORT}, {PEER_PORT} }}"
+_POSTGRES = f"tcp dport {POSTGRES_PORT}"
+ETCD_FROM_LUIGI = Filter("etcd", (f'meta skuid != "{ACCOUNT}" {_ETCD}',))
+ETCD_FROM_HOST = Filter("etcd_host", (_ETCD,), (_ETCD,))
+POSTGRES_FROM_LUIGI = Filter("postgres", (f'meta skuid != "{ACCOUNT}" {_POSTGRES}',))
+POSTGRES_FROM_HOST = Filter("postgres_host", (_POSTGRES,), (_POSTGRES,))
+
+
+def peer(host: Host) -> Filter:
+    """Nothing to and from this host; everybody else is reached."""
+    return Filter(
+        f"peer_{host.name}",
+        (f"ip daddr {host.address}", f"ip6 daddr {host.address6}"),
+        (f"ip saddr {host.address}", f"ip6 saddr {host.address6}"),
+    )
+
+
+def make_switch(switch: int) -> None:
+    """A bridge without spanning tree (a port forwards at once) and without multicast snooping."""
+    _ip(
+        switch,
+        "link set lo up",
+        f"link add {_BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+        f"link set {_BRIDGE} up",
+    )
+
+
+def plug(switch: int, init: int, host: Host) -> None:
+    """A cable from the switch to the host, with the host's addresses on its end `eth0`."""
+    _ip(
+        switch,
+        f"link add {host.name} type veth peer name eth0 address {host.hardware} netns {init}",
+        f"link set {host.name} master {_BRIDGE} up",
+    )
+    _ip(
+        init,
+        "link set lo up",
+        f"addr add {host.address}/{PREFIX} broadcast + dev eth0",
+        f"addr add {host.address6}/{PREFIX6} dev eth0 nodad",
+        "link set eth0 up",
+    )
+
+
+def plugged(switch: int) -> dict[str, bool]:
+    """Whose cables are in the switch, and whether their ports forward."""
+    links = json.loads(inside.run(switch, ["ip", "-json", "-details", "link", "show", "type", "veth"]))
+    return {
+        link["ifname"]: link["linkinfo"].get("info_slave_data", {}).get("state") == "forwarding"
+        for link in links
+        if link
+    }
+
+
+def cut(switch: int, host: Host) -> None:
+    """The port stops forwarding; the carrier stays."""
+    _port(switch, host, _DEAD)
+
+
+def unplug(switch: int, host: Host) -> None:
+    """Take the cable away, on both ends. It may be gone already: a dead host's end takes the other with it."""
+    try:
+        _ip(switch, f"link delete {host.name}")
+    except LabError:
+        if host.name in plugged(switch):
+            raise
+
+
+def mend(switch: int, host: Host) -> None:
+    """The port forwards again."""
+    _port(switch, host, _FORWARDING)
+
+
+def apply(init: int, cut_by: Filter) -> None:
+    """Drop what the filter names, from now on, established connections too."""
+    lines = [f"table inet {_TABLE}{cut_by.name} {{", "counter dropped {", "}"]
+    for hook, matches in (("output", cut_by.out), ("input", cut_by.into)):
+        lines += [f"chain {hook} {{ type filter hook {hook} priority -300;"]
+        lines += [*(f"{match} counter name dropped drop" for match in matches), "}"]
+    inside.run(init, ["nft", "-f", "-"], stdin="\n".join([*lines, "}"]) + "\n")
+
+
+def filters(init: int) -> dict[str, int]:
+    """The filters on a host, and how many packets each has dropped."""
+    listed = json.loads(inside.run(init, ["nft", "-json", "list", "counters"]))["nftables"]
+    counters = [entry["counter"] for entry in listed if "counter" in entry]
+    return {
+        counter["table"].removeprefix(_TABLE): int(counter["packets"])
+        for counter in counters
+        if counter["table"].startswith(_TABLE)
+    }
+
+
+def unfilter(init: int, name: str) -> None:
+    inside.run(init, ["nft", "delete", "table", "inet", _TABLE + name])
+
+
+def addresses(init: int) -> list[str]:
+    """The host's addresses beside loopback, as its kernel shows them."""
+    links = json.loads(inside.run(init, ["ip", "-json", "address", "show", "dev", "eth0"]))
+    return [entry["local"] for link in links if link for entry in link["addr_info"] if entry["scope"] == "global"]
+
+
+def _port(switch: int, host: Host, state: int) -> None:
+    inside.run(switch, ["bridge", "link", "set", "dev", host.name, "state", str(state)])  # `ip link set` ignores it
+
+
+def _ip(where: int, *lines: str) -> None:
+    try:
+        inside.run(where, ["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+    except LabError as error:
+        raise LabError(f"{error} ({'; '.join(lines)})") from None
