@@ -70,7 +70,7 @@ class EtcdElector:
     # ------------------------------------------------------------------------------------------------------- campaign
 
     async def campaign(self, above: int = 0) -> Epoch:
-        if self.epoch is not None and self.lease.valid(self._clock()):
+        if self.epoch is not None and self.epoch > above and self.lease.valid(self._clock()):
             return self.epoch
         self._over()
         await self._clear()

@@ -69,7 +69,7 @@ class Gateway:
 
         async def move(endpoint: str, member: int) -> None:
             body = {"targetID": str(member)}
-            await self.ask(endpoint, "/v3/maintenance/transfer-leadership", body, wire.header, budget)
+            await self.ask(endpoint, "/v3/maintenance/transfer-leadership", body, lambda _reply: None, budget)
 
         return await spread(own, [each for each in self.config.endpoints if each != own], status, move)
 

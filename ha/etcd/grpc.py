@@ -87,7 +87,8 @@ class Grpc:
 
         async def move(endpoint: str, member: int) -> None:
             request = self._rpc.MoveLeaderRequest(targetID=member)
-            await self.ask(endpoint, self._unary("MaintenanceStub", "MoveLeader", request), messages.header, budget)
+            question = self._unary("MaintenanceStub", "MoveLeader", request)
+            await self.ask(endpoint, question, lambda _reply: None, budget)
 
         return await spread(own, [each for each in self.config.endpoints if each != own], status, move)
 

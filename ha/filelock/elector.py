@@ -62,7 +62,7 @@ class FileLockElector:
         self._closed = False
 
     async def campaign(self, above: int = 0) -> Epoch:
-        if self.epoch is not None and self.lease.valid(self._clock()):
+        if self.epoch is not None and self.epoch > above and self.lease.valid(self._clock()):
             return self.epoch
         self._over()
         sent = self._clock()

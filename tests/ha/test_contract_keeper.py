@@ -25,7 +25,10 @@ def test_an_epoch_is_greater_than_any_that_the_database_has_seen(play: Play) -> 
             third = await a.campaign(above=second + 5)
             assert third > second + 5
             await a.resign()
-            assert await b.campaign(above=7) > third
+            fourth = await b.campaign(above=7)
+            assert fourth > third
+            assert await b.campaign(above=third) == fourth  # leads already
+            assert await b.campaign(above=fourth + 3) > fourth + 3  # and leads anew, if that is not enough
             await b.renew()
 
     play(test)
