@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from appliance.engine.changes import Epoch
 from appliance.store import DatabaseAway, Durability, Journal, JournalState, Store, Unusable, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until
@@ -218,6 +219,42 @@ def test_a_cancelled_wait_for_the_standby_is_unknown_and_its_change_survives_the
         assert store.primary == f"127.0.0.1:{two.port}"
         assert sorted(loaded(store).tasks) == [1, 2, 3]
         assert loaded(store) == replayed(store)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize(
+    ("durability", "trouble", "outcome"),
+    [
+        ("available", "cancelled", "warning"),
+        ("available", "released", None),
+        ("strict", "cancelled", "warning"),
+        ("strict", "released", "durability = strict, but no synchronous standby confirmed"),
+    ],
+)
+def test_leadership_is_not_taken_while_its_epoch_may_be_on_one_machine_only(
+    pair: Pair, make_store: Callable[..., Store], durability: str, trouble: str, outcome: str | None
+) -> None:
+    store = make_store(pair.one.url(), call_timeout=20.0, durability=durability)
+
+    async def scenario() -> None:
+        pair.two.freeze()
+        taking = asyncio.ensure_future(asyncio.to_thread(store.take_leadership, "a", Epoch(5)))
+        await until(pair.waiting)
+        if trouble == "cancelled":
+            pair.one.sql(f"SELECT pg_cancel_backend(pid) {WAITING_COMMITS}")
+        else:
+            pair.one.sql("ALTER SYSTEM SET synchronous_standby_names = ''")
+            pair.one.sql("SELECT pg_reload_conf()")
+        if outcome is None:
+            assert (await taking).epoch == 5
+        else:
+            with pytest.raises(DatabaseAway, match=outcome):
+                await taking
+        assert store.position().epoch == 5  # written, in any case
+        await asyncio.to_thread(pair.heal)
+        assert store.take_leadership("a", Epoch(5)).epoch == 5
+
+    run(scenario())
 
 
 @pytest.mark.postgresql

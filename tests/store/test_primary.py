@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from appliance.engine.changes import Epoch
-from appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store
+from appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until, write
+from tests.support.proxy import Relay
 from tests.support.servers import MEMORY, PostgresServer, free_port, postgres_server, postgres_standby
 
 pytestmark = pytest.mark.postgresql
@@ -86,6 +87,23 @@ def test_with_two_servers_that_accept_writes_the_higher_timeline_wins(
             store.position()
             assert store.primary == place(pair.two)
         assert store.replication().timeline == 2
+
+
+class Slow(Relay):
+    """A server that answers a moment later than the others."""
+
+    def _accept(self) -> None:
+        time.sleep(0.1)
+        super()._accept()
+
+
+def test_an_old_primary_that_answers_first_does_not_win(pair: Pair, make_store: Callable[..., Store]) -> None:
+    make_store(pair.url())
+    pair.two.promote()
+    for _ in range(3):
+        with Slow(pair.two.port) as slow:
+            store = open_store(pair.url(pair.one.port, slow.port))
+            assert store.primary == f"127.0.0.1:{slow.port}"
 
 
 def test_an_old_primary_is_refused_by_who_has_seen_the_new_one(pair: Pair, make_store: Callable[..., Store]) -> None:
