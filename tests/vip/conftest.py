@@ -18,9 +18,10 @@ def _net() -> Iterator[Segment]:
 
 
 @pytest.fixture
-def net(_net: Segment) -> Segment:
+def net(_net: Segment) -> Iterator[Segment]:
     _net.reset()
-    return _net
+    yield _net
+    _net.close()
 
 
 class Seen:

@@ -139,12 +139,16 @@ class Segment:
                 return time.monotonic() - started
         return None
 
-    def reset(self) -> None:
-        """As at the start: own addresses only, up, nobody knows anybody."""
-        for host in (self.a, self.b, self.c):
+    def close(self) -> None:
+        """Nobody answers any more."""
+        for host in (self.a, self.b):
             for one in host.echo:
                 one.close()
             host.echo.clear()
+
+    def reset(self) -> None:
+        """As at the start: own addresses only, up, nobody knows anybody."""
+        for host in (self.a, self.b, self.c):
             host.batch(
                 "link set eth0 up",
                 "addr flush dev eth0 scope global",

@@ -137,6 +137,28 @@ def test_another_host_that_has_it_is_named_and_contradicted(net: Segment, seen: 
     on(net.c, work())
 
 
+def test_a_false_claim_is_contradicted_at_once(net: Segment, seen: Seen) -> None:
+    """Between two announcements of a burst, so that only the contradiction brings the client back."""
+
+    async def work() -> None:
+        address = await started(net.a)
+        await address.hold(monotonic() + 20)
+        await asyncio.sleep(1.3)  # the next announcement is at 5 s
+        await known(net, net.a)
+        with net.b.inside():
+            liar = Wire("eth0", bytes.fromhex(net.b.mac.replace(":", "")), [vip.ip for vip in address._vips])
+        for vip in address._vips:
+            liar.announce(vip.ip)
+            assert net.until_at(net.a, str(vip.ip), 2) is not None
+            await asyncio.sleep(0)
+        liar.close()
+        assert net.b.mac in {fields["mac"] for fields in seen.fields("address_conflict")}
+        await address.close()
+
+    net.a.serve(V4, V6)
+    on(net.c, work())
+
+
 @pytest.mark.parametrize("one", [V4, V6])
 def test_a_silent_second_holder_is_found_by_asking(net: Segment, seen: Seen, one: str) -> None:
     """It announces nothing: nothing is heard, unless somebody asks. Asked one second after the address was taken."""
