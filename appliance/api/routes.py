@@ -2,7 +2,7 @@
 
     /                          302 to the visualiser; HEAD 204
     /api/<rpc>                 Luigi's calls, GET and POST
-    /api/cluster               what `luigi-ha status` shows
+    /api/cluster               what `luigi-ha status` shows; /api/cluster/failovers: who led when, and why
     /api/task/<id>/history     the log of one task's state changes
     /api/task/<id>/why         why it is not running
     /health /ready /metrics    for supervisors, load balancers and Prometheus
@@ -54,6 +54,7 @@ class Operations:
     cluster: Callable[[], Awaitable[JsonObject]]
     history: Callable[[str, int], Awaitable[list[JsonObject]]]
     why: Callable[[str], Awaitable[JsonObject]]
+    failovers: Callable[[int], Awaitable[list[JsonObject]]]
 
 
 class Routes:
@@ -189,6 +190,11 @@ class Routes:
         match parts:
             case ["cluster"]:
                 handler: Callable[[], Awaitable[Any]] = self._operations.cluster
+            case ["cluster", "failovers"]:
+                most = _limit(request.rel_url.query.get("limit", "20"))
+
+                async def handler() -> Any:
+                    return {"failovers": await self._operations.failovers(most)}
             case ["task", task_id, "history"]:
                 limit = _limit(request.rel_url.query.get("limit", "1000"))
 

@@ -1,14 +1,14 @@
 """Commands that ask a running scheduler: status, history, why, prune."""
 
 import json
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
 from appliance.cli.client import DEFAULT_URL, ask
 from appliance.cli.errors import CommandError
+from appliance.cli.shown import failover, moment, shown
 from appliance.exit_codes import ExitCode
 
 Url = Annotated[str, typer.Option("--url", envvar="LUIGI_HA_URL", help="Where the scheduler listens.")]
@@ -17,7 +17,9 @@ TaskId = Annotated[str, typer.Argument(help="The task's id, as the visualiser an
 
 
 def status(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Who leads, since when, how the database does, and what happens if that machine dies now.
+    """Who leads, since when, how each node and the database are, and what happens if a machine dies now.
+
+    Any node answers, the one that leads or another. Exit code 3 if none leads and executes calls.
 
     Example: luigi-ha status --url http://scheduler:8082
     """
@@ -25,29 +27,42 @@ def status(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(state, indent=2))
     else:
-        _print_status(state)
-    if not state.get("ready"):
+        shown(state)
+    if not any(node["leading"] and node["ready"] for node in state.get("nodes", [])):
         raise typer.Exit(ExitCode.UNREACHABLE)
 
 
 def history(
-    task_id: TaskId,
+    task_id: Annotated[str, typer.Argument(help="A task's id, or the word failovers: who led when, and why.")],
     url: Url = DEFAULT_URL,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the latest ones.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Everything that happened to a task, oldest first.
+    """Everything that happened to a task, oldest first; or, with the word failovers, to the leadership.
 
     Example: luigi-ha history Extract_2024_01_01_94d1f3bd50
+
+    Example: luigi-ha history failovers
     """
+    if task_id == "failovers":
+        _failovers(url, limit, as_json=as_json)
+        return
     found = ask(url, f"/api/task/{quote(task_id, safe='')}/history?limit={limit}")
     if as_json:
         print(json.dumps(found, indent=2))
         return
     for entry in found["history"]:
-        words = [_moment(entry["at"]), f"{entry['status']:<13}", f"by {entry['method']}"]
+        words = [moment(entry["at"]), f"{entry['status']:<13}", f"by {entry['method']}"]
         words += [f"{name}={entry[name]}" for name in ("attempt", "worker_id", "actor", "run_id") if entry.get(name)]
         print(" ".join([*words, f"epoch={entry['epoch']} seq={entry['seq']}"]))
+
+
+def _failovers(url: str, limit: int, *, as_json: bool) -> None:
+    found = ask(url, f"/api/cluster/failovers?limit={limit}")
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(failover(each) for each in found["failovers"]) or "none recorded")
 
 
 def why(task_id: TaskId, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
@@ -73,27 +88,3 @@ def prune(url: Url = DEFAULT_URL) -> None:
     if not isinstance(reply, dict) or "response" not in reply:
         raise CommandError(f"{url} answers, but not as a scheduler does", ExitCode.UNREACHABLE)
     print("pruned")
-
-
-def _print_status(state: dict[str, Any]) -> None:
-    journal = state.get("journal") or {}
-    leader = state.get("leader") or "nobody"
-    tasks = ", ".join(f"{count} {name}" for name, count in sorted(state.get("tasks", {}).items()) if count) or "none"
-    lines = [
-        ("leader", f"{leader} ({state['state']} since {_moment(state['since'])}, epoch {state['epoch']})"),
-        (
-            "database",
-            f"{state.get('database')} ({journal.get('state', 'not open')}, {journal.get('committed', 0)} events)",
-        ),
-        ("tasks", tasks + (" (paused: none is handed out)" if state.get("paused") else "")),
-        ("workers", str(state.get("workers", 0))),
-        ("calls waiting", f"{state['calls_parked']} at the gate, {state['calls_waiting_for_commit']} for their commit"),
-        ("degraded", "; ".join(state["degraded"]) or "no"),
-        ("if this machine dies now", state["if_this_machine_dies"]),
-    ]
-    for name, value in lines:
-        print(f"{name + ':':<26}{value}")
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"

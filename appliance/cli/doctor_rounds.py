@@ -15,7 +15,7 @@ from appliance.cli import (
     doctor_machine,
 )
 from appliance.cli.doctor_findings import Check, Examiner, Finding, as_text, examined, failed, to_json
-from appliance.cli.keeping import lock_directory
+from appliance.cli.pairing import lock_directory
 from appliance.config import Loaded, Serve, load
 from appliance.config.election import kind, node_name
 from appliance.config.load import database_url

@@ -1,15 +1,14 @@
 """From the options to what leads: the elector, the address, and the keeper that starts the scheduler."""
 
 import asyncio
-import hashlib
 import os
 import socket
 import sys
-import tempfile
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from appliance.cli.pairing import lock_directory, peers_socket
 from appliance.config import ConfigError, Serve
 from appliance.config.election import kind, node_name
 from appliance.config.load import secret
@@ -23,22 +22,6 @@ from ha.keeper.options import KeeperOptions
 from ha.lease import Timing
 from ha.supervisor import Supervisor
 from ha.vip.port import Address, NoAddress
-
-LONGEST_SOCKET = 100  # bytes of a Unix socket's path
-
-
-def lock_directory(database: str) -> Path:
-    """Where the pair on one machine keeps its lock: beside the SQLite file."""
-    path = Path(database.partition(":///")[2].partition("?")[0])
-    return path.absolute().with_name(path.name + ".leadership")
-
-
-def peers_socket(database: str, name: str) -> str:
-    """The Unix socket on which the other process of a pair reaches this one."""
-    path = str(lock_directory(database) / f"{name}.sock")
-    if len(os.fsencode(path)) <= LONGEST_SOCKET:
-        return path
-    return f"{tempfile.gettempdir()}/luigi-ha-{hashlib.blake2b(path.encode(), digest_size=8).hexdigest()}.sock"
 
 
 def candidate(serve: Serve, name: str) -> Candidate:

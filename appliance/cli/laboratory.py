@@ -107,19 +107,20 @@ def _inject(
 
 
 def _try(url: str, directory: Path) -> str:
-    command = "luigi-ha lab" if directory == DEFAULT_DIRECTORY else f"LUIGI_HA_LAB_DIR={directory} luigi-ha lab"
+    elsewhere = f"\n  export LUIGI_HA_LAB_DIR={directory}" if directory != DEFAULT_DIRECTORY else ""
     return f"""
 The scheduler's address is {url}; it exists inside of the lab alone. Things to try:
-
-  {command} status
-  {command} shell client -- curl -s {url}/api/cluster
-  {command} shell client                       a shell on the client host: run luigi --scheduler-url {url}
-  {command} fault kill-scheduler leader        the process dies
-  {command} fault unplug leader                its machine dies;  fault plug n1  brings it back
-  {command} fault freeze leader host           it stands still;   fault thaw n1  continues it
-  {command} fault cut leader                   nobody reaches it; fault heal all
-  {command} fault --help
-  {command} down                               leaves nothing behind"""
+{elsewhere}
+  luigi-ha lab status                        who leads what, and what is broken
+  luigi-ha lab shell client                  a shell on the client host; there, say:
+      luigi-ha status --url {url}
+      luigi --module MODULE TASK --scheduler-url {url}
+  luigi-ha lab fault kill-scheduler leader   its process dies
+  luigi-ha lab fault unplug leader           its machine dies;     fault plug n1   brings it back
+  luigi-ha lab fault freeze leader host      it stands still;      fault thaw n1   continues it
+  luigi-ha lab fault cut leader              nobody reaches it;    fault heal all  mends it
+  luigi-ha lab fault --help                  and more
+  luigi-ha lab down                          leaves nothing behind"""
 
 
 @contextmanager

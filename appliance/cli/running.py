@@ -1,85 +1,55 @@
 """What `serve` does: load the options, then check or run."""
 
-import asyncio
-import importlib
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from appliance import log
-from appliance.cli.explained import explained
-from appliance.config import ConfigError, Loaded, Options, load
-from appliance.config.election import kind, node_name
-from appliance.config.load import database_url
-from appliance.node import Node, NodeOptions
-from appliance.store.target import parse
+from appliance.cli.errors import CommandError
+from appliance.config import ConfigError, Loaded, load
+from appliance.config.election import kind
+from appliance.exit_codes import ExitCode
 from ha.errors import Unusable
 from ha.keeper.link import Link
 
 Flags = Mapping[str, Any]
-# s. The journal's writer needs the interpreter for moments only, but several times per commit; at Python's 5 ms it
-# waits for a busy event loop that long each time, and the database idles (measured: commits of 2.6 ms instead of 6.1).
-THREAD_SWITCH = 0.0001
 
 
 def check(flags: Flags, config: Path | None, *, as_json: bool) -> None:
     """Validate, and print every option with its source."""
+    from appliance.cli.explained import explained  # noqa: PLC0415
+    from appliance.config.load import database_url  # noqa: PLC0415
+    from appliance.store.target import parse  # noqa: PLC0415
+
     with explained():
-        loaded, _url = _load(flags, config)
+        loaded = load(flags, config, os.environ)
+        parse(database_url(loaded.options.serve))  # what cannot be understood is refused now
         print(loaded.as_json() if as_json else _shown(loaded))
 
 
 def run(flags: Flags, config: Path | None) -> int:
     """Serve until a signal; the exit code. As the keeper that starts the scheduler, as that scheduler, or alone."""
-    with explained():
-        try:
-            link = Link.from_environment(os.environ)
-        except Unusable as error:
-            raise ConfigError("environment", str(error), "luigi-ha serve sets it by itself") from error
-        loaded, url = _load(flags, config)
+    try:
+        link = Link.from_environment(os.environ)
+        loaded = load(flags, config, os.environ)
         serving = loaded.options.serve
         log.configure(cast("log.LogFormat", serving.log_format), serving.log_level)
-        mode = kind(serving, serving.database)
-        if link is None and mode != "none":
+        if link is None:
             for note in loaded.notes:
                 log.get("config").info("option_not_needed", note=note)
-            from appliance.cli.keeping import keep  # noqa: PLC0415 - a scheduler does without etcd's client
+            if kind(serving, serving.database) != "none":
+                # Neither needs what the other does: a keeper is small, and starts at once.
+                from appliance.cli.keeping import keep  # noqa: PLC0415
 
-            return keep(serving)
-        return _run(Node(_node_options(loaded.options, url, link, mode)))
+                return keep(serving)
+    except Unusable as error:
+        raise CommandError(f"environment: {error}", ExitCode.CONFIG) from error
+    except ConfigError as error:
+        raise CommandError(str(error), ExitCode.CONFIG) from error
+    from appliance.cli.scheduling import schedule  # noqa: PLC0415
 
-
-def _node_options(options: Options, url: str, link: Link | None, mode: str) -> NodeOptions:
-    serving = options.serve
-    name = node_name(serving, serving.database, os.getpid())
-    if link is None:
-        return NodeOptions(options, url, f"{name}:{os.getpid()}" if serving.name else name)
-    if mode == "file":
-        from appliance.cli.keeping import lock_directory, peers_socket  # noqa: PLC0415
-
-        pair, peers = str(lock_directory(serving.database)), peers_socket(serving.database, name)
-        return NodeOptions(options, url, name, link, pair=pair, for_peers=peers)
-    return NodeOptions(options, url, name, link, outlives_keeper=True)
-
-
-def _load(flags: Flags, config: Path | None) -> tuple[Loaded, str]:
-    loaded = load(flags, config, os.environ)
-    url = database_url(loaded.options.serve)
-    parse(url)  # what cannot be understood is refused now, also by --check
-    return loaded, url
-
-
-def _run(node: Node) -> int:
-    """On uvloop where there is one."""
-    sys.setswitchinterval(THREAD_SWITCH)
-    try:
-        factory = importlib.import_module("uvloop").new_event_loop
-    except ImportError:
-        factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return int(runner.run(node.run()))
+    return schedule(loaded, link)
 
 
 def _shown(loaded: Loaded) -> str:

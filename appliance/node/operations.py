@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from appliance.api.errors import Unavailable
 from appliance.api.routes import JsonObject, Operations
+from appliance.node.cluster import describe, failovers
 from appliance.node.states import State
 from appliance.store import DatabaseAway
 
@@ -38,6 +39,9 @@ def operations(node: "Node") -> Operations:
         return [entry._asdict() for entry in entries]
 
     async def cluster() -> JsonObject:
-        return node.reporter.cluster()
+        return await describe(node)
 
-    return Operations(node.reporter.health, cluster, history, why)
+    async def changes(limit: int) -> list[JsonObject]:
+        return await failovers(node, limit)
+
+    return Operations(node.reporter.health, cluster, history, why, changes)

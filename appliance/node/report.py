@@ -1,4 +1,4 @@
-"""What a node says about itself: /health for machines, /api/cluster for people."""
+"""What a node says about itself, for machines: /health. For people there is `cluster`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,12 +7,6 @@ from appliance.node.states import State
 
 if TYPE_CHECKING:
     from appliance.node.node import Node
-
-ALONE = (
-    "calls are refused until this program is started again on this database (stock workers ask again after 30 s, three "
-    "times); nothing acknowledged is lost; no other node takes over"
-)
-SQLITE = "; if its disk is lost, the state is lost with it"
 
 
 class Reporter:
@@ -64,23 +58,3 @@ class Reporter:
         if node.life.state is State.LEADING:
             return node.holder
         return node.roles.leader.name if node.roles.leader is not None else None
-
-    def cluster(self) -> dict[str, Any]:
-        """Who leads, since when, on which database, how well, and what a crash would mean."""
-        node = self._node
-        health = self.health()
-        degraded = []
-        if health["waiting_for"] is not None:
-            degraded.append(health["waiting_for"])
-        elif health["journal"] and health["journal"]["full"]:
-            degraded.append("the database does not keep up")
-        embedded = node.store is not None and node.store.target.shown.startswith("sqlite")
-        return {
-            **health,
-            "nodes": [node.holder],
-            "tasks": dict(node.engine.counts()) if node.engine is not None else {},
-            "workers": len(node.engine.workers) if node.engine is not None else 0,
-            "paused": node.engine.paused if node.engine is not None else None,
-            "degraded": degraded,
-            "if_this_machine_dies": ALONE + (SQLITE if embedded else ""),
-        }

@@ -21,7 +21,8 @@ from itertools import count
 from appliance.engine.changes import Change, TaskPut
 from appliance.store.batch import Unit
 from appliance.store.errors import FencedError, JournalClosed, Poisoned, StoreError
-from appliance.store.journal_writer import ENDED, JournalState, JournalStats, JournalWriter, WriterSource
+from appliance.store.journal_state import ENDED, JournalState, JournalStats
+from appliance.store.journal_writer import JournalWriter, WriterSource
 from appliance.store.position import Position
 
 __all__ = ["Journal", "JournalState", "JournalStats", "WriterSource"]

@@ -8,11 +8,9 @@ by one side only.
 """
 
 import asyncio
-import enum
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import tenacity
@@ -20,7 +18,9 @@ import tenacity
 from appliance import clock, log
 from appliance.store.batch import Batch, Unit, build
 from appliance.store.errors import DatabaseAway, FencedError, FenceRefused, JournalClosed, Poisoned, StoreError
+from appliance.store.journal_state import ENDED, JournalState, JournalStats
 from appliance.store.position import Finding, Position, compare
+from appliance.store.progress import Progress
 from appliance.store.writer import Writer
 
 MAX_BATCH_RECORDS = 1000
@@ -29,40 +29,16 @@ RETAINED_BATCHES = 256
 RETAINED_BYTES = 16 << 20
 FIRST_RETRY = 0.05  # s; doubles with each failure, with jitter, up to
 LONGEST_RETRY = 0.5
+CONNECTING_SECONDS = 30.0  # a resolver may take its time; the calls that follow have deadlines of their own
+SECONDS_PER_RECORD = 0.001  # what a large batch may take longer than a call
 
 _log = log.get("journal")
-
-
-class JournalState(enum.Enum):
-    """What the journal is doing."""
-
-    WRITING = "writing"
-    WAITING = "waiting for the database"
-    FENCED = "fenced: another leader wrote, or the log is not ours"
-    POISONED = "poisoned: a record the database will never take"
-    CLOSED = "closed"
-
-
-ENDED = (JournalState.FENCED, JournalState.POISONED, JournalState.CLOSED)
 
 
 class WriterSource(Protocol):
     """Where sessions come from: a Store."""
 
     def writer(self) -> Writer: ...
-
-
-@dataclass(slots=True)
-class JournalStats:
-    """Running totals since the start."""
-
-    batches: int = 0
-    records: int = 0
-    commit_seconds: float = 0.0  # time spent in transactions that committed
-    last_batch_records: int = 0
-    last_commit_seconds: float = 0.0
-    retries: int = 0  # times the database was found away
-    rewritten: int = 0  # batches written again because the database had lost them
 
 
 class JournalWriter:
@@ -92,6 +68,8 @@ class JournalWriter:
         self._in_flight: Batch | None = None
         self._retained: deque[Batch] = deque()
         self._retained_bytes = 0
+        self._call_timeout: float = getattr(store, "call_timeout", 5.0)
+        self._progress = Progress()
         self._session: Writer | None = None
         self._last_session: int | None = None
         self._time = 0.0
@@ -105,6 +83,11 @@ class JournalWriter:
     def committed(self) -> int:
         """The seq up to which everything is durable."""
         return self._position.seq
+
+    def stuck_for(self) -> float:
+        """For how long (s) the writer has neither had nothing to do, nor waited for the database within its deadline,
+        nor got on. It gets on many times a second; after some seconds it will not do so by itself."""
+        return 0.0 if self.state in ENDED else self._progress.stuck_for()
 
     def _notify(self) -> None:
         """Something was committed, or the state changed: wake who waits. Called where callbacks are."""
@@ -161,7 +144,8 @@ class JournalWriter:
                 if self._closing:
                     return None
                 self._idle = True
-                self._lock.wait()
+                with self._progress.idle():
+                    self._lock.wait()
                 self._idle = False
             units: list[Unit] = []
             records = size = 0
@@ -189,7 +173,8 @@ class JournalWriter:
         try:
             if self._session is None:
                 raise DatabaseAway("not connected")
-            self._session.write(batch)
+            with self._progress.calling(self._writer_patience(batch)):
+                self._session.write(batch)
         except Poisoned:
             raise
         except StoreError as error:
@@ -249,14 +234,20 @@ class JournalWriter:
         self._writer_state(JournalState.WAITING, str(error))
 
     def _writer_sleep(self, seconds: float) -> None:
+        self._progress.step()
         if self._gone.wait(seconds):
             raise JournalClosed("closed while the database was away")
 
+    def _writer_patience(self, batch: Batch | None) -> float:
+        records = batch.records if batch is not None else 0
+        return 2 * self._call_timeout + records * SECONDS_PER_RECORD
+
     def _writer_settle(self) -> None:
         """Compare the database with ourselves and do what follows; on return the batch in flight is durable."""
-        session = self._writer_session()
         batch = self._in_flight
-        found = session.position()
+        with self._progress.calling(CONNECTING_SECONDS + self._writer_patience(None)):
+            session = self._writer_session()
+            found = session.position()
         finding = compare(
             found, self._position, batch.last if batch else None, (kept.previous for kept in self._retained)
         )
@@ -269,19 +260,22 @@ class JournalWriter:
                 raise FencedError(f"the log in the database is not ours: found {found}, ours is {self._position}")
             case Finding.APPLIED:
                 # Its commit was perhaps not replicated: one that comes after it settles that.
-                session.confirm(found, self._time)
+                with self._progress.calling(self._writer_patience(None)):
+                    session.confirm(found, self._time)
                 return
             case Finding.BEHIND:
                 self._writer_rewrite(session, found)
         if batch is not None:
-            session.write(batch)
+            with self._progress.calling(self._writer_patience(batch)):
+                session.write(batch)
 
     def _writer_rewrite(self, session: Writer, found: Position) -> None:
         """Write again what the database has lost: the batches after `found`."""
         lost = [batch for batch in self._retained if batch.previous.seq >= found.seq]
         _log.warning("journal_rewrites", batches=len(lost), found=found.seq, ours=self._position.seq)
         for batch in lost:
-            session.write(batch)
+            with self._progress.calling(self._writer_patience(batch)):
+                session.write(batch)
             self.stats.rewritten += 1
 
     def _writer_session(self) -> Writer:

@@ -164,6 +164,7 @@ EVERY = [
     m.HandOver("n2"),
     m.Kept("no answer"),
     m.Over("the lease ended"),
+    m.Members({"n1": {"able": "yes"}}),
     m.Stop(),
     m.Able(12, True),
     m.Unable("schema too old"),

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from appliance.store import (
@@ -39,6 +41,14 @@ def test_upgrading_makes_the_tables_and_again_changes_nothing(url: str) -> None:
     position = store.take_leadership("x")
     assert store.upgrade() == store.check()
     assert store.position() == position
+
+
+def test_the_versions_are_those_of_the_migrations() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    assert [script.revision for script in scripts.walk_revisions()] == list(reversed(schema.revisions()))
 
 
 def test_the_tables_are_those_the_program_describes(store: Store) -> None:

@@ -1,0 +1,89 @@
+"""The cluster as text, for `luigi-ha status`."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+WIDTH = 16
+
+
+def shown(state: dict[str, Any]) -> None:
+    """Print what /api/cluster said."""
+    lines = [("leader", _leader(state)), ("address", ", ".join(state["address"]) or "none that moves")]
+    lines += [("" if number else "nodes", _node(node)) for number, node in enumerate(state["nodes"])]
+    lines += [("database", _database(state))]
+    lines += [("", _standby(each)) for each in (state["replication"] or {}).get("standbys", [])]
+    journal = state.get("journal") or {}
+    if journal:
+        lines.append(("journal", f"{journal['state']}, {journal['committed']} events"))
+    tasks = ", ".join(f"{count} {name}" for name, count in sorted(state["tasks"].items()) if count) or "none"
+    lines += [
+        ("tasks", tasks + (" (paused: none is handed out)" if state.get("paused") else "")),
+        ("workers", str(state["workers"])),
+        ("calls waiting", f"{state['calls_parked']} at the gate, {state['calls_waiting_for_commit']} for their commit"),
+    ]
+    lines += [("" if number else "failovers", failover(each)) for number, each in enumerate(state["failovers"])]
+    lines += [("" if number else "degraded", text) for number, text in enumerate(state["degraded"] or ["no"])]
+    lines += [(f"if {node['name']} dies", node["if_it_dies"]) for node in state["nodes"]]
+    width = max(WIDTH, *(len(name) + 2 for name, _ in lines))
+    for name, text in lines:
+        print(f"{name + ':' if name else '':<{width}}{text}")
+
+
+def _leader(state: dict[str, Any]) -> str:
+    if state["leader"] is None:
+        return f"nobody ({state['node']} is {state['state']})"
+    said = [f"epoch {state['epoch']}"]
+    if state["leader_since"] is not None:
+        said.insert(0, f"since {moment(state['leader_since'])}")
+    if state["leader_lease_left"] is not None:
+        said.append(f"lease left {state['leader_lease_left']:.1f} s")
+    if state["failover_paused"]:
+        said.append("automatic failover is paused")
+    return f"{state['leader']} ({', '.join(said)})"
+
+
+def _node(node: dict[str, Any]) -> str:
+    if not node["answers"]:
+        return f"{node['name']}: does not answer" + (f" ({node['why_not']})" if node["why_not"] else "")
+    said = [f"{node['name']}: {node['state']}"]
+    if node["mirror_age"] is not None:
+        said.append(f"mirror {node['mirror_age']:.2f} s old, {node['mirror_behind']} events behind")
+    if node["beside_the_primary"]:
+        said.append("beside the database's primary")
+    if node["why_not"]:
+        said.append(f"cannot lead: {node['why_not']}")
+    elif node["database_away"]:
+        said.append(f"the database is away: {node['database_away']}")
+    return ", ".join(said)
+
+
+def _database(state: dict[str, Any]) -> str:
+    found = state["replication"]
+    if found is None or found["primary"] is None:
+        return f"{state['database']}"
+    how = "synchronous" if found["synchronous"] else "NOT SYNCHRONOUS"
+    return (
+        f"{state['database']}, primary {found['primary']} (timeline {found['timeline']}), {how}, "
+        f"durability = {found['durability']}"
+    )
+
+
+def _standby(each: dict[str, Any]) -> str:
+    lag = "" if each["lag_bytes"] is None else f", {each['lag_bytes']} bytes behind"
+    return f"standby {each['name'] or each['address']}: {each['state']}, {each['sync_state']}{lag}"
+
+
+def failover(each: dict[str, Any]) -> str:
+    """One change of leader, as a line."""
+    parked = "" if each["parked_seconds"] is None else f", {each['parked_seconds']:.2f} s without a leader"
+    before = f"{each['previous']} -> " if each["previous"] else ""
+    how = "" if each["warm"] else ", cold"
+    return (
+        f"{moment(each['at'])} epoch {each['epoch']}: {before}{each['holder']} ({each['cause']}{parked}, "
+        f"promoted in {each['promotion_seconds']:.2f} s{how})"
+    )
+
+
+def moment(seconds: float) -> str:
+    """A time of day, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
