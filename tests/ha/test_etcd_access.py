@@ -66,10 +66,10 @@ def guarded() -> Iterator[Member]:
         yield member
 
 
-def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Member, via: str) -> None:
+def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Member) -> None:
     """patroni#2552, patroni#2457: token expiry became an outage."""
 
-    async def play() -> None:
+    async def play(via: str) -> None:
         config = EtcdConfig((guarded.endpoint,), user="node", password="secret")
         transport: Any = etcd_transport(config, via)
         await transport.read("/ours/", 2.0)
@@ -90,7 +90,10 @@ def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Member, via: st
             await later
         await transport.close()
 
-    asyncio.run(play())
+    async def main() -> None:
+        await asyncio.gather(*(play(via) for via in TRANSPORTS))
+
+    asyncio.run(main())
 
 
 async def with_token(transport: Any, endpoint: str, token: str) -> None:

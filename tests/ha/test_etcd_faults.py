@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,6 +65,15 @@ async def keep(elector: EtcdElector, kept: Kept) -> None:
         await asyncio.sleep(max(0.0, elector.timing.renew_every - (time.monotonic() - began)))
 
 
+def both(play: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+    """Over each transport, at the same time."""
+
+    async def main() -> None:
+        await asyncio.gather(*(play(via) for via in ("gateway", "grpc")))
+
+    asyncio.run(main())
+
+
 async def lead_through(
     config: EtcdConfig, prefix: str, via: str, timing: Timing, trouble: Callable[[AnyTransport], None], seconds: float
 ) -> Kept:
@@ -106,54 +115,62 @@ def follower(cluster: Cluster) -> Member:
     return next(each for each in cluster.members if each is not leader)
 
 
-def test_the_member_in_use_is_killed_and_the_lease_kept(
-    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
-) -> None:
+def test_the_member_in_use_is_killed_and_the_lease_kept(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
     config = replace(config, endpoints=first(cluster, follower(cluster)))
-    kept = asyncio.run(lead_through(config, prefix, via, TIMING, lambda used: in_use(cluster, used).kill(), 1.2))
-    print(f"{via}: member killed: longest renewal {kept.longest:.3f} s")
-    assert kept.longest < 1.0
+
+    async def play(via: str) -> None:
+        kept = await lead_through(config, prefix + via, via, TIMING, lambda used: in_use(cluster, used).kill(), 1.2)
+        print(f"{via}: member killed: longest renewal {kept.longest:.3f} s")
+        assert kept.longest < 1.0
+
+    both(play)
 
 
-def test_the_etcd_leader_is_killed_and_the_lease_kept(
-    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
-) -> None:
+def test_the_etcd_leader_is_killed_and_the_lease_kept(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
     leader = cluster.leader()
     config = replace(config, endpoints=first(cluster, leader))
-    kept = asyncio.run(lead_through(config, prefix, via, LONG, lambda _used: leader.kill(), 2.5))
-    print(
-        f"{via}: etcd's leader killed (500 ms elections): longest renewal {kept.longest:.3f} s, {kept.failures} failed"
-    )
-    assert kept.longest < 3.0
+
+    async def play(via: str) -> None:
+        kept = await lead_through(config, prefix + via, via, LONG, lambda _used: leader.kill(), 2.5)
+        print(f"{via}: etcd's leader killed (500 ms elections): longest renewal {kept.longest:.3f} s, "
+              f"{kept.failures} failed")  # fmt: skip
+        assert kept.longest < 3.0
+
+    both(play)
 
 
-def test_a_frozen_member_in_use_costs_one_attempt(cluster: Cluster, config: EtcdConfig, prefix: str, via: str) -> None:
+def test_a_frozen_member_in_use_costs_one_attempt(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
     config = replace(config, endpoints=first(cluster, follower(cluster)))
-    kept = asyncio.run(lead_through(config, prefix, via, TIMING, lambda used: in_use(cluster, used).freeze(), 1.5))
-    print(f"{via}: member frozen: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
-    assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
+
+    async def play(via: str) -> None:
+        kept = await lead_through(config, prefix + via, via, TIMING, lambda used: in_use(cluster, used).freeze(), 1.5)
+        print(f"{via}: member frozen: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
+        assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
+
+    both(play)
 
 
 def test_a_black_holed_endpoint_costs_one_attempt_and_no_event(
-    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
+    cluster: Cluster, config: EtcdConfig, prefix: str
 ) -> None:
     """Two of three are healthy. The lease is kept, and a watch through the hole loses nothing."""
 
-    async def play() -> Kept:
-        async with Hole(follower(cluster).port) as hole, opened(config, via) as writer:
+    async def play(via: str) -> None:
+        key = prefix + via
+        async with Hole(port) as hole, opened(config, via) as writer:
             through = replace(config, endpoints=(hole.endpoint, *config.endpoints))
-            async with opened(through, via) as watcher, values(watcher, prefix + "w/") as seen:
-                writing = asyncio.create_task(write(writer, prefix + "w/k", 80, 0.03))
-                kept = await lead_through(through, prefix, via, TIMING, lambda _used: hole.swallow(), 2.0)
+            async with opened(through, via) as watcher, values(watcher, key + "/w/") as seen:
+                writing = asyncio.create_task(write(writer, key + "/w/k", 80, 0.03))
+                kept = await lead_through(through, key + "/e/", via, TIMING, lambda _used: hole.swallow(), 2.0)
                 await writing
                 await eventually(lambda: len(seen) == 80)
                 assert seen == [str(number) for number in range(80)]
                 assert hole.swallowed, "the fault did not bite"
-                return kept
+        print(f"{via}: endpoint black-holed: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
+        assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
 
-    kept = asyncio.run(play())
-    print(f"{via}: endpoint black-holed: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
-    assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
+    port = follower(cluster).port
+    both(play)
 
 
 async def write(transport: AnyTransport, key: str, count: int, every: float) -> None:
@@ -204,50 +221,61 @@ async def campaign_until_won(elector: EtcdElector) -> int:
             await asyncio.sleep(0.1)
 
 
-def test_quorum_lost_is_unknown_until_the_deadline_then_over(
-    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
-) -> None:
-    async def play() -> None:
-        elector = EtcdElector(etcd_transport(config, via), candidate("a"), TIMING, prefix)
-        epoch = await elector.campaign()
-        await elector.renew()
-        for member in cluster.members[1:]:
-            member.kill()
+def test_quorum_lost_is_unknown_until_the_deadline_then_over(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+    async def unknown(elector: EtcdElector) -> None:
         began, deadline = monotonic(), elector.lease.deadline
         with pytest.raises(Unknown):
             await elector.renew()
         assert monotonic() - began < TIMING.request_timeout + 0.4
         assert isinstance(await hold(elector), LeaseLost)
-        print(f"{via}: quorum lost: stopped {monotonic() - deadline:+.3f} s from the deadline")
+        print(f"quorum lost: stopped {monotonic() - deadline:+.3f} s from the deadline")
         assert deadline <= monotonic() < deadline + 0.3
         with pytest.raises(Unknown):
             await elector.campaign()
+
+    async def play() -> None:
+        electors = [
+            EtcdElector(etcd_transport(config, via), candidate("a"), TIMING, prefix + via + "/")
+            for via in ("gateway", "grpc")
+        ]
+        epochs = [await each.campaign() for each in electors]
+        for each in electors:
+            await each.renew()
+        for member in cluster.members[1:]:
+            member.kill()
+        await asyncio.gather(*(unknown(each) for each in electors))
         await asyncio.to_thread(cluster.start)
-        assert await campaign_until_won(elector) > epoch
-        await elector.close()
+        for each, epoch in zip(electors, epochs, strict=True):
+            assert await campaign_until_won(each) > epoch
+            await each.close()
 
     asyncio.run(play())
 
 
 def test_quorum_lost_and_back_before_the_deadline_keeps_the_epoch(
-    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
+    cluster: Cluster, config: EtcdConfig, prefix: str
 ) -> None:
     async def play() -> None:
-        elector = EtcdElector(etcd_transport(config, via), candidate("a"), LONG, prefix)
-        epoch = await elector.campaign()
-        holding = asyncio.create_task(hold(elector))
+        electors = [
+            EtcdElector(etcd_transport(config, via), candidate("a"), LONG, prefix + via + "/")
+            for via in ("gateway", "grpc")
+        ]
+        epochs = [await each.campaign() for each in electors]
+        holding = [asyncio.create_task(hold(each)) for each in electors]
         for member in cluster.members[1:]:
             member.freeze()
         await asyncio.sleep(1.0)
-        assert not holding.done()
+        assert not any(each.done() for each in holding)
         for member in cluster.members[1:]:
             member.thaw()
-        before = elector.lease.deadline
-        await eventually(lambda: elector.lease.deadline > before)
-        assert elector.epoch == epoch
-        holding.cancel()
-        await asyncio.wait([holding])
-        await elector.close()
+        before = [each.lease.deadline for each in electors]
+        await eventually(lambda: all(each.lease.deadline > was for each, was in zip(electors, before, strict=True)))
+        assert [each.epoch for each in electors] == epochs
+        for task in holding:
+            task.cancel()
+        await asyncio.wait(holding)
+        for each in electors:
+            await each.close()
 
     asyncio.run(play())
 
