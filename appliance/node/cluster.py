@@ -92,14 +92,15 @@ def _shown(node: "Node", name: str, health: Json) -> Json:
         "database_away": mirror.get("away"),
         "able": about.get("able") == "yes" or bool(health.get("leading")),
         "why_not": about.get("why") or None,
-        "beside_the_primary": about.get("preferred") == "yes" or (name == node.holder and _beside(node)),
+        "beside_the_primary": _has_primary(node)
+        and (node.beside_the_primary() if name == node.holder else about.get("preferred") == "yes"),
         "host": about.get("host"),
         "version": about.get("version"),
     }
 
 
-def _beside(node: "Node") -> bool:
-    return node.store is not None and node.store.primary is not None and node.beside_the_primary()
+def _has_primary(node: "Node") -> bool:
+    return node.store is not None and node.store.primary is not None and node.options.serve.prefer == "primary"
 
 
 def _replicas(found: Replication) -> Json:

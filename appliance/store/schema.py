@@ -81,17 +81,22 @@ def upgrade(connection: Connection, kind: Kind) -> SchemaStatus:
     with _alone(connection, kind):
         before = status(connection)
         if before.state in (SchemaState.MISSING, SchemaState.OLD):
-            from alembic import command  # noqa: PLC0415 - a third of the start's time, for what is needed once
-            from alembic.config import Config  # noqa: PLC0415
-
-            config = Config()
-            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-            config.set_main_option("path_separator", "os")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrate(connection)
         elif before.state is SchemaState.TOO_NEW:
             before.require()
         return status(connection)
+
+
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations up to `revision`."""
+    from alembic import command  # noqa: PLC0415 - a third of the start's time, for what is needed once
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -74,9 +73,7 @@ def test_a_database_of_a_newer_program_is_left_alone(store: Store) -> None:
 def upgraded_to(store: Store, revision: str) -> None:
     """The schema as an earlier program left it."""
     with store._engine.connect() as connection:
-        config = schema._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        schema.migrate(connection, revision)
         connection.commit()
 
 
