@@ -7,7 +7,8 @@
 * `filelock`: the port on one machine
 * `etcd`: the port on several
 * `memory`: the port in memory, for rules on virtual time
+* `keeper`: the process that leads on behalf of a scheduler
+* `vip`: the address that moves with the leadership
+* `supervisor`: what systemd wants to know
 * `errors`: definitive, unknown, fatal
-
-The node does not use it yet. The keeper process and the virtual IP come next.
 """

@@ -148,7 +148,8 @@ class Reign:
         return f"{self._name} was stopped"
 
     async def _successor(self) -> str | None:
-        """Any node that can lead, a preferred one first. None: nobody, or a pause keeps the leadership here."""
+        """Any node that can lead, one with its database first, then a preferred one. None: nobody can, or a pause keeps
+        the leadership here."""
         if not self._seat.open or self._board.view is None or self._board.view.paused:
             return None
         try:
@@ -156,5 +157,5 @@ class Reign:
         except HaError:
             return None
         fit = [each for each in members if each.about.get("able") == "yes" and each.name != self._name]
-        fit.sort(key=lambda each: (each.about.get("preferred") != "yes", each.name))
+        fit.sort(key=lambda each: (each.about.get("well") == "no", each.about.get("preferred") != "yes", each.name))
         return fit[0].name if fit else None

@@ -99,6 +99,22 @@ def test_a_transition_interrupted_at_any_call_ends_with_one_leader(beginning: st
     assert at > 3, "the fault must hit the transition, not what follows it"
 
 
+def test_a_scheduler_that_goes_on_after_a_hand_over_cannot_act() -> None:
+    """The deadline is 0 before the leadership is resigned: what was said counts for nothing."""
+
+    async def main() -> None:
+        world = VirtualWorld()
+        await world.two()
+        world.n1.scheduler.disobedient = True
+        await world.n2.elector.ask_switchover("n2")
+        await world.until(lambda: world.n2.serves)
+        await asyncio.sleep(3.0)
+        world.check()
+        await world.close()
+
+    virtually(main)
+
+
 def test_the_checker_sees_a_leader_that_acts_too_long() -> None:
     """A page that does not end with the lease: the check above must notice it."""
 

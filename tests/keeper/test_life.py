@@ -2,13 +2,19 @@
 
 import asyncio
 import itertools
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ha.clock import monotonic
-from tests.keeper.cluster import MemoryCluster, play, running
+from ha.keeper.board import Board
+from ha.keeper.cells import Cells
+from ha.keeper.child import Child
+from ha.keeper.nurse import Nurse
+from tests.keeper.cluster import MemoryCluster, options, play, running
 
 
 def _open_files() -> int:
@@ -35,10 +41,15 @@ def test_a_killed_scheduler_loses_everything_at_once_and_another_node_leads(tmp_
     async def body(cluster: MemoryCluster) -> None:
         n1, n2 = await cluster.two()
         old = n1.keeper.board.scheduler
+        assert isinstance(old, Child)
+        page = Cells(os.dup(old._cells.fd))  # what a process that it has left behind would see
         killed = monotonic()
         n1.signal(signal.SIGKILL)
-        await cluster.until(lambda: old is not None and not old.alive)
+        await cluster.until(lambda: not old.alive)
+        assert page.read()[0] == 0.0
         assert n1.keeper.board.scheduler is old  # not started again yet
+        page.close()
+        os.close(page.fd)
         await cluster.until(lambda: n2.leads)
         took = monotonic() - killed
         assert took < 1.5, f"{took:.3f} s: less than the lease, or nothing was released"
@@ -168,10 +179,6 @@ def test_a_command_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None
         node.task.cancel()
         await asyncio.gather(node.task, return_exceptions=True)
 
-        from ha.keeper.board import Board
-        from ha.keeper.nurse import Nurse
-        from tests.keeper.cluster import options
-
         board = Board()
         wrong = options("n1", cluster.story.journal, {}, restart_after=0.05)
         object.__setattr__(wrong, "command", ["/nowhere/luigi-ha"])
@@ -245,7 +252,8 @@ def test_a_scheduler_that_does_not_drain_is_killed_after_its_time(tmp_path: Path
     play(tmp_path, body)
 
 
-def test_an_error_that_nobody_expected_ends_the_keeper_not_the_need_for_a_lease(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["store", "address"])
+def test_an_error_that_nobody_expected_ends_the_keeper_not_the_need_for_a_lease(tmp_path: Path, where: str) -> None:
     """redbeat#208, #127: an exception in the lock path meant "run without lock"."""
 
     async def body(cluster: MemoryCluster) -> None:
@@ -253,10 +261,13 @@ def test_an_error_that_nobody_expected_ends_the_keeper_not_the_need_for_a_lease(
         await cluster.until(lambda: n1.leads)
         pid = n1.pid
 
-        def broken(call: str, number: int) -> None:
-            raise ZeroDivisionError(call)
+        def broken(*_: object) -> Any:
+            raise ZeroDivisionError
 
-        n1.link.delays = broken  # type: ignore[assignment]
+        if where == "store":
+            n1.link.delays = broken
+        else:
+            n1.address.network.add = broken  # type: ignore[method-assign]
         with pytest.raises(ZeroDivisionError):
             await asyncio.shield(n1.task)
         assert not running(pid)

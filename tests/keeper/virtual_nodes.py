@@ -36,6 +36,8 @@ class VirtualScheduler:
         self.code: int | None = None
         self.started = clock()
         self.was_able = False
+        self.disobedient = False
+        """It goes on executing after it has said Handed."""
         self._node = node
         self._changed = changed
         self._clock = clock
@@ -65,7 +67,8 @@ class VirtualScheduler:
             self._page = (0.0, self._page[1])
 
     def kill(self) -> None:
-        self._exit(-signal.SIGKILL)
+        if not self._node.dead:
+            self._exit(-signal.SIGKILL)
 
     def freeze(self, seconds: float) -> None:
         self.stalled = True
@@ -88,7 +91,9 @@ class VirtualScheduler:
             case Lead(epoch):
                 self._after(0.02, self._opens, epoch)
             case HandOver():
-                self._before, self._open = self._open or 0, None
+                self._before = self._open or 0
+                if not self.disobedient:
+                    self._open = None
                 self._after(0.03, self._hand)
             case Kept():
                 self._handed = False
