@@ -49,7 +49,8 @@ class Holder:
         self._had: set[Ip] = set()  # here and announced
         self._ended = 0.0  # the deadline that has been acted upon
         self._announcements: list[float] = []  # when to announce, in order
-        self._look = self._ask = 0.0  # when to do so next
+        self._look = math.inf  # when to do so next: from the first time on, which is the owner's
+        self._ask = 0.0
         self._extend = math.inf  # when a whole number of seconds is left: then a lifetime ends with the deadline
         self._contradict = math.inf
         self._said: dict[str, float] = {}

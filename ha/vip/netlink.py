@@ -60,9 +60,10 @@ class NetlinkAddress:
                 _log.warning("address_left_behind", addresses=" ".join(removed), interface=self._interface)
             thread.holder.look()
 
+        asked = thread.ask(first)  # before anything else that it does
         thread.start()
         try:
-            answered = await thread.do(first, 3 * PATIENCE)
+            answered = await thread.answered(asked, 3 * PATIENCE)
         except BaseException:
             thread.stop()
             raise
@@ -128,9 +129,17 @@ class _Thread(threading.Thread):
 
     async def do(self, work: Callable[[], None], patience: float = PATIENCE) -> bool:
         """In this thread. Its errors are raised; False if it has not come to an end within `patience` seconds."""
+        return await self.answered(self.ask(work), patience)
+
+    def ask(self, work: Callable[[], None]) -> "Future[None]":
+        """Let it be done in this thread; soon, if the thread runs."""
         done: Future[None] = Future()
         self._asked.append((work, done))
         self._nudge()
+        return done
+
+    async def answered(self, done: "Future[None]", patience: float) -> bool:
+        """See `do`."""
         waiting = asyncio.wrap_future(done)
         await asyncio.wait([waiting], timeout=patience)
         if waiting.done():
@@ -157,11 +166,13 @@ class _Thread(threading.Thread):
             self._wake.send(b"!")
 
     def run(self) -> None:
+        over = Unusable("the address is not watched any more: it was closed")
         kernel_events = watching()
         try:
             while self._asked or not self._stopping:
                 self._turn(kernel_events)
         except Exception as error:
+            over = Unusable(f"the address is not watched any more: {error!r}")
             _log.warning("address_thread_failed", error=repr(error))
             self.holder.until = 0.0
             self.holder.look()
@@ -172,7 +183,9 @@ class _Thread(threading.Thread):
             self._wake.close()
             self._woken.close()
             while self._asked:
-                self._asked.popleft()[1].cancel()
+                _, done = self._asked.popleft()
+                if done.set_running_or_notify_cancel():
+                    done.set_exception(over)
 
     def _turn(self, kernel_events: socket.socket) -> None:
         wire = self.holder.wire
@@ -183,9 +196,9 @@ class _Thread(threading.Thread):
         ready = {descriptor for descriptor, _ in poll.poll(0 if self._asked else math.ceil(1000 * pause))}
         if self._woken.fileno() in ready:
             _drain(self._woken)
-        if kernel_events.fileno() in ready:
+        changed = kernel_events.fileno() in ready
+        if changed:
             _drain(kernel_events)
-            self.holder.look()
         while self._asked:
             work, done = self._asked.popleft()
             if done.set_running_or_notify_cancel():
@@ -195,6 +208,8 @@ class _Thread(threading.Thread):
                     done.set_exception(error)
                 else:
                     done.set_result(None)
+        if changed:
+            self.holder.look()
         for _, mac in self.holder.heard():
             self._tell(mac.hex(":"))
         self.holder.turn()

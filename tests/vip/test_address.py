@@ -11,6 +11,7 @@ import pytest
 from ha.clock import monotonic
 from ha.errors import Unusable
 from ha.vip.configured import Vip
+from ha.vip.holder import Holder
 from ha.vip.kernel import Kernel
 from ha.vip.netlink import NetlinkAddress, _Thread
 from ha.vip.sweep import sweep
@@ -380,3 +381,25 @@ def test_one_address_that_cannot_be_added_does_not_keep_the_others_away(net: Seg
 
     on(net.a, work())
     assert "address_failed" in seen.names
+
+
+def test_a_thread_that_failed_is_noticed_and_the_address_is_given_up(
+    net: Segment, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Holder) -> None:
+        raise RuntimeError("a defect of ours")
+
+    async def work() -> None:
+        address = NetlinkAddress([f"{V4}/24"], "eth0")
+        await address.start()
+        await address.hold(monotonic() + 20)
+        monkeypatch.setattr(Holder, "turn", broken)
+        monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+        address._thread.ask(lambda: None)  # type: ignore[union-attr]  # one more turn
+        await until(lambda: "address_thread_failed" in seen.names)
+        await until(lambda: not net.a.has(V4))
+        with pytest.raises(Unusable, match="not watched"):
+            await address.hold(monotonic() + 20)
+        await address.close()
+
+    on(net.a, work())
