@@ -106,6 +106,7 @@ def test_a_scheduler_that_goes_on_after_a_hand_over_cannot_act() -> None:
         world = VirtualWorld()
         await world.two()
         world.n1.scheduler.disobedient = True
+        world.n1.scheduler.quiet_after = 1.0  # it is the deadline that stops it, long before the end
         await world.n2.elector.ask_switchover("n2")
         await world.until(lambda: world.n2.serves)
         await asyncio.sleep(3.0)

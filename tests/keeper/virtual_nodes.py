@@ -36,6 +36,7 @@ class VirtualScheduler:
         self.code: int | None = None
         self.started = clock()
         self.was_able = False
+        self.quiet_after = 0.05
         self.disobedient = False
         """It goes on executing after it has said Handed."""
         self._node = node
@@ -103,7 +104,7 @@ class VirtualScheduler:
                 self._after(0.3, self._able)
             case Follow(leader) if leader is not None and self._handed:
                 self._handed = False
-                self._after(0.05, self._quiet)
+                self._after(self.quiet_after, self._quiet)
             case Stop():
                 self._after(0.05, self._exit, 0)
 
