@@ -17,7 +17,6 @@ from appliance.cli.doctor_findings import Examiner, Finding
 from appliance.cli.keeping import elector
 from appliance.clock import wall
 from appliance.config import Serve
-from appliance.config.load import secret
 from ha.elector import Leader, Member, View
 from ha.errors import HaError, Incoherent
 from ha.etcd.config import EtcdConfig
@@ -56,18 +55,6 @@ class _Answer:
     listing: Listing | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
-
-
-def etcd_config(serve: Serve) -> EtcdConfig:
-    """From the options; Fatal if they cannot work."""
-    return EtcdConfig(
-        endpoints=serve.etcd_endpoints,
-        ca_file=Path(serve.etcd_ca_file) if serve.etcd_ca_file else None,
-        cert_file=Path(serve.etcd_cert_file) if serve.etcd_cert_file else None,
-        key_file=Path(serve.etcd_key_file) if serve.etcd_key_file else None,
-        user=serve.etcd_user or None,
-        password=secret(serve.etcd_password, serve.etcd_password_file, "etcd_password_file") or None,
-    )
 
 
 def etcd(serve: Serve, config: EtcdConfig, patient: Patient) -> Iterator[Finding]:

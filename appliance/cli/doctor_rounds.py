@@ -15,6 +15,7 @@ from appliance.cli import (
     doctor_machine,
 )
 from appliance.cli.doctor_findings import Check, Examiner, Finding, as_text, examined, failed, to_json
+from appliance.cli.electing import etcd_config
 from appliance.cli.pairing import lock_directory
 from appliance.config import Loaded, Serve, load
 from appliance.config.election import kind, node_name
@@ -52,7 +53,7 @@ def _with_options(serve: Serve) -> dict[str, Check]:
         "database": lambda: doctor_database.database(serve, database_url(serve), patient),
     }
     if kind(serve, serve.database) == "etcd":
-        checks["etcd"] = lambda: doctor_etcd.etcd(serve, doctor_etcd.etcd_config(serve), patient)
+        checks["etcd"] = lambda: doctor_etcd.etcd(serve, etcd_config(serve), patient)
         checks["clocks"] = lambda: doctor_clock.others(patient.dates)
     elif kind(serve, serve.database) == "file":
         checks["node"] = lambda: doctor_etcd.pair(serve, lock_directory(serve.database), patient)
@@ -70,7 +71,7 @@ def _options(flags: Mapping[str, Any], config: Path | None, found: list[Serve]) 
     Timing(serve.lease_ttl, serve.renew_every, serve.request_timeout, serve.lease_margin)
     mode = kind(serve, serve.database)
     if mode == "etcd":
-        doctor_etcd.etcd_config(serve)
+        etcd_config(serve)
     found.append(serve)
     yield examiner.ok(_sources(loaded), f"coherent; election = {mode}, durability = {serve.durability}")
     for note in loaded.notes:

@@ -7,9 +7,9 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from appliance.cli.electing import elector
 from appliance.cli.errors import CommandError
 from appliance.cli.explained import explained
-from appliance.cli.keeping import elector
 from appliance.cli.keeping import release as release_now
 from appliance.clock import monotonic
 from appliance.config import ConfigError, Serve, load
@@ -82,6 +82,8 @@ def release(config: Path | None, flags: Mapping[str, Any]) -> Done:
         serve = _serve(config, flags)
         try:
             return {"released": release_now(serve)}
+        except Fatal as error:
+            raise ConfigError("election", str(error), "see docs/leadership.md") from error
         except HaError as error:
             raise CommandError(f"not known to be released: {error}", ExitCode.UNREACHABLE) from error
 

@@ -1,0 +1,46 @@
+"""From the options to access to leadership."""
+
+import socket
+from importlib.metadata import version
+from pathlib import Path
+
+from appliance.cli.pairing import lock_directory, peers_socket
+from appliance.config import Serve
+from appliance.config.election import kind
+from appliance.config.load import secret
+from ha.elector import Candidate, Elector
+from ha.etcd.config import EtcdConfig
+from ha.etcd.opening import TransportName, etcd_elector
+from ha.filelock import FileLockElector
+from ha.lease import Timing
+
+
+def etcd_config(serve: Serve) -> EtcdConfig:
+    """Where etcd is; Fatal if that cannot work."""
+    return EtcdConfig(
+        endpoints=serve.etcd_endpoints,
+        ca_file=Path(serve.etcd_ca_file) if serve.etcd_ca_file else None,
+        cert_file=Path(serve.etcd_cert_file) if serve.etcd_cert_file else None,
+        key_file=Path(serve.etcd_key_file) if serve.etcd_key_file else None,
+        user=serve.etcd_user or None,
+        password=secret(serve.etcd_password, serve.etcd_password_file, "etcd_password_file") or None,
+    )
+
+
+def candidate(serve: Serve, name: str) -> Candidate:
+    """This node, as the others see it."""
+    if kind(serve, serve.database) == "file":
+        address = "unix:" + peers_socket(serve.database, name)
+    else:
+        address = serve.advertise or f"http://{serve.host or socket.gethostname()}:{serve.port}"
+    return Candidate(name, address.rstrip("/"), {"version": version("luigi-ha"), "host": socket.gethostname()})
+
+
+def elector(serve: Serve, name: str) -> Elector:
+    """Access to leadership. Call it on a running event loop; HaError if it cannot work."""
+    timing = Timing(serve.lease_ttl, serve.renew_every, serve.request_timeout, serve.lease_margin)
+    me = candidate(serve, name)
+    if kind(serve, serve.database) == "file":
+        return FileLockElector(lock_directory(serve.database), me, timing)
+    transport: TransportName = "grpc" if serve.etcd_transport == "grpc" else "gateway"
+    return etcd_elector(etcd_config(serve), me, timing, f"/luigi-ha/{serve.cluster}/", transport)
