@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from appliance.cli.doctor_findings import Examiner, Finding
-from appliance.cli.keeping import elector
+from appliance.cli.electing import elector
 from appliance.clock import wall
 from appliance.config import Serve
 from ha.elector import Leader, Member, View
