@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup databases run test lint types layers tests differential luigi-suite lock clean
+.PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ databases: ## install the database servers the tests need, if missing (Debian, a
 
 run: setup ## demonstration: a real pipeline through kill -9 of the scheduler (KEEP=1 leaves it up)
 	@$(BIN)/python examples/demo/demo.py $(if $(KEEP),--keep)
+
+cluster: setup databases ## three hosts in namespaces, each with etcd, PostgreSQL under Patroni and luigi-ha (as root)
+	@$(BIN)/luigi-ha lab up $(ARGS)
+	@echo '  (luigi-ha is $(BIN)/luigi-ha here)'
 
 test: setup databases ## all checks: ruff, mypy, layers, tests
 	@$(MAKE) --no-print-directory lint types layers tests

@@ -233,11 +233,11 @@ class Lab:
         self._await("patroni", complete, timeout)
 
     def _await_serve(self, timeout: float = READY_SECONDS) -> None:
-        servers, standin = [host.name for host in self.plan.servers], self.plan.standin
+        servers = [host.name for host in self.plan.servers]
 
         def complete(now: ClusterState) -> bool:
             answering = all(now.nodes[name].serve for name in servers)
-            return now.leader in servers and answering and (standin or now.vip_holder == now.leader)
+            return now.leader in servers and answering and now.vip_holder == now.leader
 
         self._await("serve", complete, timeout)
 
@@ -245,9 +245,9 @@ class Lab:
         deadline = time.monotonic() + timeout
         while not complete(now := self.state()):
             if time.monotonic() > deadline:
-                logs = self.plan.logs
                 raise LabError(
-                    f"{service} is not ready after {timeout:g} s; logs: {logs}/*-{service}.log; state: {now}"
+                    f"{service} is not ready after {timeout:g} s: {state.brief(now)}; "
+                    f"logs: {self.plan.logs}/*-{service}.log"
                 )
             time.sleep(0.1)
 

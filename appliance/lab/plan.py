@@ -64,15 +64,13 @@ class Plan:
     witness: bool = False  # two full hosts and one with etcd alone, instead of three full ones
     stop_hook: bool = True  # run `luigi-ha release` after serve has died, as systemd's ExecStopPost= would
     failsafe: bool = True  # Patroni's failsafe_mode: a primary stays one while etcd is away and all members agree
-    standin: bool = False  # n1 alone serves, without election
 
     @property
     def nodes(self) -> tuple[Host, ...]:
         """The hosts of the cluster."""
         full = 2 if self.witness else 3
         return tuple(
-            Host(f"n{number}", number, etcd=True, postgres=number <= full, serve=self._serves(number, full))
-            for number in (1, 2, 3)
+            Host(f"n{number}", number, etcd=True, postgres=number <= full, serve=number <= full) for number in (1, 2, 3)
         )
 
     @property
@@ -105,10 +103,7 @@ class Plan:
 
     @property
     def vip_url(self) -> str:
-        return f"http://{self.data_nodes[0].address if self.standin else VIP}:{PORT}"
-
-    def _serves(self, number: int, full: int) -> bool:
-        return number == 1 if self.standin else number <= full
+        return f"http://{VIP}:{PORT}"
 
     def save(self) -> None:
         (self.directory / "lab.json").write_text(json.dumps({**asdict(self), "directory": str(self.directory)}))

@@ -80,7 +80,7 @@ def recipes(plan: Plan, host: Host) -> list[Recipe]:
         found.append(Recipe("patroni", _as_account(*command), PATRONI_RESTART, sweep=False))
     if host.serve:
         program, config = _program("luigi-ha"), str(place / "luigi-ha.toml")
-        hook = (program, "release", "--config", config) if plan.stop_hook and not plan.standin else ()
+        hook = (program, "release", "--config", config) if plan.stop_hook else ()
         found.append(Recipe("serve", (program, "serve", "--config", config), SERVE_RESTART, sweep=True, hook=hook))
     return found
 
@@ -160,18 +160,18 @@ def patroni(plan: Plan, host: Host) -> dict[str, Any]:
 def serve(plan: Plan, host: Host) -> str:
     """The TOML of `luigi-ha serve`."""
     hosts = ",".join(node.address for node in plan.data_nodes)
-    options: dict[str, Any] = {"database": f"postgresql://luigi@{hosts}/luigi", "port": PORT}
-    if not plan.standin:
-        options |= {
-            "election": "etcd",
-            "name": host.name,
-            "advertise": f"http://{host.address}:{PORT}",
-            "etcd_endpoints": [f"http://{node.address}:{ETCD_PORT}" for node in own_first(plan, host)],
-            "vip": [f"{VIP}/{PREFIX}"],
-            "vip_interface": "eth0",
-            "prefer": "primary",
-            "durability": "available" if plan.witness else "strict",
-        }
+    options: dict[str, Any] = {
+        "database": f"postgresql://luigi@{hosts}/luigi",
+        "port": PORT,
+        "election": "etcd",
+        "name": host.name,
+        "advertise": f"http://{host.address}:{PORT}",
+        "etcd_endpoints": [f"http://{node.address}:{ETCD_PORT}" for node in own_first(plan, host)],
+        "vip": [f"{VIP}/{PREFIX}"],
+        "vip_interface": "eth0",
+        "prefer": "primary",
+        "durability": "available" if plan.witness else "strict",
+    }
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items())
 
 

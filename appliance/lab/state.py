@@ -62,6 +62,20 @@ def cluster(plan: Plan, inits: Mapping[str, Process]) -> ClusterState:
         return ClusterState(dict(zip((host.name for host in plan.nodes), states, strict=True)))
 
 
+def brief(now: ClusterState) -> str:
+    """One line for people: who says what."""
+    said = []
+    for name, node_ in now.nodes.items():
+        silent = [part for part in ("etcd", "patroni", "serve") if getattr(node_, part) is None]
+        about = [f"no {part} answers" for part in silent]
+        if node_.patroni:
+            about.append(f"PostgreSQL is {node_.patroni['role']}, {node_.patroni['state']}")
+        if node_.serve:
+            about.append(f"luigi-ha is {node_.serve.get('state')}")
+        said.append(f"{name}: {', '.join(about)}")
+    return "; ".join([*said, f"leader: {now.leader or 'none'}, address: {now.vip_holder or 'nowhere'}"])
+
+
 def node(host: Host, init: Process | None) -> NodeState:
     """Ask one node."""
     if init is None:

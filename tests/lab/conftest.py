@@ -1,0 +1,50 @@
+"""One lab for the whole run: real etcd, Patroni, PostgreSQL and luigi-ha on three hosts. Tests leave it whole."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.lab.lab import Lab
+from appliance.lab.plan import NEEDED, POSTGRES_BIN
+
+if os.geteuid() != 0:
+    pytest.skip("the lab makes namespaces: needs root", allow_module_level=True)
+if missing := [program for program in (*NEEDED, str(POSTGRES_BIN / "postgres")) if shutil.which(program) is None]:
+    pytest.skip(f"the lab needs {missing}: .ci/databases installs them", allow_module_level=True)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A directory for a lab of the test's own; what is there at the end is ended."""
+    with tempfile.TemporaryDirectory(prefix="lhv-lab-", dir="/var/tmp") as directory:
+        place = Path(directory) / "lab"
+        try:
+            yield place
+        finally:
+            Lab(place).down()
+
+
+@pytest.fixture(scope="package")
+def _lab() -> Iterator[Lab]:
+    with tempfile.TemporaryDirectory(prefix="lhv-lab-", dir="/var/tmp") as directory:
+        lab = Lab(Path(directory) / "lab")
+        try:
+            lab.up(print)
+            yield lab
+        finally:
+            lab.down()
+
+
+@pytest.fixture
+def lab(_lab: Lab) -> Lab:
+    """Whole at the start: everybody plugged in, no cut, somebody leads."""
+    for host in _lab.plan.hosts:
+        if host.name not in _lab.inits():
+            _lab.faults.plug(host.name)
+    _lab.faults.heal()
+    _lab.wait_until_ready()
+    return _lab
