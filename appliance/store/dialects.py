@@ -7,6 +7,7 @@ import pymysql
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from appliance import clock
 from appliance.store import mysql_connection, postgres_connection, sqlite_connection
 from appliance.store.errors import BadUrl, Unusable
 from appliance.store.mysql_writer import MysqlWriter
@@ -20,6 +21,7 @@ from appliance.store.writer import Writer
 
 OTHER_NAME = "luigi-ha"
 MIRROR_NAME = "luigi-ha mirror"
+LOOK_AGAIN = 10.0  # s after which a kept session is replaced by one with whoever is the primary then
 
 
 class Connector:
@@ -77,12 +79,13 @@ class Connector:
         )
 
     def stale(self, session: Session) -> bool:
-        """Whether a session's server has been replaced by another."""
-        return (
-            self.primary is not None
-            and isinstance(session, postgres_connection.Connection)
-            and self.primary.deposed(session)
-        )
+        """Whether a kept session's server has been replaced by another, or it is time to look."""
+        if self.primary is None or not isinstance(session, postgres_connection.Connection):
+            return False
+        if self.primary.deposed(session):
+            return True
+        # An old primary that only we can still reach would show us a log that stands still.
+        return len(self._target.hosts) > 1 and clock.monotonic() - session.opened > LOOK_AGAIN
 
 
 def check(target: Target, durability: Durability) -> None:

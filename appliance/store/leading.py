@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 
 from appliance import clock
 from appliance.engine.changes import Epoch
-from appliance.store import replication, tables
+from appliance.store import replication, schema, tables
 from appliance.store.errors import DatabaseAway, FencedError, SchemaMissing
 from appliance.store.loading import read_position
 from appliance.store.position import Position
@@ -31,6 +31,8 @@ _READ = "SELECT epoch, seq, hash, holder FROM leadership WHERE id = 1"
 def take_postgres(connection: PostgresConnection, holder: str, epoch: Epoch | None, durability: Durability) -> Position:
     """As `take`, on a connection in autocommit mode. Strict: returns when a synchronous standby has our epoch."""
     with connection.cursor() as cursor:
+        if not schema.is_current(cursor):
+            raise SchemaMissing("the schema is not the one this program needs")
         # A frozen leader's session may be in the middle of a transaction that holds the row.
         cursor.execute(END_SESSIONS)
         if durability is Durability.STRICT:

@@ -44,6 +44,7 @@ class Connection(pg.connection):
     budget: float
     place: tuple[str, int]
     lineage: Lineage | None = None  # None: the server does not tell
+    opened: float = 0.0  # clock.monotonic
 
     def __init__(self, dsn: str, budget: float) -> None:
         self.budget = budget
@@ -95,6 +96,7 @@ def connect(
         connection.close()
         raise
     connection.budget = call_timeout
+    connection.opened = clock.monotonic()
     return connection  # type: ignore[no-any-return]
 
 

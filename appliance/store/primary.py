@@ -24,6 +24,7 @@ from appliance.store.postgres_connection import Connection, Lineage, shown
 from appliance.store.target import Target
 
 GRACE = 0.3  # s that others have to answer after the first that will do
+SHORT_GRACE = 0.05  # the same, if that one was the primary the last time too
 # The driver does not tell the SQLSTATE of a refused connection; a server that speaks another language is retried.
 DEFINITE = ("does not exist", "authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted")
 
@@ -161,7 +162,7 @@ class Primary:
             elif best is None or _beats(answer.connection, best):
                 _close(best)
                 best = answer.connection
-                until = min(until, clock.monotonic() + GRACE)
+                until = min(until, clock.monotonic() + (SHORT_GRACE if self._known(best) else GRACE))
             else:
                 _close(answer.connection)
             if best is None and undecided <= silent:
@@ -178,6 +179,9 @@ class Primary:
         if lineage is None or not self._lower(lineage):
             return ""
         return f"an old primary: it writes timeline {lineage.timeline}, and timeline {self.timeline} has been seen"
+
+    def _known(self, connection: Connection | None) -> bool:
+        return connection is not None and (connection.place, connection.lineage) == (self._place, self._lineage)
 
     def _found(self, connection: Connection) -> Connection:
         lineage = connection.lineage

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
@@ -60,6 +61,12 @@ def revisions() -> tuple[str, ...]:
     """Every version of the schema that this program knows, oldest first: in the migrations' names."""
     found = {path.name.partition("_")[0][1:] for path in (_MIGRATIONS / "versions").glob("v[0-9]*_*.py")}
     return tuple(sorted(found))
+
+
+def is_current(cursor: Any) -> bool:
+    """The quick question, by a driver's cursor. Raises the driver's error if there are no tables of ours."""
+    cursor.execute(f"SELECT version_num FROM {VERSION_TABLE}")
+    return bool(cursor.fetchone() == (revisions()[-1],))
 
 
 def status(connection: Connection) -> SchemaStatus:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from appliance import log
+from appliance import clock, log
 from appliance.engine.changes import Change, Epoch
 from appliance.store import dialects, failovers, history, leading, loading, replication, retention, schema, target
-from appliance.store.errors import DatabaseAway, StoreError, Unusable
+from appliance.store.errors import DatabaseAway, SchemaMissing, StoreError, Unusable
 from appliance.store.failovers import Failover
 from appliance.store.failures import translated
 from appliance.store.history import HistoryEntry
@@ -108,14 +108,19 @@ class Store:
         Raises FencedError if the database already has that epoch or a newer one, SchemaMissing or SchemaTooNew;
         DatabaseAway, with strict durability, also while there is no synchronous standby.
         """
-        self.check().require()
         if self._connector.primary is not None:
-            with (
-                translated(f"{self.target.shown}: taking leadership"),
-                closing(self._connector.primary.find(dialects.OTHER_NAME)) as session,
-            ):
-                position = leading.take_postgres(session, holder, epoch, self.durability)
+            try:
+                # A promotion waits for this: one connection, and a quick look at the schema.
+                with (
+                    translated(f"{self.target.shown}: taking leadership"),
+                    closing(self._connector.primary.find(dialects.OTHER_NAME)) as session,
+                ):
+                    position = leading.take_postgres(session, holder, epoch, self.durability)
+            except SchemaMissing:
+                self.check().require()  # says what is wrong with it
+                raise
         else:
+            self.check().require()
             with self._connection("taking leadership", write=True) as connection:
                 position = leading.take(connection, holder, epoch)
         _log.info("leadership_taken", epoch=position.epoch, seq=position.seq, hash=position.hash, holder=holder)
@@ -162,6 +167,14 @@ class Store:
         """ "host:port" of the PostgreSQL server that was found to be the primary last; None: none yet, or another
         database."""
         return self._connector.primary.place if self._connector.primary is not None else None
+
+    def now(self) -> float:
+        """The database's wall clock, s since the epoch of 1970."""
+        if self.target.kind is Kind.SQLITE:
+            return clock.wall()
+        asked = "unix_timestamp(now(6))" if self.target.kind is Kind.MYSQL else "extract(epoch FROM clock_timestamp())"
+        with self._connection("reading its clock") as connection:
+            return float(connection.execute(text(f"SELECT {asked}")).scalar_one())
 
     def replication(self) -> Replication:
         """Where the data is, as the primary says now. SQLite and MariaDB: one copy, nothing to ask."""

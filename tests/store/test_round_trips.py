@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+import time
 
 import pytest
 from hypothesis import given
@@ -180,3 +181,7 @@ def test_what_the_database_will_never_take_is_poison(store: Store) -> None:
         write(store, position, creation(2**63))
     assert store.position() == position
     assert loaded(store) == Model()
+
+
+def test_the_databases_clock(store: Store) -> None:
+    assert abs(store.now() - time.time()) < 5
