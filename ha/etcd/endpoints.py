@@ -1,15 +1,17 @@
 """Several endpoints, one budget; and never backwards.
 
-A call goes to the endpoint that answered last. One that does not answer within `attempt_timeout`, or says that it
-cannot, is left for the next, and so on round and round until the budget is used up. So a dead member costs one
-`attempt_timeout`, once (a black-holed one hung other clients for 15 minutes: etcd#7321, vip-manager#194).
+A call goes to the endpoint that answered last. If that has not answered after half of `attempt_timeout`, the next one
+is asked as well, and the first answer counts; one that fails is left for the next at once, and so on round and round
+until the budget is used up. So a dead member costs half an attempt, once (a black-holed one hung other clients for 15
+minutes: etcd#7321, vip-manager#194), and while etcd elects a leader somebody alive is always being asked.
 
 Replies to reads and transactions from an older state than one already seen are refused: a member that was cut off
 and answers from the past must not depose the present leader (patroni#3314, patroni#3359).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import cycle
 from typing import NamedTuple, Protocol, TypeVar
 
 from ha.errors import Fatal, HaError, Unknown
@@ -55,27 +57,41 @@ class Endpoints:
         self._healthy = True
 
     async def ask(self, question: Callable[[str, float], Awaitable[_Value]], budget: float) -> _Value:
-        """The first answer to `question(endpoint, seconds)`; Unknown or Fatal if there is none within the budget."""
+        """The first answer to `question(endpoint, seconds)`; Unknown or Fatal if there is none within the budget. Two
+        endpoints may be asked at the same time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + budget
         failures: list[tuple[str, HaError]] = []
-        pause = FIRST_PAUSE
-        while (left := deadline - loop.time()) > 0:
-            endpoint = self.urls[self.current]
-            try:
-                value = await question(endpoint, min(left, self._attempt))
-            except (Unknown, Fatal) as error:
-                failures.append((endpoint, error))
-                self.leave(endpoint, error)
-            else:
-                self._healthy = True
-                return value
-            if len(failures) % len(self.urls) == 0:
-                if all(isinstance(error, Fatal) for _, error in failures[-len(self.urls) :]):
-                    break
-                await asyncio.sleep(min(pause, max(0.0, deadline - loop.time())))
-                pause = min(2 * pause, LONGEST_PAUSE)
-        raise _given_up(failures)
+        asked: dict[asyncio.Future[_Value], str] = {}
+        turns, pause = self._turns(), FIRST_PAUSE
+        try:
+            while (left := deadline - loop.time()) > 0:
+                if len(asked) < min(2, len(self.urls)):
+                    endpoint = next(url for url in turns if url not in asked.values())
+                    asked[asyncio.ensure_future(question(endpoint, min(left, self._attempt)))] = endpoint
+                done, _ = await asyncio.wait(
+                    asked, timeout=min(left, self._attempt / 2), return_when=asyncio.FIRST_COMPLETED
+                )
+                for each in done:
+                    endpoint = asked.pop(each)
+                    try:
+                        value = each.result()
+                    except (Unknown, Fatal) as error:
+                        failures.append((endpoint, error))
+                        self.leave(endpoint, error)
+                    else:
+                        self._answered(endpoint)
+                        return value
+                if done and not asked and len(failures) >= len(self.urls):
+                    if all(isinstance(error, Fatal) for _, error in failures[-len(self.urls) :]):
+                        break
+                    await asyncio.sleep(min(pause, max(0.0, deadline - loop.time())))
+                    pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise _given_up(failures + [(endpoint, Unknown("no answer yet")) for endpoint in asked.values()])
 
     async def open(self, make: Callable[[str], _Stream], budget: float) -> _Stream:
         """A stream from the first endpoint that confirms it; each is tried once."""
@@ -109,6 +125,16 @@ class Endpoints:
             if self._healthy:  # once until somebody answers again, or a long outage fills the log
                 _log.warning("endpoint_left", endpoint=endpoint, error=str(error))
             self._healthy = False
+
+    def _turns(self) -> Iterator[str]:
+        """The endpoints, beginning with the present one, for ever."""
+        return cycle(self.urls[self.current :] + self.urls[: self.current])
+
+    def _answered(self, endpoint: str) -> None:
+        self._healthy = True
+        if self.urls[self.current] != endpoint:
+            _log.info("endpoint_chosen", endpoint=endpoint)
+            self.current = self.urls.index(endpoint)
 
     def accept(self, header: Header, before: Seen | None = None) -> None:
         """Take note of the state behind a linearizable reply; Unknown if it is older than what was seen `before`."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -219,10 +220,14 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    directory = tmp_path_factory.mktemp("tls")
-    for each in (directory, *directory.parents[:2]):
-        each.chmod(0o755)  # the servers run as another user
+def tls() -> Iterator[Guarded]:
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # the servers run as another user
+        yield from guarded_by_certificates(directory)
+
+
+def guarded_by_certificates(directory: Path) -> Iterator[Guarded]:
     ours, theirs = Authority(directory / "ours"), Authority(directory / "theirs")
     good, expired = ours.issue("server"), ours.issue("old-server", expired=True)
     with etcd_cluster(1, good) as one, etcd_cluster(1, expired) as other:

@@ -139,18 +139,18 @@ def test_the_etcd_leader_is_killed_and_the_lease_kept(cluster: Cluster, config: 
     both(play)
 
 
-def test_a_frozen_member_in_use_costs_one_attempt(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
+def test_a_frozen_member_in_use_costs_half_an_attempt(cluster: Cluster, config: EtcdConfig, prefix: str) -> None:
     config = replace(config, endpoints=first(cluster, follower(cluster)))
 
     async def play(via: str) -> None:
         kept = await lead_through(config, prefix + via, via, TIMING, lambda used: in_use(cluster, used).freeze(), 1.5)
         print(f"{via}: member frozen: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
-        assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
+        assert config.attempt_timeout / 2 <= kept.longest < config.attempt_timeout + 0.4
 
     both(play)
 
 
-def test_a_black_holed_endpoint_costs_one_attempt_and_no_event(
+def test_a_black_holed_endpoint_costs_half_an_attempt_and_no_event(
     cluster: Cluster, config: EtcdConfig, prefix: str
 ) -> None:
     """Two of three are healthy. The lease is kept, and a watch through the hole loses nothing."""
@@ -167,7 +167,7 @@ def test_a_black_holed_endpoint_costs_one_attempt_and_no_event(
                 assert seen == [str(number) for number in range(80)]
                 assert hole.swallowed, "the fault did not bite"
         print(f"{via}: endpoint black-holed: longest renewal {kept.longest:.3f} s (attempt {config.attempt_timeout} s)")
-        assert config.attempt_timeout <= kept.longest < config.attempt_timeout + 0.5
+        assert config.attempt_timeout / 2 <= kept.longest < config.attempt_timeout + 0.4
 
     port = follower(cluster).port
     both(play)
