@@ -7,5 +7,6 @@
 * `holder`: the address follows the lease
 * `seat`, `reign`, `handing`: one leadership: what it consists of, its life, and its planned end
 * `board`: what is known now; `news`: what is heard and passed on; `why`: in words
+* `lines`: log lines that delay nothing
 * `keeper`: all of it, in one process
 """

@@ -22,6 +22,7 @@ from ha.keeper import why
 from ha.keeper.board import Board, Start, State
 from ha.keeper.child import Child
 from ha.keeper.holder import Holder
+from ha.keeper.lines import written_beside
 from ha.keeper.messages import Able, Stop
 from ha.keeper.news import News
 from ha.keeper.nurse import Nurse
@@ -66,6 +67,7 @@ class Keeper:
         self._not_before = NEVER  # no campaign before this moment
         self._gave_up = GAVE_UP[0]
         self._retry = RETRY[0]
+        self._complained = ""
 
     async def run(self) -> int:
         """Until a signal (SIGTERM, SIGINT; a second one does not wait) or until the scheduler should not be started
@@ -74,7 +76,8 @@ class Keeper:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
         _be_quick()
-        return await self.live()
+        with written_beside():
+            return await self.live()
 
     async def live(self) -> int:
         """`run`, in a process that has other things to do too: it hears no signals, `stop` is called instead."""
@@ -121,7 +124,9 @@ class Keeper:
             child.not_ours()
             child.kill()
             await self.board.until(lambda: not child.alive, 5.0)
-        await self._address.close()
+        with contextlib.suppress(TimeoutError):  # by then the kernel has removed it
+            async with asyncio.timeout(self._elector.timing.ttl):
+                await self._address.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * self._elector.timing.request_timeout):
                 await self._elector.close()
@@ -187,8 +192,9 @@ class Keeper:
             board.enter(State.FOLLOWING)
             self._hold_off(RETRY_FATAL if isinstance(error, Fatal) else self._retry)
             self._retry = min(2 * self._retry, RETRY[1])
-            (_log.info if isinstance(error, Refused) else _log.warning)("not_won", error=str(error))
+            self._complain(error)
             return
+        self._complained = ""
         self._retry = RETRY[0]
         board.enter(State.LEADING)
         seat = Seat(board, self._elector, self._holder, scheduler, self._options, epoch, self._clock)
@@ -201,6 +207,12 @@ class Keeper:
             self._gave_up = min(2 * self._gave_up, GAVE_UP[1])
         elif self._clock() - seat.won_at > self._options.restart_reset:
             self._gave_up = GAVE_UP[0]
+
+    def _complain(self, error: HaError) -> None:
+        """Once, not at every attempt."""
+        if str(error) != self._complained:
+            self._complained = str(error)
+            (_log.info if isinstance(error, Refused) else _log.warning)("not_won", error=str(error))
 
     def _hold_off(self, seconds: float) -> None:
         self._not_before = self._clock() + seconds

@@ -252,6 +252,20 @@ def test_a_scheduler_that_does_not_drain_is_killed_after_its_time(tmp_path: Path
     play(tmp_path, body)
 
 
+def test_a_standby_whose_watch_was_lost_still_hears_that_nobody_leads(tmp_path: Path) -> None:
+    """vip-manager#394, #431: the watch was taken up again once, and never again."""
+
+    async def body(cluster: MemoryCluster) -> None:
+        n1, n2 = await cluster.two()
+        for _ in range(5):
+            cluster.store.break_streams()
+            await asyncio.sleep(0.1)
+        n1.signal(signal.SIGKILL)
+        await cluster.until(lambda: n2.leads)
+
+    play(tmp_path, body)
+
+
 @pytest.mark.parametrize("where", ["store", "address"])
 def test_an_error_that_nobody_expected_ends_the_keeper_not_the_need_for_a_lease(tmp_path: Path, where: str) -> None:
     """redbeat#208, #127: an exception in the lock path meant "run without lock"."""

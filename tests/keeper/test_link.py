@@ -220,7 +220,7 @@ async def _turn(times: int = 5) -> None:
 def test_orders_arrive_in_order_and_the_end_of_the_keeper_last(ends: Ends) -> None:
     async def body() -> None:
         told = Told()
-        for message in EVERY[:8]:
+        for message in EVERY[:9]:
             ends.sock.send(m.encode(message))
         ends.sock.send(b"nonsense")
         ends.link.start(told)

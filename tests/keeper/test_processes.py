@@ -25,18 +25,18 @@ GONE = 0.5  # s that a process may take to notice, on a busy machine
 class Node:
     """A keeper process."""
 
-    def __init__(self, name: str, pair: "Pair", behaviour: dict[str, Any]) -> None:
+    def __init__(self, name: str, pair: "Pair", behaviour: dict[str, Any], log: int | None = None) -> None:
         self.name = name
         self.pair = pair
         self.log = pair.directory / f"{name}.log"
-        with self.log.open("a") as log:
+        with self.log.open("a") as own:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "tests.keeper.keeper_process", name, str(pair.story.journal)),
                     *(json.dumps(behaviour), pair.where, pair.prefix),
                 ],
                 cwd=ROOT,
-                stderr=log,
+                stderr=own if log is None else log,
             )
 
     @property
@@ -262,6 +262,29 @@ def test_the_scheduler_inherits_neither_the_lock_nor_the_priority_of_the_keeper(
     open_files = [str(link.readlink()) for link in Path(f"/proc/{n1.scheduler}/fd").iterdir()]
     assert not [path for path in open_files if "leadership" in path]
     assert os.getpriority(os.PRIO_PROCESS, n1.scheduler) == os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_a_log_that_nobody_reads_delays_neither_the_renewal_nor_the_end(file: Pair) -> None:
+    """A pipe that is full: the first line would block for ever ("a log flush delays the renewal")."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x")
+    os.set_blocking(writing, True)
+    n1 = Node("n1", file, {}, writing)
+    file.nodes.append(n1)
+    file.until(lambda: n1.effects)
+    led = file.story.lines("lead")[0]["at"]
+    file.until(lambda: n1.effects and file.story.lines("effect")[-1]["at"] > led + TIMING.ttl)
+    assert len(file.story.led()) == 1
+    os.kill(n1.process.pid, signal.SIGTERM)
+    assert n1.process.wait(PATIENCE) == 0
+    os.close(reading)
+    os.close(writing)
 
 
 def test_the_log_of_one_node_tells_the_failover(etcd: Pair) -> None:
