@@ -13,7 +13,7 @@ import pytest
 from appliance.cli import doctor_etcd
 from appliance.cli.doctor_certificates import valid_between
 from appliance.cli.doctor_clock import others
-from appliance.cli.keeping import lock_directory
+from appliance.cli.pairing import lock_directory
 from appliance.engine.changes import Epoch
 from appliance.store import open_store
 from ha.elector import Candidate
