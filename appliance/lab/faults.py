@@ -181,11 +181,11 @@ class Faults:
         pid = self._lab.init(host.name).pid
         if filter_.name in network.filters(pid):
             raise WrongUse(f"{host.name} is cut so already; heal it first")
-        reached = [server for server in servers if probes.reaches(pid, server.address, port)]
+        reached = probes.reached(pid, servers, port)
         self._must(bool(reached), f"{host.name} reached none before either")
         at = _now()
         network.apply(pid, filter_)
-        through = [server.name for server in reached if probes.reaches(pid, server.address, port)]
+        through = [server.name for server in probes.reached(pid, reached, port)]
         dropped = network.filters(pid)[filter_.name]
         if through or not dropped:
             raise NoBite(f"{host.name} still reaches {', '.join(through) or 'them'}")

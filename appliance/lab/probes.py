@@ -4,9 +4,12 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from appliance.lab import inside
+from appliance.lab.plan import Host
 
 PING_SECONDS, PINGS = 0.25, 3
 REACH_SECONDS = 0.5
@@ -32,13 +35,19 @@ def ping(pid: int, address: str) -> bool:
     return False
 
 
-def reaches(pid: int, address: str, port: int) -> bool:
-    """Whether a connection from where process `pid` is succeeds."""
-    try:
-        inside.connect(pid, address, port, REACH_SECONDS).close()
-    except OSError:
-        return False
-    return True
+def reached(pid: int, hosts: Iterable[Host], port: int) -> list[Host]:
+    """To which of the hosts a connection from where process `pid` is succeeds; all are tried at once."""
+
+    def reaches(host: Host) -> bool:
+        try:
+            inside.connect(pid, host.address, port, REACH_SECONDS).close()
+        except OSError:
+            return False
+        return True
+
+    asked = list(hosts)
+    with ThreadPoolExecutor(max(1, len(asked))) as pool:
+        return [host for host, yes in zip(asked, pool.map(reaches, asked), strict=True) if yes]
 
 
 def _echo(identity: int, number: int) -> bytes:

@@ -68,24 +68,20 @@ def read(pid: int | str) -> Process | None:
         return None
 
 
-def every() -> Iterator[Process]:
+def every() -> list[Process]:
     """All processes that /proc shows."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and (found := read(entry.name)) is not None:
-            yield found
+    return [found for number in _numbers() if (found := read(number)) is not None]
 
 
 def carriers(directory: Path) -> list[tuple[str, Process]]:
     """(host's name, process) of everything started as a host of the lab in this directory, in a quick look: both the
     hosts' processes 1 and the `unshare` around each."""
     found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
+    for number in _numbers():
         with suppress(OSError):
-            argv = Path(f"/proc/{entry.name}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            argv = Path(f"/proc/{number}/cmdline").read_bytes().decode(errors="replace").split("\0")
             name = _carried(argv, directory)
-            if name is not None and (process := read(entry.name)) is not None:
+            if name is not None and (process := read(number)) is not None:
                 found.append((name, process))
     return found
 
@@ -159,6 +155,10 @@ def _carried(argv: list[str], directory: Path) -> str | None:
     if HOST_MODULE not in argv or "--lab" not in argv or "--host" not in argv[:-1]:
         return None
     return argv[argv.index("--host") + 1] if argv[argv.index("--lab") + 1] == str(directory) else None
+
+
+def _numbers() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - thousands of times a run
 
 
 def _program(place: Path) -> str:
