@@ -37,6 +37,7 @@ from ha.vip.port import Address
 
 RETRY = (0.1, 1.0)  # s between two campaigns that failed: the first, the longest (it doubles)
 RETRY_FATAL = 2.0  # s after an error that a person has to mend
+SAME_SIGNAL = 0.3  # s within which a second signal is the first one, sent to the process and to its group (timeout(1))
 GAVE_UP = (1.0, 10.0)  # s before a scheduler that could not lead may try again: the first, the longest
 
 _log = Events("keeper")
@@ -68,13 +69,14 @@ class Keeper:
         self._gave_up = GAVE_UP[0]
         self._retry = RETRY[0]
         self._complained = ""
+        self._signalled_at = NEVER
 
     async def run(self) -> int:
         """Until a signal (SIGTERM, SIGINT; a second one does not wait) or until the scheduler should not be started
         again. Returns the exit code. Raises Fatal if this host can never hold the address."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
+            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
         _be_quick()
         with written_beside():
             return await self.live()
@@ -88,6 +90,12 @@ class Keeper:
         finally:
             await self._finish()
             _log.info("stopped", name=self._options.name)
+
+    def _signalled(self, name: str) -> None:
+        now = self._clock()
+        twice, self._signalled_at = now - self._signalled_at < SAME_SIGNAL, now
+        if not twice:
+            self.stop(name)
 
     def stop(self, cause: str) -> None:
         """Hand over or drain, then exit; the second time: at once."""

@@ -251,9 +251,20 @@ def test_two_signals_end_it_at_once(file: Pair) -> None:
     scheduler = n1.scheduler
     os.kill(n1.process.pid, signal.SIGTERM)
     file.until(lambda: file.story.lines("stop"))
+    time.sleep(0.4)
     os.kill(n1.process.pid, signal.SIGTERM)
     assert n1.process.wait(PATIENCE) == 1
     assert not running(scheduler)
+
+
+def test_one_signal_sent_to_process_and_group_is_one(file: Pair) -> None:
+    n1 = file.start("n1")
+    file.until(lambda: n1.effects)
+    os.kill(n1.process.pid, signal.SIGTERM)
+    time.sleep(0.005)
+    os.kill(n1.process.pid, signal.SIGINT)
+    assert n1.process.wait(PATIENCE) == 0
+    assert file.story.lines("exit", code=0)
 
 
 def test_the_scheduler_inherits_neither_the_lock_nor_the_priority_of_the_keeper(file: Pair) -> None:
