@@ -68,11 +68,13 @@ class Lab:
         with exclusive(self.directory):
             return self._clean()
 
-    def wait_until_ready(self, timeout: float = READY_SECONDS) -> None:
-        """Until etcd and PostgreSQL are complete (all members, a synchronous standby) and luigi-ha leads."""
+    def wait_until_ready(self, timeout: float = READY_SECONDS, *, serve: bool = True) -> None:
+        """Until etcd and PostgreSQL are complete (with a synchronous standby), and luigi-ha answers everywhere, leads
+        and holds the address. Without `serve`: the first two alone."""
         self._await_etcd(timeout)
         self._await_postgres(timeout)
-        self._await_serve(timeout)
+        if serve:
+            self._await_serve(timeout)
 
     # ------------------------------------------------------------------------------------------------ asking
 

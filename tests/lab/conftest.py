@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,5 +47,9 @@ def lab(_lab: Lab) -> Lab:
         if host.name not in _lab.inits():
             _lab.faults.plug(host.name)
     _lab.faults.heal()
-    _lab.wait_until_ready()
+    _lab.wait_until_ready(serve=False)
+    deadline = time.monotonic() + 30
+    while _lab.leader() is None:
+        assert time.monotonic() < deadline, "nobody leads"
+        time.sleep(0.1)
     return _lab
