@@ -1,0 +1,90 @@
+"""A client that calls all the time and writes down what it saw.
+
+    python -m drills.failover.prober http://10.9.0.100:8082 records.jsonl --prefix run7 --every 0.02
+
+Every `every` seconds a call of add_task begins, whatever became of the ones before, on a connection of its own and with
+the patience of a stock client (10 s). Each line of the output is one call: its id, when it began and ended
+(CLOCK_BOOTTIME, s), and what went wrong, or null. SIGTERM: begin no more, wait for those under way, exit.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import quote_plus, urlsplit
+
+PATIENCE = 10.0  # s, as a stock client's rpc timeout
+
+
+def now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+async def call(host: str, port: int, task: str) -> str | None:
+    """One add_task; what went wrong, or None."""
+    body = "data=" + quote_plus(json.dumps({"worker": "prober", "task_id": task, "status": "DONE"}))
+    head = (
+        f"POST /api/add_task HTTP/1.1\r\nHost: {host}\r\nUser-Agent: python-requests/2\r\nConnection: close\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    writer = None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write((head + body).encode())
+            reply = await reader.read()
+    except TimeoutError:
+        return "timeout"
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        if writer is not None:
+            writer.close()
+    if reply.startswith(b"HTTP/1.1 200"):
+        return None
+    return reply[9:200].decode("latin-1").replace("\r\n", " ") if reply else "closed without a reply"
+
+
+async def probe(url: str, out: TextIO, prefix: str, every: float) -> None:
+    """Until SIGTERM."""
+    parts = urlsplit(url)
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def one(number: int) -> None:
+        task, began = f"{prefix}_{number}", now()
+        wrong = await call(str(parts.hostname), parts.port or 80, task)
+        out.write(json.dumps([task, began, now(), wrong]) + "\n")
+
+    number, due = 0, now()
+    while not over.is_set():
+        number += 1
+        task = asyncio.create_task(one(number))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        due = max(due + every, now() - 0.1)
+        try:
+            async with asyncio.timeout(max(0.0, due - now())):
+                await over.wait()
+        except TimeoutError:
+            out.flush()
+    await asyncio.gather(*under_way)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("url")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--prefix", required=True)
+    parser.add_argument("--every", type=float, default=0.02)
+    options = parser.parse_args()
+    with options.out.open("w") as out:
+        asyncio.run(probe(options.url, out, options.prefix, options.every))
+
+
+if __name__ == "__main__":
+    main()
