@@ -12,6 +12,7 @@ never heard of the new one. What is written there is caught by the fence and the
 
 import queue
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from appliance.store.postgres_connection import Connection, Lineage, shown
 from appliance.store.target import Target
 
 GRACE = 0.3  # s that others have to answer after the first that will do
+ASK_AGAIN = 0.2  # s after which hosts that are not the primary are asked again while others have not answered
 SHORT_GRACE = 0.05  # the same, if that one was the primary the last time too
 # The driver does not tell the SQLSTATE of a refused connection; a server that speaks another language is retried.
 DEFINITE = ("does not exist", "authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted")
@@ -47,6 +49,14 @@ class _Race:
     answers: "queue.SimpleQueue[_Answer]" = field(default_factory=queue.SimpleQueue)
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: bool = False
+    refused: set[Place] = field(default_factory=set)  # answered, and were not the primary: may be asked again
+
+    def next(self, until: float) -> _Answer | None:
+        """The next answer; None if there is none until then."""
+        try:
+            return self.answers.get(timeout=max(0.0, until - clock.monotonic()))
+        except queue.Empty:
+            return None
 
 
 class Primary:
@@ -94,16 +104,14 @@ class Primary:
         """
         race = _Race()
         places = self._target.hosts
-        for place in places[1:]:
-            threading.Thread(target=self._ask, args=(race, place, name), name="primary", daemon=True).start()
-        if len(places) == 1:
-            self._ask(race, places[0], name)
-        else:
-            threading.Thread(target=self._ask, args=(race, places[0], name), name="primary", daemon=True).start()
         problems: dict[Place, str] = {}
         best: Connection | None = None
         try:
-            best = self._judge(race, problems)
+            if len(places) == 1:
+                self._ask(race, places[0], name)
+            else:
+                self._start(race, places, name)
+            best = self._judge(race, problems, name)
         finally:
             with race.lock:
                 race.over = True
@@ -113,6 +121,10 @@ class Primary:
         why = "; ".join(f"{shown(place)}: {problems[place]}" for place in places if place in problems)
         definite = all(any(words in problem for words in DEFINITE) for problem in problems.values())
         raise (Unusable if definite else DatabaseAway)(f"cannot connect to {self._target.shown}: {why}")
+
+    def _start(self, race: _Race, places: Iterable[Place], name: str) -> None:
+        for place in places:
+            threading.Thread(target=self._ask, args=(race, place, name), name="primary", daemon=True).start()
 
     def _ask(self, race: _Race, place: Place, name: str) -> None:
         """One host's thread: leaves an answer, or closes the connection if nobody is waiting any more."""
@@ -139,38 +151,39 @@ class Primary:
                 return
         _close(answer.connection)
 
-    def _judge(self, race: _Race, problems: dict[Place, str]) -> Connection | None:
+    def _judge(self, race: _Race, problems: dict[Place, str], name: str) -> Connection | None:
         """The best of the answers; why not, of the others."""
         undecided = set(self._target.hosts)
         with self._lock:
             silent = frozenset(self._silent)
         began = clock.monotonic()
         until = began + self._connect_timeout + 0.1
-        if len(undecided) > 1 and undecided <= silent:
-            until = began + GRACE
         best: Connection | None = None
         while undecided and not (best is not None and undecided <= silent):
-            try:
-                answer = race.answers.get(timeout=max(0.0, until - clock.monotonic()))
-            except queue.Empty:
-                break
+            if best is None and undecided <= silent and len(self._target.hosts) > 1:
+                # A dead host must not make each look at the others take as long as the first.
+                until = min(until, began + GRACE)
+            answer = race.next(until if best is not None else min(until, clock.monotonic() + ASK_AGAIN))
+            if answer is None:
+                if clock.monotonic() >= until:
+                    break
+                # While we wait for one, another may have been promoted.
+                self._start(race, race.refused, name)
+                race.refused = set()
+                continue
             undecided.discard(answer.place)
             problem = answer.problem or self._objection(answer.connection)
             if problem:
                 problems[answer.place] = problem
-                _close(answer.connection)
+                race.refused.add(answer.place)
             elif best is None or _beats(answer.connection, best):
-                _close(best)
-                best = answer.connection
+                best, answer.connection = answer.connection, best
                 until = min(until, clock.monotonic() + (SHORT_GRACE if self._known(best) else GRACE))
-            else:
-                _close(answer.connection)
-            if best is None and undecided <= silent:
-                # A dead host must not make each look at the others take as long as the first.
-                until = min(until, began + GRACE)
+            _close(answer.connection)
         problems.update(dict.fromkeys(undecided, "no answer yet"))
-        with self._lock:
-            self._silent |= undecided
+        if best is not None:
+            with self._lock:
+                self._silent |= undecided
         return best
 
     def _objection(self, connection: Connection | None) -> str:

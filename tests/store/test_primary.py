@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -94,6 +95,20 @@ def test_while_a_standbys_host_is_silent_the_known_primary_is_used_almost_at_onc
         took.append(quickest(store, 1))
     assert min(took) < 0.25
     assert quickest(store) < 0.25
+
+
+def test_a_standby_promoted_while_another_host_is_waited_for_is_found(
+    pair: Pair, make_store: Callable[..., Store]
+) -> None:
+    store = make_store(pair.url(), connect_timeout=8.0)
+    pair.one.freeze()
+    promotion = threading.Timer(0.3, pair.two.promote)
+    promotion.start()
+    began = time.monotonic()
+    store.position()  # when it began, one host had not answered, and the other was no primary
+    assert time.monotonic() - began < 4.0
+    assert store.primary == place(pair.two)
+    promotion.join()
 
 
 def test_a_kept_session_looks_again_who_is_the_primary(
