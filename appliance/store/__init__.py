@@ -10,8 +10,8 @@
     await journal.wait(seq, timeout=9.0)            # now, and not before, the reply may leave
 
 Guaranteed: a committed change survives kill -9 of either process; a leader that was fenced commits nothing more; a
-batch of unknown outcome is applied exactly once. Not guaranteed: survival of the database's own disk, unless it
-replicates.
+batch of unknown outcome is applied exactly once. With `durability="strict"` it also survives the loss of the database's
+machine: see `replication`. A standby's mirror follows the log by `store.tail_reader()`.
 """
 
 from appliance.store.errors import (

@@ -17,151 +17,42 @@ as root. Needs Debian's postgresql and mariadb-server packages; `available()` sa
 
 import atexit
 import contextlib
-import os
-import pwd
 import shutil
 import signal
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-START_SECONDS = 60.0
-DISK = Path("/tmp")
-MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else DISK
+from tests.support.server_process import (
+    DISK,
+    MEMORY,
+    START_SECONDS,
+    Server,
+    ServerError,
+    free_port,
+    own_directory,
+    program,
+)
+
+__all__ = [
+    "DISK",
+    "MEMORY",
+    "START_SECONDS",
+    "MariadbServer",
+    "PostgresServer",
+    "Server",
+    "ServerError",
+    "available",
+    "free_port",
+    "mariadb_server",
+    "postgres_program",
+    "postgres_server",
+    "postgres_standby",
+]
+
+_directory = own_directory  # its earlier name here
 STANDBY = ("-c", "wal_retrieve_retry_interval=200ms")  # how soon it looks for its primary again
-
-
-class ServerError(Exception):
-    """A server did not start or stop; the message has the end of its log."""
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    with contextlib.suppress(OSError):  # it may have ended meanwhile
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
-class Server:
-    """One server process and its children."""
-
-    name = "server"
-
-    def __init__(self, directory: Path, account: str, options: Sequence[str] = ()) -> None:
-        self.directory = directory
-        self.data = directory / "data"
-        self.log = directory / "server.log"
-        self.port = free_port()
-        self.options = list(options)
-        self.account = account if os.geteuid() == 0 else None
-        self.process: subprocess.Popen[bytes] | None = None
-        if self.account is not None:
-            entry = pwd.getpwnam(self.account)
-            os.chown(directory, entry.pw_uid, entry.pw_gid)
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as the server's user, in its directory; raises ServerError if it fails."""
-        done = subprocess.run(
-            command, cwd=self.directory, user=self.account, group=self.account, extra_groups=self._groups(),
-            capture_output=True, text=True, timeout=START_SECONDS, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise ServerError(f"{command[0]}: {done.stdout}{done.stderr}")
-        return done
-
-    def _groups(self) -> list[str] | None:
-        return None if self.account is None else []
-
-    def command(self) -> list[str]:
-        """The server's command line, in the foreground."""
-        raise NotImplementedError
-
-    def ready(self) -> bool:
-        """Whether it answers."""
-        raise NotImplementedError
-
-    def url(self, database: str = "luigi") -> str:
-        """The URL of one of its databases."""
-        raise NotImplementedError
-
-    def start(self) -> None:
-        """Start, and return when it answers."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.command(), *self.options], cwd=self.directory, user=self.account, group=self.account,
-                extra_groups=self._groups(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        deadline = time.monotonic() + START_SECONDS
-        while not self.ready():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise ServerError(f"{self.name} did not start: {self.log.read_text()[-2000:]}")
-            time.sleep(0.05)
-
-    def processes(self) -> list[int]:
-        """Its process and all that come from it."""
-        if self.process is None:
-            return []
-        found = [self.process.pid]
-        for pid in found:
-            found += _children(pid)
-        return found
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def kill(self) -> None:
-        """SIGKILL, as if the machine had lost power but for its page cache."""
-        if self.process is not None:
-            everyone = self.processes()
-            self._signal(signal.SIGKILL)
-            self.process.wait(START_SECONDS)
-            deadline = time.monotonic() + START_SECONDS
-            while any(Path(f"/proc/{pid}").exists() and _state(pid) != "Z" for pid in everyone):
-                if time.monotonic() > deadline:
-                    raise ServerError(f"{self.name}: processes survived SIGKILL")
-                time.sleep(0.01)
-            self.process = None
-
-    def freeze(self) -> None:
-        """SIGSTOP: sockets stay open, nobody answers."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT: go on as if nothing had happened."""
-        self._signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """Stop in order, losing nothing."""
-        if self.process is not None:
-            self.thaw()
-            self.process.send_signal(self.stop_signal)
-            try:
-                self.process.wait(START_SECONDS)
-            finally:
-                self.process = None
-
-    stop_signal = signal.SIGTERM
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
 
 
 class PostgresServer(Server):
@@ -239,13 +130,13 @@ class MariadbServer(Server):
 
     def create(self) -> None:
         self.run(
-            _program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--skip-test-db",
+            program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--skip-test-db",
             "--auth-root-authentication-method=normal",
         )  # fmt: skip
 
     def command(self) -> list[str]:
         return [
-            _program("mariadbd"), "--no-defaults", f"--datadir={self.data}", "--bind-address=127.0.0.1",
+            program("mariadbd"), "--no-defaults", f"--datadir={self.data}", "--bind-address=127.0.0.1",
             f"--port={self.port}", f"--socket={self.socket}", "--innodb-buffer-pool-size=64M",
             "--innodb-flush-log-at-trx-commit=1",
         ]  # fmt: skip
@@ -266,16 +157,9 @@ class MariadbServer(Server):
     def sql(self, statement: str, database: str = "mysql") -> str:
         """Run SQL as root; its output, tab-separated."""
         return self.run(
-            _program("mariadb"), "--no-defaults", f"--socket={self.socket}", "-u", "root", "-N", "-B", "-e", statement,
+            program("mariadb"), "--no-defaults", f"--socket={self.socket}", "-u", "root", "-N", "-B", "-e", statement,
             *([database] if database else []),
         ).stdout.strip()  # fmt: skip
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    if found is None:
-        raise ServerError(f"{name} is not installed")
-    return found
 
 
 def postgres_program(name: str) -> str:
@@ -283,13 +167,13 @@ def postgres_program(name: str) -> str:
     versions = sorted(
         Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]), reverse=True
     )
-    return str(versions[0]) if versions else _program(name)
+    return str(versions[0]) if versions else program(name)
 
 
 def available(name: str) -> bool:
     """Whether "postgres" or "mariadbd" is installed."""
     try:
-        postgres_program(name) if name == "postgres" else _program(name)
+        postgres_program(name) if name == "postgres" else program(name)
     except ServerError:
         return False
     return True
@@ -301,7 +185,7 @@ def postgres_server(options: Sequence[str] = (), parent: Path = DISK) -> Iterato
 
     With `parent` MEMORY it starts several times faster, and its disk does not survive the machine.
     """
-    with _directory(parent) as directory:
+    with own_directory(parent) as directory:
         server = PostgresServer(directory, "postgres", options)
         server.create()
         server.start()
@@ -315,7 +199,7 @@ def postgres_server(options: Sequence[str] = (), parent: Path = DISK) -> Iterato
 @contextlib.contextmanager
 def postgres_standby(primary: PostgresServer, name: str, options: Sequence[str] = STANDBY) -> Iterator[PostgresServer]:
     """A running standby of a running server; asynchronous until `primary.synchronous(name)`."""
-    with _directory(primary.directory.parent) as directory:
+    with own_directory(primary.directory.parent) as directory:
         server = PostgresServer(directory, "postgres", options)
         server.clone(primary, name)
         server.start()
@@ -331,7 +215,7 @@ def mariadb_server(options: Sequence[str] = (), parent: Path = DISK) -> Iterator
 
     `parent` as for `postgres_server`.
     """
-    with _directory(parent) as directory:
+    with own_directory(parent) as directory:
         server = MariadbServer(directory, "mysql", options)
         server.create()
         server.start()
@@ -340,13 +224,3 @@ def mariadb_server(options: Sequence[str] = (), parent: Path = DISK) -> Iterator
             yield server
         finally:
             server.kill()
-
-
-@contextlib.contextmanager
-def _directory(parent: Path = DISK) -> Iterator[Path]:
-    # Short, for socket paths; removed even when files of another user are in it.
-    directory = Path(tempfile.mkdtemp(prefix="lha-", dir=parent))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
