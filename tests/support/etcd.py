@@ -19,9 +19,10 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.support.servers import START_SECONDS, Server, ServerError, _directory, free_port
+from tests.support.servers import START_SECONDS, Server, ServerError, free_port
 
 HEARTBEAT_MS = 50
 ELECTION_MS = 500
@@ -158,7 +159,8 @@ class Cluster:
 @contextlib.contextmanager
 def etcd_cluster(size: int = 3, tls: Tls | None = None, options: Sequence[str] = ()) -> Iterator[Cluster]:
     """A running cluster, empty."""
-    with _directory() as directory:
+    with TemporaryDirectory(prefix="luigi-ha-etcd-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
         directory.chmod(0o755)
         members = [Member(directory / f"m{number}", f"m{number}", tls, options) for number in range(1, size + 1)]
         cluster = Cluster(members)
