@@ -3,7 +3,7 @@ again. Everything is decided from what is true, not from which event came last, 
 
 import asyncio
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,14 +96,25 @@ class Board:
         self.view: View | None = None
         self.last: Leader | None = None
         """Who was last seen to lead."""
-        self.seated = False
-        """We lead, or the scheduler may still believe so: it is not told whom to follow."""
+        self._seated = False
+        self.members: Mapping[str, Mapping[str, str]] = {}
+        """Who was present when it was last asked, and what each says of itself."""
         self.scheduler: Scheduler | None = None
         self.stops = 0
         """How many signals have asked to stop."""
         self.exit_code: int | None = None
         """With which code to exit; None: go on."""
         self._news = asyncio.Event()
+
+    @property
+    def seated(self) -> bool:
+        """We lead, or the scheduler may still believe so: it is not told whom to follow."""
+        return self._seated
+
+    @seated.setter
+    def seated(self, seated: bool) -> None:
+        self._seated = seated
+        self.tell()
 
     def enter(self, state: State) -> None:
         self.state = state

@@ -139,10 +139,12 @@ class News:
             try:
                 found = {member.name: dict(member.about) for member in await self._elector.members()}
             except HaError:
-                found = None
-            if scheduler is not None and found is not None and (scheduler, found) != told:
-                scheduler.send(Members(found))
-                told = (scheduler, found)
+                pass  # it is asked again
+            else:
+                self._board.members = found
+                if scheduler is not None and (scheduler, found) != told:
+                    scheduler.send(Members(found))
+                    told = (scheduler, found)
             await asyncio.sleep(MEMBERS_EVERY)
 
     def _follow(self, view: View) -> Follow:
