@@ -3,7 +3,7 @@ again. Everything is decided from what is true, not from which event came last, 
 
 import asyncio
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -97,8 +97,6 @@ class Board:
         self.last: Leader | None = None
         """Who was last seen to lead."""
         self._seated = False
-        self.members: Mapping[str, Mapping[str, str]] = {}
-        """Who was present when it was last asked, and what each says of itself."""
         self.scheduler: Scheduler | None = None
         self.stops = 0
         """How many signals have asked to stop."""

@@ -181,14 +181,22 @@ class Keeper:
         scheduler, view = board.scheduler, board.view
         fit = scheduler.said.fit if scheduler is not None else None
         preferred = isinstance(fit, Able) and fit.preferred
-        if not preferred and view is not None and view.successor != self._options.name and self._another_is_preferred():
+        if (
+            not preferred
+            and view is not None
+            and view.successor != self._options.name
+            and await self._another_is_preferred()
+        ):
             await board.until(lambda: self._stopping or self._obstacle(), self._options.prefer_delay)
 
-    def _another_is_preferred(self) -> bool:
-        """A node that is present and able, and not the one that has just lost the leadership."""
-        board = self.board
-        gone = {self._options.name, board.last.name if board.last is not None else ""}
-        others = [about for name, about in board.members.items() if name not in gone]
+    async def _another_is_preferred(self) -> bool:
+        """A node that is present and able, and not the one that has just lost the leadership. In doubt: yes."""
+        gone = {self._options.name, self.board.last.name if self.board.last is not None else ""}
+        try:
+            async with asyncio.timeout(self._options.prefer_delay):
+                others = [member.about for member in await self._elector.members() if member.name not in gone]
+        except (HaError, TimeoutError):
+            return True
         return any(about.get("preferred") == about.get("able") == "yes" for about in others)
 
     async def _campaign(self) -> None:

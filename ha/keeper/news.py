@@ -141,7 +141,6 @@ class News:
             except HaError:
                 pass  # it is asked again
             else:
-                self._board.members = found
                 if scheduler is not None and (scheduler, found) != told:
                     scheduler.send(Members(found))
                     told = (scheduler, found)
