@@ -1,9 +1,9 @@
 """What runs on each host: the services' command lines, and the files they read.
 
-Figures that matter to a failover stand here and nowhere else: etcd with half its default timers (heartbeat 50 ms, election
-500 ms), so that an election fits into our lease, and with --pre-vote, because etcd 3.4 otherwise pauses when a member
-comes back; Patroni's least timing (ttl 20, loop 1,
-retry 3); replication that notices a dead peer within 5 s. Every flush to disk is on.
+Figures that matter to a failover stand here and nowhere else: etcd with half its default timers (heartbeat 50 ms,
+election 500 ms), so that an election fits into our lease, and with --pre-vote, because etcd 3.4 otherwise pauses when a
+member comes back; Patroni's least timing (ttl 20, loop 1, retry 3); replication that notices a dead peer within 5 s.
+Every flush to disk is on.
 """
 
 import json
