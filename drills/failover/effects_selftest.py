@@ -1,0 +1,81 @@
+"""The judge of pipelines judged: a sound run passes, and each damage to it is named, and by no other name."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from drills.failover.effects import Effect, Evidence, judge, read
+from drills.failover.pipeline_tasks import required
+
+LAYERS = "4,2,1"
+_NEEDED = required(LAYERS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One damage: what the judge must say of it, and whether as wrong or as inconclusive."""
+
+    what: str
+    said: str
+    damage: Callable[[Evidence], Evidence]
+    inconclusive: bool = False
+
+
+def sound() -> Evidence:
+    """Two at a time, a second each; the fault strikes at 101.5, and one call was cut."""
+    at, lines = {"0-0": 100, "0-1": 100, "0-2": 101, "0-3": 101, "1-0": 102, "1-1": 102, "2-0": 103}, []
+    for task, start in at.items():
+        lines += [f"start {start:.6f} {task} 7", f"end {start + 1 - 1e-3:.6f} {task} 7"]
+    log = [(101.6, "INFO: Retrying attempt 2 of 3 (max)"), (101.6, "INFO: Wait for 1 seconds")]
+    return Evidence(0, read("\n".join(lines)), frozenset(at), {"DONE": 7}, log, 99.0, 104.5, [101.5])
+
+
+def _without(evidence: Evidence, what: str, task: str) -> Evidence:
+    kept = [effect for effect in evidence.effects if (effect.what, effect.task) != (what, task)]
+    return replace(evidence, effects=kept)
+
+
+def _with(evidence: Evidence, *more: Effect) -> Evidence:
+    return replace(evidence, effects=[*evidence.effects, *more])
+
+
+CASES = (
+    Case("luigi failed", "exit code 10", lambda run: replace(run, exit_code=10)),
+    Case("luigi hung", "did not end", lambda run: replace(run, exit_code=None)),
+    Case("a task left out", "never begun: 0-3", lambda run: _without(_without(run, "start", "0-3"), "end", "0-3")),
+    Case("a task cut off", "begun and not done: 1-1", lambda run: _without(run, "end", "1-1")),
+    Case(
+        "a task done twice", "done more than once: 0-1",
+        lambda run: _with(run, Effect("start", 102.0, "0-1"), Effect("end", 103.0, "0-1")),
+    ),
+    Case("a task begun twice", "done more than once: 0-1", lambda run: _with(run, Effect("start", 100.5, "0-1"))),
+    Case("somebody else's task", "not of this pipeline: 9-9", lambda run: _with(run, Effect("start", 100.0, "9-9"))),
+    Case("a target missing", "without a target: 2-0", lambda run: replace(run, targets=run.targets - {"2-0"})),
+    Case(
+        "a task too early", "begun before what they need: 2-0",
+        lambda run: _with(_without(run, "start", "2-0"), Effect("start", 102.5, "2-0")),
+    ),
+    Case(
+        "the scheduler does not know", "6 DONE, 1 RUNNING",
+        lambda run: replace(run, statuses={"DONE": 6, "RUNNING": 1}),
+    ),
+    Case("the scheduler lost all", "none of the tasks", lambda run: replace(run, statuses={})),
+    Case("no fault", "no fault", lambda run: replace(run, strikes=[]), inconclusive=True),
+    Case("too early a fault", "at work", lambda run: replace(run, strikes=[99.5]), inconclusive=True),
+    Case("too late a fault", "began after", lambda run: replace(run, strikes=[101.5, 103.5]), inconclusive=True),
+)  # fmt: skip
+
+
+def check() -> list[tuple[str, bool, str]]:
+    """(damage, whether the judge was right, what it said)."""
+    whole = sound()
+    verdict = judge(_NEEDED, whole)
+    right = verdict.good and (verdict.cut, verdict.pauses, verdict.gave_up) == (1, (0.1,), 0)
+    right = right and (verdict.running, verdict.done, round(verdict.gap, 3)) == (2, 7, 1.0)
+    found = [("nothing", right, "; ".join(verdict.wrong) or verdict.inconclusive or "sound")]
+    for case in CASES:
+        verdict = judge(_NEEDED, case.damage(copy.deepcopy(whole)))
+        said = [verdict.inconclusive or ""] if case.inconclusive else list(verdict.wrong)
+        named = any(case.said in one for one in said)
+        found.append((case.what, named and not verdict.good, "; ".join(said)))
+    return found
