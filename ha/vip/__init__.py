@@ -4,11 +4,9 @@
 * `configured`: addresses as given by the operator, parsed and compared as numbers
 * `netlink`: the port on Linux's netlink, in a thread of its own
 * `holder`: the rule: should it be here, and what does the kernel show?
-* `kernel`: addresses and interfaces as the kernel has them
+* `kernel`: addresses and interfaces as the kernel has them, by the messages of `rtnetlink`
 * `wire`: announcing, asking and hearing on the segment, with the messages of `frames`
 * `sweep`: removing what is left, for the start and for a supervisor's stop hook
-
-`netlink`, `kernel` and `sweep` load pyroute2 (half a second): import them where an address is configured.
 """
 
 from ha.vip.port import Address, NoAddress

@@ -1,15 +1,11 @@
 """Addresses and interfaces as the kernel has them: rtnetlink with a time limit for each question.
 
-The messages are pyroute2's. The sockets are our own: pyroute2's belong to an event loop, wait without limit, and cannot
-be watched together with others.
-
 An address of ours carries a mark (IFA_PROTO, kernels from 5.18 on keep it) and a short lifetime. What carries another
 mark, no end, or a long lifetime without a mark was given by somebody else, and is never removed here.
 """
 
 import errno
 import fcntl
-import ipaddress
 import os
 import socket
 import struct
@@ -17,25 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
-
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from typing import Self
 
 from ha.errors import HaError
+from ha.vip import rtnetlink
 from ha.vip.configured import Ip, Vip
+from ha.vip.rtnetlink import FOREVER, Message
 
 MARK = 0x6C  # IFA_PROTO of our addresses; the kernel itself uses 1 to 3
 LONGEST = 120  # s; an address without any mark that lives longer than this is not ours
 LIMIT = 0.5  # s for one question to the kernel
 
-_NEWADDR, _DELADDR, _GETADDR, _ERROR, _DONE = 20, 21, 22, 2, 3
-_REQUEST, _ACK, _DUMP, _CREATE_OR_REPLACE = 0x1, 0x4, 0x300, 0x500
-_FOREVER = 0xFFFFFFFF
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
 _GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 _NODAD, _DADFAILED, _TENTATIVE, _SECONDARY = 0x02, 0x08, 0x40, 0x01
 _GET_FLAGS, _GET_HARDWARE = 0x8913, 0x8927  # ioctl
-_HEADER = struct.Struct("=IHHII")
 _ETHERNET = 1
 
 
@@ -111,9 +103,8 @@ class Kernel:
 
     def addresses(self, index: int = 0) -> list[Shown]:
         """All of one interface, or of all (index 0)."""
-        message = ifaddrmsg()
-        message["index"] = index
-        shown = (_shown(part) for part in self._ask(message, _GETADDR, _DUMP, "list the addresses"))
+        parts = self._ask(rtnetlink.question(index), rtnetlink.GETADDR, rtnetlink.DUMP, "list the addresses")
+        shown = (_shown(rtnetlink.shown(part)) for part in parts)
         return [one for one in shown if index in (0, one.index)]
 
     def put(self, vip: Vip, index: int, seconds: int) -> None:
@@ -124,41 +115,34 @@ class Kernel:
         is not chosen for that beside the host's own).
         """
         preferred = seconds if vip.ip.version == 4 else 0
-        message = _message(vip, index)
-        message["flags"] = _NODAD if vip.ip.version == 6 else 0
-        message["attrs"] += [
-            ("IFA_CACHEINFO", {"ifa_preferred": preferred, "ifa_valid": seconds, "cstamp": 0, "tstamp": 0}),
-            ("IFA_FLAGS", message["flags"]),
-            ("IFA_PROTO", MARK),
-        ]
-        self._order(message, _NEWADDR, _CREATE_OR_REPLACE, f"add {vip}")
+        flags = _NODAD if vip.ip.version == 6 else 0
+        message = Message(vip.ip, vip.prefix, index, flags, preferred, seconds, MARK)
+        self._order(message, rtnetlink.NEWADDR, rtnetlink.CREATE_OR_REPLACE, f"add {vip}")
 
     def delete(self, vip: Vip, index: int) -> bool:
         """Whether it was there. KernelError with EPERM without the capability, there or not."""
         try:
-            self._order(_message(vip, index), _DELADDR, 0, f"remove {vip}")
+            self._order(Message(vip.ip, vip.prefix, index), rtnetlink.DELADDR, 0, f"remove {vip}")
         except KernelError as error:
             if error.code == errno.EADDRNOTAVAIL:
                 return False
             raise
         return True
 
-    def _order(self, message: Any, kind: int, flags: int, what: str) -> None:
-        for _ in self._ask(message, kind, flags | _ACK, what):
+    def _order(self, message: Message, kind: int, flags: int, what: str) -> None:
+        for _ in self._ask(rtnetlink.address(message), kind, flags | rtnetlink.ACK, what):
             pass
 
-    def _ask(self, message: Any, kind: int, flags: int, what: str) -> Iterator[bytes]:
+    def _ask(self, body: bytes, kind: int, flags: int, what: str) -> Iterator[bytes]:
         number = next(self._numbers)
-        message["header"] |= {"type": kind, "flags": _REQUEST | flags, "sequence_number": number}
-        message.encode()
         try:
-            self._socket.send(bytes(message.data))
+            self._socket.send(rtnetlink.request(kind, flags, number, body))
             while True:
-                for answered, answer, part in _parts(self._socket.recv(1 << 18)):
+                for answered, answer, part in rtnetlink.parts(self._socket.recv(1 << 18)):
                     if answered != number:
                         continue  # the late answer to a question that was given up
-                    if answer in (_ERROR, _DONE):
-                        code = -struct.unpack_from("=i", part, _HEADER.size)[0] if len(part) > _HEADER.size else 0
+                    if answer in (rtnetlink.ERROR, rtnetlink.DONE):
+                        code = rtnetlink.code(part)
                         if code > 0:
                             raise KernelError(code, what)
                         return
@@ -195,35 +179,6 @@ def own_macs() -> set[bytes]:
     return {one.mac for one in links if one is not None and one.mac is not None}
 
 
-def _message(vip: Vip, index: int) -> Any:
-    message = ifaddrmsg()
-    message["family"] = socket.AF_INET if vip.ip.version == 4 else socket.AF_INET6
-    message["prefixlen"] = vip.prefix
-    message["index"] = index
-    message["attrs"] = [("IFA_LOCAL", str(vip.ip)), ("IFA_ADDRESS", str(vip.ip))]
-    return message
-
-
-def _parts(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Number, type and bytes of each message in a datagram."""
-    at = 0
-    while at + _HEADER.size <= len(data):
-        length, kind, _, number, _ = _HEADER.unpack_from(data, at)
-        yield number, kind, data[at : at + length]
-        at += (length + 3) & ~3
-
-
-def _shown(part: bytes) -> Shown:
-    message = ifaddrmsg(part)
-    message.decode()
-    times = message.get_attr("IFA_CACHEINFO")
-    valid = _FOREVER if times is None else times["ifa_valid"]
-    flags = message.get_attr("IFA_FLAGS")
-    return Shown(
-        ip=ipaddress.ip_address(message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")),
-        prefix=message["prefixlen"],
-        index=message["index"],
-        valid=None if valid == _FOREVER else valid,
-        flags=message["flags"] if flags is None else flags,
-        mark=message.get_attr("IFA_PROTO"),
-    )
+def _shown(message: Message) -> Shown:
+    valid = None if message.valid == FOREVER else message.valid
+    return Shown(message.ip, message.prefix, message.index, valid, message.flags, message.mark)
