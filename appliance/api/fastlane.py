@@ -137,6 +137,7 @@ class FastLane(asyncio.Protocol):
         "_heads",
         "_other_lane",
         "_transport",
+        "served",
         "used",
     )
 
@@ -156,6 +157,7 @@ class FastLane(asyncio.Protocol):
         self._busy = False
         self._close = False
         self.used = 0.0  # monotonic time of the last sign of life
+        self.served = False  # whether a request has been answered: if not, one may be on its way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -225,6 +227,7 @@ class FastLane(asyncio.Protocol):
     def answer(self, reply: Reply) -> None:
         transport = self._transport
         self._busy = False
+        self.served = True
         if transport is None or transport.is_closing():
             return
         head = self._heads(reply.status, self._close)

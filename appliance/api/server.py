@@ -113,14 +113,16 @@ class ApiServer:
         """
         for sock in self._public:
             sockets.hold_back(sock)
-        until = monotonic() + longest
-        await asyncio.sleep(0.002)  # what is connected already is accepted
-        for connection in list(self._connections):
-            connection.shut()
+        began = monotonic()
         if self._http is not None:
             self._http.pre_shutdown()
-        while self.connections and monotonic() < until:  # noqa: ASYNC110 - connections end in many ways
-            await asyncio.sleep(0.002)
+        while True:
+            await asyncio.sleep(0.002)  # what is connected already is accepted
+            for connection in list(self._connections):
+                if connection.served or monotonic() - began > longest / 4:
+                    connection.shut()
+            if not self.connections or monotonic() - began > longest:
+                break
         return not self.connections
 
     def resume(self) -> None:

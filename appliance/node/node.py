@@ -258,14 +258,10 @@ class Node:
     async def _end(self, code: ExitCode) -> ExitCode:
         """Bounded: finish what is in flight, flush, close. A fenced node only closes."""
         self.supervisor.stopping("draining" if code is ExitCode.OK else code.name.lower())
-        self.api.stop_listening()
         until = monotonic() + self.options.serve.drain_timeout
         if code is ExitCode.OK:
-            if not self.gate.is_open:
-                self.dispatcher.refuse_parked(self.dispatcher.unavailable().reply())
-            while (self.api.busy or self.relay.in_flight) and monotonic() < until and not self._signalled.is_set():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)  # the calls are not ours to signal; ten looks a second cost nothing
-            self.gate.close("the scheduler is stopping")
+            await self._finish_calls(until)
+        self.api.stop_listening()
         await self.relay.close()
         await self.peers.close()
         if self.journal is not None:
@@ -286,3 +282,14 @@ class Node:
             self.link.close()
         _log.info("stopped", exit_code=int(code))
         return code
+
+    async def _finish_calls(self, until: float) -> None:
+        """Let what is being served end, until then at the latest, or until somebody is impatient."""
+        if self.pair:  # who asks to connect now is to reach the other process
+            await self.api.become_quiet(1.0)
+        self.api.stop_listening()
+        if not self.gate.is_open:
+            self.dispatcher.refuse_parked(self.dispatcher.unavailable().reply())
+        while (self.api.busy or self.relay.in_flight) and monotonic() < until and not self._signalled.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # the calls are not ours to signal; ten looks a second cost nothing
+        self.gate.close("the scheduler is stopping")

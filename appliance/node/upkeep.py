@@ -76,13 +76,9 @@ async def keep_alive(node: "Node") -> None:
 
 async def beat(node: "Node") -> None:
     """Tell the keeper that the journal gets on, or has nothing to do, or waits for the database."""
-    link, seen = node.link, -1
+    link = node.link
     while link is not None:
-        journal = node.journal
-        if journal is None or journal.state is not JournalState.WRITING:
-            link.journal_beat()
-        elif journal.committed != seen or journal.committed == journal.appended:
-            seen = journal.committed
+        if node.journal is None or node.journal.stuck_for() == 0:
             link.journal_beat()
         await asyncio.sleep(JOURNAL_EVERY)
 
