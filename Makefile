@@ -5,9 +5,10 @@ SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
 .PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock clean
+.PHONY: failover-drill pipeline-drill freeze-drill
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install into .venv (again only if requirements.lock changed)
 	@.ci/setup
@@ -51,6 +52,16 @@ drill: setup databases ## 200 SIGKILLs each on SQLite and PostgreSQL, 50 of Post
 	@$(BIN)/python -m drills.durability --database sqlite --kills 200
 	@$(BIN)/python -m drills.durability --database postgresql --kills 200
 	@$(BIN)/python -m drills.durability --database postgresql --fault database --kills 50
+
+failover-drill: setup databases ## 20 failovers of each kind, measured from a client (as root; about 3 hours; ARGS="--help")
+	@$(BIN)/python -m drills.failover $(if $(ARGS),$(ARGS),--all)
+
+pipeline-drill: setup databases ## stock luigi's pipelines through failovers (as root; about an hour; ARGS="--help")
+	@$(BIN)/python -m drills.failover.pipelines --self-test
+	@$(BIN)/python -m drills.failover.pipelines $(ARGS)
+
+freeze-drill: setup databases ## SIGSTOP of the leader for 30 s, each part of it (as root; about 5 minutes; ARGS="--help")
+	@$(BIN)/python -m drills.failover.freezes $(ARGS)
 
 lock: setup ## write requirements.lock anew from pyproject.toml (slow: fetches every wheel's hash)
 	@.ci/lock

@@ -1,0 +1,85 @@
+"""One failover of each kind, with a client that calls fifty times a second. The drill `python -m drills.failover` does
+this many times and measures; here the bounds are wide, and what must never happen is the same.
+
+The order is that of the file: what is slow to mend comes last.
+"""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from appliance.lab.errors import LabError
+from appliance.lab.faults import Bite
+from appliance.lab.lab import Lab
+from appliance.lab.targets import Target
+from drills.failover import scenarios
+from drills.failover.__main__ import run
+from drills.failover.judge import Verdict
+from drills.failover.pipelines import FAULTS, Fault
+from drills.failover.pipelines import run as run_pipeline
+
+GAP, PRIMARY_GAP = 15.0, 45.0  # s; what a busy machine may need
+pytestmark = pytest.mark.timeout(240)
+
+
+def fail_over(lab: Lab, name: str, place: Path) -> Verdict:
+    """One run of a scenario, as long as it takes until another node leads; what holds for all of them."""
+    scenario = scenarios.ALL[name]
+
+    def strike(lab: Lab) -> Bite:
+        before, bite = lab.leader(), scenario.strike(lab)
+        deadline = time.monotonic() + 60
+        while lab.leader() in (None, before):
+            if time.monotonic() > deadline:
+                raise LabError(f"no other node leads a minute after {name}")
+            time.sleep(0.1)
+        return bite
+
+    verdict, seen = run(lab, replace(scenario, strike=strike, watch=1.5, rest=0.2), 1, place)
+    now = lab.state()
+    assert verdict.inconclusive is None, seen
+    assert verdict.lost == 0, "acknowledged, and not there any more"
+    assert seen["leader_after"] not in (None, seen["leader_before"])
+    assert now.vip_holder == now.leader, "one host has the address: the leader's"
+    return verdict
+
+
+def test_status_names_each_node_and_what_its_death_would_cost(lab: Lab) -> None:
+    said = json.loads(lab.run("client", ["luigi-ha", "status", "--json"]).stdout)
+    assert {node["name"] for node in said["nodes"]} == {host.name for host in lab.plan.servers}
+    assert said["leader"] == lab.leader()
+    for node in said["nodes"]:
+        costs = "takes over" if node["name"] == said["leader"] else "nobody notices"
+        assert costs in node["if_it_dies"], node
+    assert said["replication"]["synchronous"]
+    assert [node["beside_the_primary"] for node in said["nodes"]].count(True) == 1
+
+
+def test_doctor_finds_nothing_wrong_with_a_healthy_node(lab: Lab) -> None:
+    host = lab.resolve("standby")
+    config = str(lab.plan.of(host) / "luigi-ha.toml")
+    lab.run(host.name, ["luigi-ha", "doctor", "--config", config])  # its exit code is 0, or LabError
+
+
+def test_a_planned_switchover_fails_no_call(lab: Lab, tmp_path: Path) -> None:
+    verdict = fail_over(lab, "switchover", tmp_path)
+    assert (verdict.failed_in_flight, verdict.failed_after) == (0, 0), verdict.reasons
+    assert verdict.gap < GAP
+
+
+@pytest.mark.parametrize("name", ["kill-scheduler", "kill-both", "cut-etcd", "unplug-leader"])
+def test_another_node_leads_after(name: str, lab: Lab, tmp_path: Path) -> None:
+    assert fail_over(lab, name, tmp_path).gap < GAP
+
+
+def test_stock_luigi_gets_all_done_once_when_the_leader_is_killed(lab: Lab, tmp_path: Path) -> None:
+    kill = Fault(FAULTS["kill"].arrange, lambda lab: [lab.faults.kill("leader", Target.SCHEDULER)])
+    verdict, seen = run_pipeline(lab, kill, 2, 1, tmp_path / "pipeline", "6,3,1", 1.5)
+    assert verdict.good, (verdict, seen)
+
+
+def test_another_node_leads_after_the_loss_of_the_host_with_the_primary_too(lab: Lab, tmp_path: Path) -> None:
+    assert fail_over(lab, "unplug-leader-and-primary", tmp_path).gap < PRIMARY_GAP

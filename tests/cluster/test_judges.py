@@ -1,0 +1,60 @@
+"""What judges the drills is shown what is broken, and must say so. Needs neither root nor a cluster."""
+
+import pytest
+
+from drills.failover.effects import read
+from drills.failover.effects_selftest import check
+from drills.failover.holders import gone, overlap
+from drills.failover.judge import Call, judge
+from drills.failover.pipeline_tasks import required
+
+TOLD = check()
+
+
+@pytest.mark.parametrize(("what", "right", "said"), TOLD, ids=[what for what, *_ in TOLD])
+def test_the_judge_of_pipelines_names_what_is_wrong(what: str, right: bool, said: str) -> None:
+    assert right, said
+
+
+def test_each_task_but_those_of_the_first_layer_needs_others_and_each_but_the_last_is_needed_once() -> None:
+    needed = required("8,4,1")
+    below = sorted(name for names in needed.values() for name in names)
+    assert below == sorted(set(needed) - {"2-0"})
+    assert [name for name, names in needed.items() if not names] == [f"0-{number}" for number in range(8)]
+
+
+def test_a_line_that_no_task_writes_is_refused() -> None:
+    with pytest.raises(ValueError, match="no line"):
+        read("start 12.5 0-1 77\nstart 12.5\n")
+
+
+def calls(*answered: tuple[float, float], wrong: tuple[float, float] | None = None) -> list[Call]:
+    good = [Call(f"run_{number}", began, ended, None) for number, (began, ended) in enumerate(answered)]
+    return good + ([] if wrong is None else [Call("run_wrong", *wrong, "timeout")])
+
+
+STEADY = [(number / 10, number / 10 + 0.01) for number in range(100)]  # 10 s of calls
+
+
+def test_the_judge_of_calls_finds_gap_wait_failure_and_loss() -> None:
+    felt = [call for call in STEADY if not 5.0 <= call[0] < 7.0] + [(5.0, 7.0)]
+    found = calls(*felt, wrong=(5.1, 6.0))
+    known = {call.task for call in found if call.wrong is None}
+    verdict = judge(found, at=4.95, until=9.9, known=known - {"run_3"})
+    assert (round(verdict.gap, 2), round(verdict.longest, 2)) == (2.09, 2.0)
+    assert (verdict.failed_in_flight, verdict.failed_after, verdict.lost) == (0, 1, 1)
+    assert not verdict.good
+
+
+def test_a_run_that_ends_without_service_decides_nothing() -> None:
+    found = calls(*STEADY[:80])
+    verdict = judge(found, at=4.95, until=9.9, known={call.task for call in found})
+    assert verdict.inconclusive is not None
+
+
+def test_an_address_on_two_hosts_is_seen_and_so_is_when_it_went() -> None:
+    looks = [(1.0, ("n1",)), (2.0, ("n1",)), (2.1, ("n1", "n2")), (2.6, ("n1", "n2")), (2.7, ("n2",)), (4.0, ("n2",))]
+    assert overlap(looks) == pytest.approx(0.6)
+    assert gone(looks, "n1", since=1.5) == 2.7
+    assert gone(looks[:4], "n1", since=1.5) is None
+    assert overlap(looks[:2]) == 0.0
