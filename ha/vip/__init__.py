@@ -6,6 +6,7 @@
 * `holder`: the rule: should it be here, and what does the kernel show?
 * `kernel`: addresses and interfaces as the kernel has them, by the messages of `rtnetlink`
 * `wire`: announcing, asking and hearing on the segment, with the messages of `frames`
+* `refusals`: silence, while an address outlives its listener
 * `sweep`: removing what is left, for the start and for a supervisor's stop hook
 """
 

@@ -21,6 +21,7 @@ from ha.log import Events
 from ha.vip.configured import configured
 from ha.vip.holder import Holder
 from ha.vip.kernel import Kernel, watching
+from ha.vip.refusals import Refusals, RefusalsError
 from ha.vip.sweep import must_be_able, remove
 
 PATIENCE = 1.0  # s that a call waits for the thread
@@ -33,14 +34,18 @@ _log = Events("vip")
 class NetlinkAddress:
     """See `Address`. `addresses`: like 10.9.0.100/24, fd00::100/64. Unusable if one is not an address for a host.
 
-    Needs CAP_NET_ADMIN and CAP_NET_RAW, nothing else of root's.
+    Needs CAP_NET_ADMIN and CAP_NET_RAW, nothing else of root's. `refusals`, if given, are suppressed from before the
+    first addition until the addresses are gone in order.
     """
 
-    def __init__(self, addresses: Iterable[str], interface: str, *, clock: Clock = monotonic) -> None:
+    def __init__(
+        self, addresses: Iterable[str], interface: str, *, refusals: Refusals | None = None, clock: Clock = monotonic
+    ) -> None:
         self._vips = configured(addresses)
         if not self._vips:
             raise Unusable("no virtual address is given; expected at least one, like 10.9.0.100/24")
         self._interface = interface
+        self._refusals = refusals
         self._clock = clock
         self._thread: _Thread | None = None
 
@@ -71,6 +76,8 @@ class NetlinkAddress:
             thread.stop()
             raise Unusable(f"{self._interface}: no answer from netlink; expected one within {3 * PATIENCE:g} s")
         self._thread = thread
+        if self._refusals is not None:
+            await thread.do(self._refusals.suppress, 2 * PATIENCE)
 
     async def hold(self, until: float) -> None:
         thread = self._running()
@@ -89,7 +96,16 @@ class NetlinkAddress:
         finally:
             thread, self._thread = self._thread, None
             if thread is not None:
-                thread.stop()
+                await self._end(thread)
+
+    async def _end(self, thread: "_Thread") -> None:
+        try:
+            if self._refusals is not None and thread.is_alive() and not thread.holder.shown:
+                await thread.do(self._refusals.allow)
+        except RefusalsError as error:
+            _log.warning("refusals_still_suppressed", reason=str(error))
+        finally:
+            thread.stop()
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -120,18 +136,18 @@ class _Thread(threading.Thread):
         super().__init__(name="vip", daemon=True)
         self.holder = holder
         self._clock = clock
-        self._asked: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._asked: deque[tuple[Callable[[], object], Future[None]]] = deque()
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[str]]] = deque()
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._woken.setblocking(False)
         self._stopping = False
 
-    async def do(self, work: Callable[[], None], patience: float = PATIENCE) -> bool:
+    async def do(self, work: Callable[[], object], patience: float = PATIENCE) -> bool:
         """In this thread. Its errors are raised; False if it has not come to an end within `patience` seconds."""
         return await self.answered(self.ask(work), patience)
 
-    def ask(self, work: Callable[[], None]) -> "Future[None]":
+    def ask(self, work: Callable[[], object]) -> "Future[None]":
         """Let it be done in this thread; soon, if the thread runs."""
         done: Future[None] = Future()
         self._asked.append((work, done))

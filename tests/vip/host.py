@@ -1,21 +1,24 @@
 """A node's process that holds addresses: python -m tests.vip.host INTERFACE ADDRESS...
 
 Commands on standard input, one answer a line: `start`, `hold SECONDS`, `drop`, `held`, `freeze` (the next addition to
-the kernel is preceded by SIGSTOP of the whole process, after the last look at the clock), `events`.
+the kernel is preceded by SIGSTOP of the whole process, after the last look at the clock), `events`. With the variable
+REFUSALS=<port>, refusals are suppressed.
 """
 
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 import threading
 
 from ha.clock import monotonic
 from ha.errors import HaError
-from ha.vip.configured import Vip
+from ha.vip.configured import Vip, configured
 from ha.vip.kernel import Kernel
 from ha.vip.netlink import NetlinkAddress
+from ha.vip.refusals import Refusals
 
 _EVENTS: list[str] = []
 _FREEZE: list[bool] = []
@@ -43,7 +46,9 @@ async def main(interface: str, *addresses: str) -> None:
     logging.getLogger("luigi_ha.vip").addHandler(Remember())
     logging.getLogger("luigi_ha.vip").setLevel(logging.INFO)
     freeze_before_the_effect()
-    address = NetlinkAddress(addresses, interface)
+    port = int(os.environ.get("REFUSALS", "0"))
+    refusals = Refusals(configured(addresses), "lhv", port) if port else None
+    address = NetlinkAddress(addresses, interface, refusals=refusals)
     while line := await asyncio.to_thread(sys.stdin.readline):
         command, *rest = line.split()
         answer: object = None
