@@ -8,12 +8,10 @@ the scheduler never waits for, nor stops because of, a mail server. At most MAX_
 """
 
 import importlib
-import smtplib
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.message import EmailMessage
 from types import ModuleType
 from typing import Any
 
@@ -128,6 +126,9 @@ def _send_by_luigi(notifications: ModuleType, options: MailOptions, mail: Mail) 
 
 def send_smtp(options: MailOptions, mail: Mail) -> None:
     """Send one e-mail by SMTP; raises OSError or SMTPException."""
+    import smtplib  # noqa: PLC0415 - every command reads the options above; few send anything
+    from email.message import EmailMessage  # noqa: PLC0415
+
     recipients = [mail.owner] if mail.owner else list(options.receivers)
     if not recipients:
         return

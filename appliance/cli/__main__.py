@@ -1,5 +1,5 @@
 """`python -m appliance.cli`: the same as `luigi-ha`."""
 
-from appliance.cli.app import main
+from appliance.cli.entry import main
 
 main()

@@ -1,16 +1,13 @@
-"""The command line's frame: the commands, their exit codes, and errors as one line instead of a traceback.
+"""The command line's frame: all commands, and their exit codes. `appliance.cli.entry` runs it.
 
 Commands that only ask a running scheduler start in a fraction of a second: whatever needs the server's or the
 database's packages is imported by the commands that use it.
 """
 
-import sys
-
 import typer
 
 from appliance.cli import ask, database, doctor, lab, leadership, serve
-from appliance.cli.errors import EXIT_CODES, CommandError
-from appliance.exit_codes import ExitCode
+from appliance.cli.errors import EXIT_CODES
 
 app = typer.Typer(
     name="luigi-ha",
@@ -34,15 +31,3 @@ app.command(epilog=EXIT_CODES)(leadership.release)
 app.command(epilog=doctor.DOCTOR_CODES)(doctor.doctor)
 app.add_typer(database.app, name="db")
 app.add_typer(lab.app, name="lab")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit with its code. What a user did wrong is told in one line."""
-    try:
-        app(args=arguments)
-    except CommandError as error:
-        print(f"luigi-ha: {error}", file=sys.stderr)
-        sys.exit(error.code)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has left; nobody to tell
-        sys.exit(ExitCode.OK)

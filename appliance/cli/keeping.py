@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from contextlib import suppress
 from importlib.metadata import version
 
 from appliance.cli.electing import elector
@@ -20,9 +19,10 @@ def address(serve: Serve) -> Address:
     """What moves with the leader."""
     if not serve.vip:
         return NoAddress()
-    from ha.vip.netlink import NetlinkAddress  # noqa: PLC0415 - netlink is for those who have an address
+    from appliance.cli.silence import silence  # noqa: PLC0415 - these are for those who have an address
+    from ha.vip.netlink import NetlinkAddress  # noqa: PLC0415
 
-    return NetlinkAddress(serve.vip, serve.vip_interface)
+    return NetlinkAddress(serve.vip, serve.vip_interface, refusals=silence(serve))
 
 
 def keep(serve: Serve) -> int:
@@ -47,26 +47,3 @@ def keep(serve: Serve) -> int:
         return asyncio.run(run())
     except HaError as error:
         raise ConfigError("election", str(error), "see docs/leadership.md") from error
-
-
-def release(serve: Serve) -> bool:
-    """End what a node of ours that was killed may still hold: address first, then the lease, which also goes if the
-    address cannot. Whether it led. HaError if either may still be held."""
-    name = node_name(serve, serve.database, os.getpid())
-
-    async def revoke() -> bool:
-        access = elector(serve, name)
-        try:
-            return await access.release(name)
-        finally:
-            with suppress(HaError):
-                await access.close()
-
-    try:
-        if serve.vip:
-            from ha.vip.sweep import sweep  # noqa: PLC0415
-
-            sweep(serve.vip, serve.vip_interface)
-    finally:
-        released = asyncio.run(revoke())
-    return released

@@ -68,12 +68,13 @@ def resume(
     _say(done, as_json=as_json, text="not paused")
 
 
-def release(
+def release(  # noqa: PLR0917 - typer passes them by name
     name: Annotated[str | None, typer.Option(help="The node. [this host's name]")] = None,
     config: Config = None,
     database: Database = None,
     cluster: Cluster = None,
     etcd_endpoints: Endpoints = None,
+    port: Annotated[int | None, typer.Option(help="The scheduler's port. [8082]")] = None,
     vip: Annotated[str | None, typer.Option(help="The addresses that move with the leader.")] = None,
     vip_interface: Annotated[str | None, typer.Option(help="The interface that carries them.")] = None,
     as_json: Json = False,
@@ -83,13 +84,11 @@ def release(
 
     Example: luigi-ha release --config /etc/luigi-ha/luigi-ha.toml
     """
-    from appliance.cli import wishes  # noqa: PLC0415
+    from appliance.cli import releasing  # noqa: PLC0415
 
-    flags = {**_flags(database, cluster, etcd_endpoints), "name": name, "vip": vip, "vip_interface": vip_interface}
-    done = wishes.release(config, flags)
-    _say(
-        done, as_json=as_json, text="the leadership has been released" if done["released"] else "this node did not lead"
-    )
+    flags = _flags(database, cluster, etcd_endpoints)
+    flags |= {"name": name, "port": port, "vip": vip, "vip_interface": vip_interface}
+    releasing.run(config, flags, as_json=as_json)
 
 
 def _flags(database: str | None, cluster: str | None, etcd_endpoints: str | None) -> dict[str, Any]:

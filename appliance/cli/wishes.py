@@ -9,11 +9,9 @@ from typing import Any, TypeVar
 
 from appliance.cli.electing import elector
 from appliance.cli.errors import CommandError
-from appliance.cli.explained import explained
-from appliance.cli.keeping import release as release_now
+from appliance.cli.sharing import configured, shared
 from appliance.clock import monotonic
-from appliance.config import ConfigError, Serve, load
-from appliance.config.election import kind
+from appliance.config import ConfigError
 from appliance.exit_codes import ExitCode
 from ha.elector import Elector
 from ha.errors import Fatal, HaError, Refused, Unknown
@@ -76,21 +74,9 @@ def resume(config: Path | None, flags: Mapping[str, Any]) -> Done:
     return _ask(config, flags, work)
 
 
-def release(config: Path | None, flags: Mapping[str, Any]) -> Done:
-    """Take what a node that was killed may still hold."""
-    with explained():
-        serve = _serve(config, flags)
-        try:
-            return {"released": release_now(serve)}
-        except Fatal as error:
-            raise ConfigError("election", str(error), "see docs/leadership.md") from error
-        except HaError as error:
-            raise CommandError(f"not known to be released: {error}", ExitCode.UNREACHABLE) from error
-
-
 def _ask(config: Path | None, flags: Mapping[str, Any], work: Callable[[Elector], Awaitable[Done]]) -> Done:
-    with explained():
-        serve = _serve(config, flags)
+    with configured():
+        serve = shared(config, flags)
 
         async def run() -> Done:
             access = elector(serve, f"command-{os.getpid()}")
@@ -108,15 +94,6 @@ def _ask(config: Path | None, flags: Mapping[str, Any], work: Callable[[Elector]
             raise CommandError(str(error), ExitCode.UNREACHABLE) from error
         except Fatal as error:
             raise ConfigError("election", str(error), "see docs/leadership.md") from error
-
-
-def _serve(config: Path | None, flags: Mapping[str, Any]) -> Serve:
-    serve = load(flags, config, os.environ).options.serve
-    if kind(serve, serve.database) == "none":
-        raise ConfigError(
-            "election", "this node leads by itself: there is nobody else", "etcd_endpoints, or a SQLite database"
-        )
-    return serve
 
 
 def _failed(what: str) -> CommandError:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from appliance.api.cors import Cors
 from appliance.config.errors import ConfigError
 from appliance.config.options import SECRET, Options, Serve, build, check_relations, coerce, number
 from appliance.config.sources import SYSTEM_TOML, Origin, Values, luigi_files, read_environment, read_luigi, read_toml
+from appliance.cors import Cors
 from appliance.engine.settings import Settings
 from appliance.mail import MailOptions
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
-from appliance.api.cors import Cors
 from appliance.config.election import Election, check_election
 from appliance.config.errors import ConfigError
 from appliance.config.option import option
+from appliance.cors import Cors
 from appliance.engine.errors import BadArgument
 from appliance.engine.settings import Settings
 from appliance.mail import MailOptions

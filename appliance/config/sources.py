@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from appliance.api.cors import Cors
 from appliance.config.errors import ConfigError, unknown_key
 from appliance.config.options import Serve, names
+from appliance.cors import Cors
 from appliance.engine.settings import Settings
 from appliance.mail import MailOptions
 

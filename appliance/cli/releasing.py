@@ -1,0 +1,86 @@
+"""What `release` does: takes what a node that was killed may still hold.
+
+Callers wait for it, so it is quick: what a step needs is loaded by that step, and the address goes before anything that
+talks to etcd is loaded.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from appliance.cli.errors import CommandError
+from appliance.cli.sharing import configured, shared
+from appliance.config import ConfigError, Serve
+from appliance.config.election import node_name
+from appliance.exit_codes import ExitCode
+from ha.errors import Fatal, HaError
+
+
+def run(config: Path | None, flags: Mapping[str, Any], *, as_json: bool) -> None:
+    """Release, and say whether this node led. CommandError if something may still be held."""
+    with configured():
+        serve = shared(config, flags)
+        try:
+            led = release(serve)
+        except Fatal as error:
+            raise ConfigError("election", str(error), "see docs/leadership.md") from error
+        except HaError as error:
+            raise CommandError(f"not known to be released: {error}", ExitCode.UNREACHABLE) from error
+    if as_json:
+        print(json.dumps({"released": led}, indent=2))
+    else:
+        print("the leadership has been released" if led else "this node did not lead")
+
+
+def release(serve: Serve) -> bool:
+    """Address, then lease, then silence (`ha.vip.refusals`), each also if the one before could not be had; but callers
+    are refused again only if the address is certainly gone. Whether this node led. HaError if anything may be held."""
+    try:
+        _sweep(serve)
+    except BaseException:
+        _revoke(serve)
+        raise
+    try:
+        return _revoke(serve)
+    finally:
+        _allow_refusals(serve)
+
+
+def _sweep(serve: Serve) -> None:
+    if serve.vip:
+        from ha.vip.sweep import sweep  # noqa: PLC0415 - see above
+
+        sweep(serve.vip, serve.vip_interface)
+
+
+def _revoke(serve: Serve) -> bool:
+    import asyncio  # noqa: PLC0415
+
+    from appliance.cli.electing import elector  # noqa: PLC0415
+
+    name = node_name(serve, serve.database, os.getpid())
+
+    async def revoke() -> bool:
+        access = elector(serve, name)
+        try:
+            return await access.release(name)
+        finally:
+            with suppress(HaError):
+                await access.close()
+
+    return asyncio.run(revoke())
+
+
+def _allow_refusals(serve: Serve) -> None:
+    from appliance.cli.silence import silence  # noqa: PLC0415
+
+    rule = silence(serve)
+    if rule is not None:
+        try:
+            rule.allow()
+        except HaError as error:  # harmless where the address is not
+            print(f"luigi-ha: a rule of nftables stays: {error}", file=sys.stderr)
