@@ -10,6 +10,7 @@ import typer.main
 from appliance.cli.app import app
 from appliance.config.options import Serve
 from appliance.engine import RPC_METHODS, Settings
+from appliance.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,6 +62,33 @@ def test_make_targets_that_pages_name_exist() -> None:
     for page in PAGES:
         named = set(re.findall(r"`make ([a-z-]+)", page.read_text()))
         assert named <= targets, page.name
+
+
+def source(*places: str) -> str:
+    return "\n".join(file.read_text() for place in places for file in sorted((ROOT / place).rglob("*.py")))
+
+
+def test_names_in_code_exist() -> None:
+    """Log events, options, metrics and fields that a page shows are words of the program."""
+    words = set(re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", source("appliance", "ha", "drills", "bench").lower()))
+    for page in PAGES:
+        text = page.read_text()
+        shown = re.findall(r"```.*?```", text, re.DOTALL) + re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+        for name in re.findall(r"(?<![\w/.-])[a-z0-9]+(?:_[a-z0-9]+)+(?![\w/-])", " ".join(shown)):
+            metric = re.sub("_(total|bucket|count|sum)$", "", name)
+            assert name in words or metric in words, f"{page.name}: {name}"
+
+
+def test_every_field_of_the_cluster_is_documented() -> None:
+    told = "".join((ROOT / "appliance" / "node" / name).read_text() for name in ("report.py", "cluster.py"))
+    page = (ROOT / "docs" / "api.md").read_text()
+    for field in set(re.findall(r'^\s+"(\w+)":', told, re.MULTILINE)):
+        assert f"`{field}`" in page, field
+
+
+def test_exit_codes_are_documented() -> None:
+    for code in ExitCode:
+        assert f"| {int(code)} | " in CONFIGURATION, code
 
 
 def test_the_number_of_calls_is_right() -> None:
