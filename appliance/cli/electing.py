@@ -1,7 +1,6 @@
 """From the options to access to leadership."""
 
 import socket
-from importlib.metadata import version
 from pathlib import Path
 
 from appliance.cli.pairing import lock_directory, peers_socket
@@ -29,6 +28,8 @@ def etcd_config(serve: Serve) -> EtcdConfig:
 
 def candidate(serve: Serve, name: str) -> Candidate:
     """This node, as the others see it."""
+    from importlib.metadata import version  # noqa: PLC0415 - slow to load, and `release` does without
+
     if kind(serve, serve.database) == "file":
         address = "unix:" + peers_socket(serve.database, name)
     else:
@@ -36,10 +37,11 @@ def candidate(serve: Serve, name: str) -> Candidate:
     return Candidate(name, address.rstrip("/"), {"version": version("luigi-ha"), "host": socket.gethostname()})
 
 
-def elector(serve: Serve, name: str) -> Elector:
-    """Access to leadership. Call it on a running event loop; HaError if it cannot work."""
+def elector(serve: Serve, name: str, *, seen: bool = True) -> Elector:
+    """Access to leadership. Call it on a running event loop; HaError if it cannot work. Who is not `seen` acts for a
+    node without being one: it neither leads nor is a member."""
     timing = Timing(serve.lease_ttl, serve.renew_every, serve.request_timeout, serve.lease_margin)
-    me = candidate(serve, name)
+    me = candidate(serve, name) if seen else Candidate(name, "", {})
     if kind(serve, serve.database) == "file":
         return FileLockElector(lock_directory(serve.database), me, timing)
     transport: TransportName = "grpc" if serve.etcd_transport == "grpc" else "gateway"

@@ -65,7 +65,7 @@ def _revoke(serve: Serve) -> bool:
     name = node_name(serve, serve.database, os.getpid())
 
     async def revoke() -> bool:
-        access = elector(serve, name)
+        access = elector(serve, name, seen=False)
         try:
             return await access.release(name)
         finally:

@@ -79,7 +79,7 @@ def _ask(config: Path | None, flags: Mapping[str, Any], work: Callable[[Elector]
         serve = shared(config, flags)
 
         async def run() -> Done:
-            access = elector(serve, f"command-{os.getpid()}")
+            access = elector(serve, f"command-{os.getpid()}", seen=False)
             try:
                 return await work(access)
             finally:
