@@ -37,6 +37,7 @@ class Reign:
         everything is given up. However it ends, the deadline is 0 afterwards."""
         seat = self._seat
         self._board.seated = True
+        seat.scheduler.said.gave_up = None  # that was about an earlier leadership
         try:
             seat.sit()
             if probe:
