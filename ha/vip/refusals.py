@@ -125,7 +125,7 @@ def _table(table: str, vips: Iterable[Vip], port: int) -> str:
 
 def _name(cluster: str, port: int) -> str:
     """What nft reads as a name, another one for each cluster and port."""
-    plain = re.sub(r"[^A-Za-z0-9_]", "_", cluster)[:60]
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", cluster)[:60]
     number = "" if plain == cluster else f"_{zlib.crc32(cluster.encode()):08x}"
     return f"luigi_ha_{port}_{plain}{number}"
 

@@ -190,7 +190,7 @@ def test_it_stays_while_a_process_wants_it(net: Segment, rules: Refusals) -> Non
     assert nft(net.a, "list", "ruleset") == ""
 
 
-@pytest.mark.parametrize("cluster", ["default", "a b", "ä", "x" * 300, "}; flush ruleset; #", "a_b", "a.b"])
+@pytest.mark.parametrize("cluster", ["default", "prod-1", "a b", "ä", "x" * 300, "}; flush ruleset; #", "a_b", "a.b"])
 def test_any_name_of_a_cluster_is_a_table(net: Segment, cluster: str) -> None:
     rule = Refusals(configured([V4]), cluster, PORT)
     with net.a.inside():
