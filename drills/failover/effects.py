@@ -1,8 +1,8 @@
 """Whether a pipeline did what it should, from what its tasks wrote themselves.
 
 Sound: luigi ended with code 0; each task began once and ended once, after those it needs; its target is there; the
-scheduler says DONE of each. A run in which no task was at work when the fault struck, or none began afterwards, decides
-nothing: it is inconclusive, and never good.
+scheduler says DONE of each. A sound run in which no task was at work when the fault struck, or none began afterwards,
+decides nothing: it is inconclusive, and not good. What is wrong is wrong in any case.
 """
 
 import re
@@ -82,10 +82,11 @@ def judge(required: Mapping[str, Iterable[str]], evidence: Evidence) -> Verdict:
     running = sum(start <= first for moments in starts.values() for start in moments) - sum(
         end <= first for moments in ends.values() for end in moments
     )
+    wrong = _wrong(required, evidence, starts, ends, twice)
     failed = [(at, int(match[1]), int(match[2])) for at, line in evidence.log if (match := _RETRY.search(line))]
     return Verdict(
-        wrong=tuple(_wrong(required, evidence, starts, ends, twice)),
-        inconclusive=_inconclusive(evidence, running, began),
+        wrong=tuple(wrong),
+        inconclusive=None if wrong else _inconclusive(evidence, running, began),
         exit_code=evidence.exit_code,
         expected=len(required),
         done=len(done),

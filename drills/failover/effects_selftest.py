@@ -39,7 +39,14 @@ def _with(evidence: Evidence, *more: Effect) -> Evidence:
     return replace(evidence, effects=[*evidence.effects, *more])
 
 
+def _until_the_fault(evidence: Evidence) -> Evidence:
+    """Everything ends with the fault: an outage must not pass for a run that decides nothing."""
+    kept = [effect for effect in evidence.effects if effect.at < evidence.strikes[0]]
+    return replace(evidence, exit_code=4, effects=kept)
+
+
 CASES = (
+    Case("nothing after the fault", "exit code 4", _until_the_fault),
     Case("luigi failed", "exit code 10", lambda run: replace(run, exit_code=10)),
     Case("luigi hung", "did not end", lambda run: replace(run, exit_code=None)),
     Case("a task left out", "never begun: 0-3", lambda run: _without(_without(run, "start", "0-3"), "end", "0-3")),
@@ -76,6 +83,6 @@ def check() -> list[tuple[str, bool, str]]:
     for case in CASES:
         verdict = judge(_NEEDED, case.damage(copy.deepcopy(whole)))
         said = [verdict.inconclusive or ""] if case.inconclusive else list(verdict.wrong)
-        named = any(case.said in one for one in said)
+        named = any(case.said in one for one in said) and (verdict.inconclusive is not None) is case.inconclusive
         found.append((case.what, named and not verdict.good, "; ".join(said)))
     return found

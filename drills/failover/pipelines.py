@@ -36,7 +36,7 @@ from drills.failover.effects_selftest import check
 from drills.failover.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 6.0  # s, each task
+SECONDS = 6.0  # each task
 LAYERS = {1: "5,2,1", 4: "8,4,1"}  # by processes: 8 tasks and 13
 READY = 150.0  # s until the cluster is whole again
 LATEST = 240.0  # s longer than without a fault, after which luigi is ended
@@ -96,13 +96,16 @@ class Pipeline:
             self.stop()
             code = None
         ended = scenarios.now()
-        self._reading.join(SECONDS + 5)  # task processes that outlive luigi hold the pipe
+        self.stop()
         return code, ended
 
     def stop(self) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(10)
+        self._reading.join(SECONDS + 5)  # task processes that outlive luigi hold the pipe
+        if not self._reading.is_alive() and self._process.stdout is not None:
+            self._process.stdout.close()
 
     def last_words(self) -> str:
         return " | ".join(line for _, line in self.log[-12:])
@@ -185,7 +188,7 @@ def run(
     verdict = effects.judge(pipeline.required, pipeline.evidence(code, ended, [bite.at for bite in bites]))
     seen: dict[str, Any] = {"strikes": [asdict(bite) | {"at": round(bite.at - pipeline.began, 3)} for bite in bites]}
     if not verdict.good or verdict.pauses:
-        seen["log"] = [f"{at - pipeline.began:.3f} {line}" for at, line in pipeline.log[-60:]]
+        seen["log"] = [f"{at - pipeline.began:.3f} {line}" for at, line in pipeline.log if "DEBUG" not in line]
     return verdict, seen
 
 
