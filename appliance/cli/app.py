@@ -11,7 +11,7 @@ from appliance.cli.errors import EXIT_CODES
 
 app = typer.Typer(
     name="luigi-ha",
-    help="A durable central scheduler for Luigi: `luigid`'s protocol, with its state in a database.",
+    help="The high-availability central scheduler for Luigi: `luigid`'s protocol, several nodes, one of which leads.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,

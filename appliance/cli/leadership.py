@@ -41,7 +41,7 @@ def pause(
     etcd_endpoints: Endpoints = None,
     as_json: Json = False,
 ) -> None:
-    """Keep the present leader: no automatic failover until `resume`, as for maintenance of etcd.
+    """Keep the present leader: no automatic failover until `resume`, as for work on the other nodes.
 
     Example: luigi-ha pause
     """

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from appliance import log
 from appliance.clock import monotonic
+from appliance.node.database import opened
 from appliance.node.states import State
 from appliance.store import JournalState, StoreError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 RETENTION_EVERY = 3600.0  # s
 JOURNAL_EVERY = 0.1  # s
+STUCK = 1.0  # s without progress that are nothing unusual: the journal sleeps between two attempts
 TROUBLE_AFTER = 3.0  # s a leader waits for its database before it makes way
 WELL_FOR = 1.5  # s another node must have reached the database for that
 _log = log.get("node")
@@ -78,7 +80,7 @@ async def beat(node: "Node") -> None:
     """Tell the keeper that the journal gets on, or has nothing to do, or waits for the database."""
     link = node.link
     while link is not None:
-        if node.journal is None or node.journal.stuck_for() == 0:
+        if node.journal is None or node.journal.stuck_for() < STUCK:
             link.journal_beat()
         await asyncio.sleep(JOURNAL_EVERY)
 
@@ -94,9 +96,18 @@ async def notice_trouble(node: "Node") -> None:
         if monotonic() - journal.since < TROUBLE_AFTER:
             continue
         better = node.peers.well_for(WELL_FOR)
-        if better is not None:
+        if better is not None and not node.pair and not await _reached(node):
             link.give_up(f"its database is away, and {better} reaches it ({journal.reason})")
             await asyncio.sleep(TROUBLE_AFTER)
+
+
+async def _reached(node: "Node") -> bool:
+    """Whether the database answers from here: then what it lacks (a standby, room on its disk) it lacks for all."""
+    try:
+        await asyncio.to_thread(opened(node).position)
+    except StoreError:
+        return False
+    return True
 
 
 ALL = (notice_trouble, prune, watch, retain, keep_alive, beat)

@@ -55,7 +55,8 @@ async def follow(transport: Transport, prefix: str, budget: float, probe_every: 
             step = None
             await asyncio.sleep(pause)
         except Unknown as error:
-            _log.info("watch_resumes", prefix=prefix, revision=step.revision if step else 0, error=str(error))
+            if pause == FIRST_PAUSE:  # once for each time of trouble
+                _log.info("watch_resumes", prefix=prefix, revision=step.revision if step else 0, error=str(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
