@@ -1,14 +1,14 @@
 """The node's calls to its database that can wait: for a database that is away, on a thread."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from appliance import log
 from appliance.clock import monotonic
 from appliance.engine import Scheduler
 from appliance.node.mirror import Mirror, build
-from appliance.store import DatabaseAway, Position, SchemaState, Store
+from appliance.store import DatabaseAway, Position, SchemaState, Store, StoreError
 from appliance.store.target import Kind
 
 if TYPE_CHECKING:
@@ -29,26 +29,31 @@ async def reach(
     node: "Node",
     call: Callable[[], T],
     every: float = RETRY_EVERY,
-    check: Callable[[], None] | None = None,
-    *,
-    within: float | None = None,
+    away: Callable[[DatabaseAway], Awaitable[None]] | None = None,
 ) -> T:
-    """A database call on a thread, repeated for as long as the database is away, or `within` s; `check` first."""
-    said, began = 0.0, monotonic()
+    """A database call on a thread, repeated for as long as the database is away. `away` is told, and may raise."""
+    said = 0.0
     while True:
-        if check is not None:
-            check()
         try:
             return await asyncio.to_thread(call)
         except DatabaseAway as error:
-            if within is not None and monotonic() - began > within:
-                raise
+            if away is not None:
+                await away(error)
             if node.dispatcher.relay is None:
                 node.gate.close(f"the database is away: {error}")
             if monotonic() - said > 30:
                 said = monotonic()
                 _log.warning("database_away", error=str(error))
             await asyncio.sleep(every)
+
+
+async def reached(node: "Node") -> bool:
+    """Whether the database answers from here: then what it lacks (a standby, room on its disk) it lacks for all."""
+    try:
+        await asyncio.to_thread(opened(node).position)
+    except StoreError:
+        return False
+    return True
 
 
 def require_schema(node: "Node") -> None:

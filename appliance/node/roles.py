@@ -16,7 +16,7 @@ from appliance import log
 from appliance.api.errors import Unavailable
 from appliance.clock import monotonic, wall
 from appliance.engine.changes import Epoch
-from appliance.node.database import load, opened, reach
+from appliance.node.database import load, opened, reach, reached
 from appliance.node.leading import throw_away
 from appliance.node.mirror import Mirror
 from appliance.node.states import State
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from appliance.node.node import Node
 
 TAKE_EVERY = 0.1  # s between attempts to take the lead in the database, while calls are parked here
-PROMOTE_WITHIN = 6.0  # s without the database until another node may try
+TROUBLE_AFTER = 3.0  # s a leader waits for its database before it makes way
+WELL_FOR = 1.5  # s another node must have reached the database for that
 FLUSH_WITHIN = 4.0  # s for the journal to become empty in a hand-over
 LAST_COMMITS = 0.3  # s that a journal whose leadership is over has to finish what is on its way
 QUIET_WITHIN = 2.0  # s for connections to end before the address moves away from under them
@@ -195,9 +196,18 @@ class Roles:
                     _log.warning("database_away", error=str(error))
                     await asyncio.sleep(TAKE_EVERY)
 
-        taken = await reach(
-            node, lambda: store.take_leadership(node.holder, epoch), TAKE_EVERY, ours, within=PROMOTE_WITHIN
-        )
+        began = monotonic()
+
+        async def away(error: DatabaseAway) -> None:
+            """Wait for it with the lead, unless another node has what we have not: if it is away for all, nobody is
+            served better by a leadership, and an address, that go round."""
+            ours()
+            better = node.peers.well_for(WELL_FOR) if monotonic() - began > TROUBLE_AFTER else None
+            if better is not None and not node.pair and not await reached(node):
+                raise error
+
+        ours()
+        taken = await reach(node, lambda: store.take_leadership(node.holder, epoch), TAKE_EVERY, away)
         try:
             events = await caught_up(taken)
         except NotAPrefix as error:

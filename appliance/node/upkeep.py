@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from appliance import log
 from appliance.clock import monotonic
-from appliance.node.database import opened
+from appliance.node.database import reached
+from appliance.node.roles import TROUBLE_AFTER, WELL_FOR
 from appliance.node.states import State
 from appliance.store import JournalState, StoreError
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 RETENTION_EVERY = 3600.0  # s
 JOURNAL_EVERY = 0.1  # s
 STUCK = 1.0  # s without progress that are nothing unusual: the journal sleeps between two attempts
-TROUBLE_AFTER = 3.0  # s a leader waits for its database before it makes way
-WELL_FOR = 1.5  # s another node must have reached the database for that
 _log = log.get("node")
 
 
@@ -96,18 +95,9 @@ async def notice_trouble(node: "Node") -> None:
         if monotonic() - journal.since < TROUBLE_AFTER:
             continue
         better = node.peers.well_for(WELL_FOR)
-        if better is not None and not node.pair and not await _reached(node):
+        if better is not None and not node.pair and not await reached(node):
             link.give_up(f"its database is away, and {better} reaches it ({journal.reason})")
             await asyncio.sleep(TROUBLE_AFTER)
-
-
-async def _reached(node: "Node") -> bool:
-    """Whether the database answers from here: then what it lacks (a standby, room on its disk) it lacks for all."""
-    try:
-        await asyncio.to_thread(opened(node).position)
-    except StoreError:
-        return False
-    return True
 
 
 ALL = (notice_trouble, prune, watch, retain, keep_alive, beat)

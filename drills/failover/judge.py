@@ -56,10 +56,10 @@ def judge(calls: Sequence[Call], at: float, until: float, known: Iterable[str]) 
     flying = [call for call in failed if call.began <= at + STRIKING]
     later = [call for call in failed if call.began > at + STRIKING]
     inconclusive = None
-    if len(before) < ENOUGH or len(after) < ENOUGH:
-        inconclusive = f"{len(before)} calls answered before the fault and {len(after)} after: too few"
-    elif after and until - after[-1] > 1.0:
-        inconclusive = "nobody was served at the end of the run"
+    if len(before) < ENOUGH:
+        inconclusive = f"{len(before)} calls answered before the fault: too few"
+    if until - moments[-1] > 1.0:  # nobody was served at the end: the gap lasts at least until then
+        gaps.append(until - moments[-1])
     return Verdict(
         gap=max(gaps, default=until - at),
         longest=max((call.ended - call.began for call in calls if call.wrong is None and call.ended > at), default=0.0),

@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,9 @@ class Pipeline:
 
     def finish(self, timeout: float) -> tuple[int | None, float]:
         """luigi's exit code (None: it had to be ended) and when it ended."""
-        code: int | None
-        try:
+        code: int | None = None
+        with suppress(subprocess.TimeoutExpired):
             code = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.stop()
-            code = None
         ended = scenarios.now()
         self.stop()
         return code, ended

@@ -19,6 +19,7 @@ from ha.log import Events
 from ha.supervisor import Supervisor
 
 AGAIN = 1.0  # s before the store is asked or told again after a failure
+LOOK_EVERY = 1.0  # s between two looks at whether this node leads in peace
 MEMBERS_EVERY = 1.0  # s between two looks at who is present
 AT_MOST_EVERY = 0.2  # s between two changes of what others see of this member
 
@@ -118,11 +119,18 @@ class News:
             await asyncio.sleep(every if every is not None else 3600.0)
 
     async def spread(self, _see: See) -> None:
-        """While leading, keep the store's own leader off this host."""
+        """While leading in peace, keep the store's own leader off this host. In peace: serving for `spread_every`."""
+        loop = asyncio.get_running_loop()
+        epoch, since = None, loop.time()
         while True:
-            await asyncio.sleep(self._options.spread_every)
-            if self._board.state is not State.LEADING:
+            await asyncio.sleep(min(LOOK_EVERY, self._options.spread_every))
+            scheduler = self._board.scheduler
+            serves = scheduler.said.open_epoch if scheduler is not None else None
+            if self._board.state is not State.LEADING or serves is None or serves != epoch:
+                epoch, since = serves, loop.time()
+            if serves is None or loop.time() - since < self._options.spread_every:
                 continue
+            since = loop.time()
             try:
                 moved = await self._elector.spread()
             except HaError as error:

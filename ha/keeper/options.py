@@ -54,8 +54,9 @@ class KeeperOptions:
     restart_at_most: float = 5.0
     restart_reset: float = 30.0
 
-    spread_every: float = 5.0
-    """While leading: between two looks at where the store's own leader is."""
+    spread_every: float = 60.0
+    """While leading: between two looks at where the store's own leader is, and before the first. To move it gives every
+    lease in the store its full time again, others' too: not while something is being failed over."""
 
     about: Mapping[str, str] = field(default_factory=dict)
     """What other members should know besides."""
