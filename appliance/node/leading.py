@@ -92,7 +92,7 @@ class Leading:
         elif node.life.may("step_down"):
             _log.warning("fenced", reason=reason, epoch=node.epoch)
             node.gate.close("another node leads now")
-            node.link.give_up(reason)
+            node.roles.give_up(reason)
             node.order(lambda: node.roles.step_down(reason))
 
     def _journal_state(self, journal: Journal, state: JournalState) -> None:

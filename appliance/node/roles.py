@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from appliance.node.node import Node
 
 TAKE_EVERY = 0.1  # s between attempts to take the lead in the database, while calls are parked here
-TROUBLE_AFTER = 3.0  # s a leader waits for its database before it makes way
-WELL_FOR = 1.5  # s another node must have reached the database for that
+TROUBLE_AFTER = 1.5  # s a leader waits for its database before it makes way
+WELL_FOR = 1.0  # s another node must have reached the database for that
 FLUSH_WITHIN = 4.0  # s for the journal to become empty in a hand-over
 LAST_COMMITS = 0.3  # s that a journal whose leadership is over has to finish what is on its way
 QUIET_WITHIN = 2.0  # s for connections to end before the address moves away from under them
@@ -50,6 +50,7 @@ class Roles:
         self.leader: Peer | None = None  # another node, as far as the keeper has told
         self.paused = False
         self._leaderless_since: float | None = None  # monotonic; None: somebody leads, or nobody ever did
+        self._gave_way = False  # this node has asked to be relieved, and still has the address and the callers
         self._recording: asyncio.Task[None] | None = None
         self._warm = True  # whether the last promotion did without the state tables
 
@@ -121,6 +122,8 @@ class Roles:
             node.order(lambda: self._handed_over(name))
         elif not node.life.acting:
             self._point_relay()
+            if self._gave_way and order.leader is not None:
+                node.order(self._become_quiet)
 
     def _point_relay(self) -> None:
         node, leader = self._node, self.leader
@@ -134,8 +137,9 @@ class Roles:
         """Take the lead under the keeper's epoch, or become a standby again."""
         node, began = self._node, monotonic()
         if not node.life.may("promote") or self.mirror is None:
-            self._give_up(f"this node is {node.life.state.value}")
+            self.give_up(f"this node is {node.life.state.value}")
             return
+        self._gave_way = False
         node.life.fire("promote", epoch=order.epoch, cause=order.cause, previous=order.previous)
         self.leader = None
         node.gate.close("this node is taking the lead")
@@ -148,7 +152,7 @@ class Roles:
             await self.step_down("the lease ended during the promotion")
             return
         except (FencedError, DatabaseAway) as error:
-            self._give_up(str(error))
+            self.give_up(str(error))
             await self.step_down(str(error))
             return
         node.life.fire("lead", epoch=node.epoch, cause=order.cause)
@@ -172,8 +176,10 @@ class Roles:
         except StoreError as error:
             _log.warning("failover_not_recorded", epoch=failover.epoch, error=str(error))
 
-    def _give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """Ask the keeper to be relieved. What is parked here is passed on to the next leader."""
         if self._node.link is not None:
+            self._gave_way = True
             self._node.link.give_up(reason)
 
     async def _assume(self, epoch: Epoch, mirror: Mirror) -> int:
@@ -247,10 +253,15 @@ class Roles:
             self._node.leading.open()
 
     async def _handed_over(self, successor: str) -> None:
-        """The successor leads: pass on what waits and what still comes, until nothing does; then the address may go."""
-        node = self._node
+        """The successor leads."""
         await self.step_down(f"{successor} has taken over")
-        if node.link is None:
+        await self._become_quiet()
+
+    async def _become_quiet(self) -> None:
+        """Pass on what is here and what still comes, until nothing does; then the address may go."""
+        node = self._node
+        self._gave_way = False
+        if node.link is None or node.life.acting:
             return
         if node.options.serve.vip:
             quiet = await node.api.become_quiet(QUIET_WITHIN)

@@ -96,7 +96,7 @@ async def notice_trouble(node: "Node") -> None:
             continue
         better = node.peers.well_for(WELL_FOR)
         if better is not None and not node.pair and not await reached(node):
-            link.give_up(f"its database is away, and {better} reaches it ({journal.reason})")
+            node.roles.give_up(f"its database is away, and {better} reaches it ({journal.reason})")
             await asyncio.sleep(TROUBLE_AFTER)
 
 

@@ -137,14 +137,35 @@ class Seat:
     # -------------------------------------------------------------------------------------------------------- the end
 
     async def leave(self, reason: str) -> None:
-        """Stop acting; then the address goes; then the key. Harmless where there is nothing left to give up."""
+        """Stop acting; then the address goes; then the key. Harmless where there is nothing left to give up.
+
+        A scheduler that lives and has given up itself (its database is away) has callers that wait: the address stays
+        until they have been passed on to the next leader, at most until the lease would have ended.
+        """
         self.end()
         self.gave_up = self.scheduler.said.gave_up is not None
+        stays = self.gave_up and self.scheduler.alive and bool(self.holder.held)
+        self.scheduler.said.quiet = False
         self.scheduler.send(Over(reason))
         self.board.seated = False
         await self.stand()
-        await self.holder.release(self.until)
+        if stays:
+            self.holder.keep(self.until)
+        else:
+            await self.holder.release(self.until)
         try:
-            await self.elector.resign(reason=reason)
+            await self.elector.resign(reason=reason, keep_address=stays)
         except HaError as error:
             _log.warning("not_resigned", error=str(error))
+        if stays:
+            await self._pass_on()
+
+    async def _pass_on(self) -> None:
+        """Until no call is in flight here any more, or the lease would have ended; then the address goes."""
+        scheduler = self.scheduler
+        await self.board.until(lambda: not scheduler.alive or scheduler.said.quiet, self.until - self.clock())
+        await self.holder.release(self.until)
+        try:
+            await self.elector.release_address()
+        except HaError as error:  # it lapses by itself
+            _log.warning("address_not_released", error=str(error))
