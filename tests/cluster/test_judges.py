@@ -46,10 +46,16 @@ def test_the_judge_of_calls_finds_gap_wait_failure_and_loss() -> None:
     assert not verdict.good
 
 
-def test_a_run_that_ends_without_service_decides_nothing() -> None:
-    found = calls(*STEADY[:80])
+def test_an_outage_until_the_end_is_a_gap_until_the_end() -> None:
+    found = calls(*STEADY[:55])
     verdict = judge(found, at=4.95, until=9.9, known={call.task for call in found})
-    assert verdict.inconclusive is not None
+    assert verdict.gap == pytest.approx(9.9 - 5.41)
+    assert verdict.inconclusive is None
+
+
+def test_a_run_without_calls_before_the_fault_decides_nothing() -> None:
+    found = calls(*STEADY[45:])
+    assert judge(found, at=4.95, until=9.9, known={call.task for call in found}).inconclusive is not None
 
 
 def test_an_address_on_two_hosts_is_seen_and_so_is_when_it_went() -> None:
