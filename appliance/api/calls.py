@@ -38,6 +38,7 @@ class Waiting(NamedTuple):
     arrived: float
     reply: Reply
     method: str
+    data: str = ""  # the arguments, JSON text: to repeat it elsewhere
 
 
 class Relay(Protocol):

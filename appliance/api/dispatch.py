@@ -84,14 +84,27 @@ class Dispatcher:
 
     def abandon(self, refusal: Refusal, *, parked: bool) -> None:
         """Answer what waits for a commit that will not come; also what is parked, if so asked."""
-        self.engine = self.journal = self.mirror = None
-        self._methods = {}
         reply = refusal.reply()
-        waiting, self._waiting = self._waiting, deque()
-        for call in waiting:
+        for call in self._forget():
             self._finish(call.method, call.caller, call.arrived, reply)
         if parked:
             self.refuse_parked(reply)
+
+    def repeat(self, refusal: Refusal) -> None:
+        """What waits for a commit that will not come is asked again, of whoever leads next: as its client would do,
+        who need not know. Who waits for something of this node alone is refused."""
+        for call in self._forget():
+            if call.method:
+                self._hold(Call(call.method, call.data, call.caller, call.arrived))
+            else:
+                self._finish(call.method, call.caller, call.arrived, refusal.reply())
+
+    def _forget(self) -> deque[Waiting]:
+        """Execute on nothing any more; who waits for a commit."""
+        self.engine = self.journal = self.mirror = None
+        self._methods = {}
+        waiting, self._waiting = self._waiting, deque()
+        return waiting
 
     def refuse_parked(self, reply: Reply) -> None:
         """Answer everything that is parked."""
@@ -245,7 +258,7 @@ class Dispatcher:
         elif len(self._waiting) >= self.limits.max_waiting:
             self._finish(method, caller, arrived, self.unavailable(executed=True).reply())
         else:
-            self._waiting.append(Waiting(position, caller, arrived, reply, method))
+            self._waiting.append(Waiting(position, caller, arrived, reply, method, data))
 
     def _append(self, journal: Journal, changes: Changes, method: str, actor: str | None) -> int:
         if changes.transitions:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from appliance.node.node import Node
 
 TAKE_EVERY = 0.1  # s between attempts to take the lead in the database, while calls are parked here
-TROUBLE_AFTER = 1.5  # s a leader waits for its database before it makes way
+TROUBLE_AFTER = 0.5  # s a leader waits for its database before it makes way
 WELL_FOR = 1.0  # s another node must have reached the database for that
 FLUSH_WITHIN = 4.0  # s for the journal to become empty in a hand-over
 LAST_COMMITS = 0.3  # s that a journal whose leadership is over has to finish what is on its way
@@ -285,7 +285,7 @@ class Roles:
             node.postman.release(journal.committed)
         node.postman.forget()
         what = f"executed, but not stored: {reason}"
-        node.dispatcher.abandon(Unavailable(what, where="leadership", expected="to be asked again"), parked=False)
+        node.dispatcher.repeat(Unavailable(what, where="leadership", expected="to be asked again"))
         if clean and journal is not None and engine is not None:
             self.mirror = Mirror(engine, journal.position, node.clock)
         if self.mirror is None:

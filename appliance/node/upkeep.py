@@ -97,7 +97,7 @@ async def notice_trouble(node: "Node") -> None:
         better = node.peers.well_for(WELL_FOR)
         if better is not None and not node.pair and not await reached(node):
             node.roles.give_up(f"its database is away, and {better} reaches it ({journal.reason})")
-            await asyncio.sleep(TROUBLE_AFTER)
+            await asyncio.sleep(2.0)
 
 
 ALL = (notice_trouble, prune, watch, retain, keep_alive, beat)
