@@ -6,6 +6,7 @@ from drills.failover.effects import read
 from drills.failover.effects_selftest import check
 from drills.failover.holders import gone, overlap
 from drills.failover.judge import Call, judge
+from drills.failover.late import misplaced
 from drills.failover.pipeline_tasks import required
 
 TOLD = check()
@@ -64,3 +65,22 @@ def test_an_address_on_two_hosts_is_seen_and_so_is_when_it_went() -> None:
     assert gone(looks, "n1", since=1.5) == 2.7
     assert gone(looks[:4], "n1", since=1.5) is None
     assert overlap(looks[:2]) == 0.0
+
+
+OLD, NEW = {7: {"first": 1, "last": 50, "count": 50}}, {9: {"first": 51, "last": 90, "count": 40}}
+
+
+@pytest.mark.parametrize(
+    ("after", "written", "said"),
+    [
+        (OLD | NEW, {"late": 9}, None),
+        (OLD, {"late": 9}, "no event of a new epoch"),
+        (NEW | {7: {"first": 1, "last": 50, "count": 51}}, {"late": 9}, "were added after it woke"),
+        (NEW | {7: {"first": 1, "last": 91, "count": 51}}, {"late": 9}, "follow the new one's first"),
+        (OLD | NEW, {"late": 7}, "1 late calls were written under the old epoch"),
+        (OLD | NEW, {}, "1 late calls were acknowledged and are not there"),
+    ],
+)
+def test_writes_of_a_leader_that_woke_too_late_are_found(after: dict, written: dict, said: str | None) -> None:
+    wrong = misplaced(7, OLD | NEW, after, {"late": "200"}, written)
+    assert (said is None and not wrong) or any(str(said) in one for one in wrong)
