@@ -7,9 +7,9 @@ import pytest
 
 from ha.elector import Elector, Epoch, Reason, View
 from ha.errors import Definitive, LeaseLost, Refused
-from ha.handover import HandoverFailed, hand_over
 from ha.hold import hold
 from tests.ha.conftest import TIMING
+from tests.ha.handover import HandoverFailed, hand_over
 from tests.ha.worlds import Play, World, electors, refused
 
 
