@@ -36,7 +36,7 @@ layers: setup
 	@.ci/step "import-linter" $(BIN)/lint-imports --no-cache
 
 tests: setup
-	@.ci/step "pytest" $(BIN)/pytest -q --durations=10
+	@.ci/step "pytest" $(BIN)/pytest -q -n 3 --dist loadfile --durations=10
 
 differential: setup ## the same 1,000,000 random calls to luigi's scheduler and ours (SEEDS=1-50)
 	@$(BIN)/python -m tests.differential --seeds $(SEEDS)
