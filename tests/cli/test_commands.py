@@ -63,7 +63,7 @@ def test_status_answers_who_leads_and_what_a_crash_would_mean(served: Process) -
     url = f"http://127.0.0.1:{served.port}"
     shown = luigi_ha("status", "--url", url)
     assert shown.returncode == 0, shown.stderr
-    for words in ("leader:", "epoch 1", "sqlite:///", "2 PENDING", "degraded:", "if this machine dies now:"):
+    for words in ("leader:", "epoch 1", "sqlite:///", "2 PENDING", "degraded:", " dies:", "no other node takes over"):
         assert words in shown.stdout
     as_json = luigi_ha("status", "--json", environment={"LUIGI_HA_URL": url})
     assert json.loads(as_json.stdout)["leading"] is True
