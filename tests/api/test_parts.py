@@ -186,7 +186,8 @@ def test_a_schema_from_a_newer_version_is_refused_and_left_alone(tmp_path: Path)
         database.execute("UPDATE luigi_schema SET version_num = '9999'")
         database.commit()
         before = list(database.execute("SELECT epoch, seq, hash FROM leadership"))
-        command = [sys.executable, "-m", "appliance.cli", "serve", "--election", "none", "--host", "127.0.0.1", "--port", "0"]
+        command = [sys.executable, "-m", "appliance.cli", "serve", "--election", "none"]
+        command += ["--host", "127.0.0.1", "--port", "0"]
         url = f"sqlite:///{tmp_path}/luigi.db"
         done = subprocess.run([*command, "--database", url], capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == ExitCode.SCHEMA, done.stderr

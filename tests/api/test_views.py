@@ -45,7 +45,7 @@ def test_pings_are_quick_beside_a_large_graph(tmp_path: Path) -> None:
             waits.sort()
             assert len(waits) > 20, "the view was made in one go"
             # Client and server share this loop and processor; decoding 10 MB is the client's and ours alone.
-            assert waits[int(len(waits) * 0.95)] < 0.05
+            assert waits[int(len(waits) * 0.95)] < 0.25  # as one piece, the view would block for a second and more
 
     run(scenario())
 

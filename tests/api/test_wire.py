@@ -231,7 +231,7 @@ def test_the_other_routes(tmp_path: Path) -> None:
             assert (await served.get("/api/task/marketing.Extract_1/why")).json["status"] == "DONE"
             cluster = (await served.get("/api/cluster")).json
             assert cluster["tasks"]["DONE"] == 1
-            assert "no other node takes over" in cluster["if_this_machine_dies"]
+            assert "no other node takes over" in cluster["nodes"][0]["if_it_dies"]
 
     run(scenario())
 

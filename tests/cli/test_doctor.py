@@ -25,7 +25,7 @@ from ha.vip.configured import configured
 from ha.vip.kernel import Kernel, link
 from tests.api.test_life import process
 from tests.cli.test_commands import luigi_ha
-from tests.ha.test_etcd_access import Authority
+from tests.ha.authority import Authority
 from tests.support import servers
 from tests.support.etcd import Cluster, etcd_cluster
 from tests.vip.segment import Segment, segment, why_not

@@ -1,6 +1,8 @@
 """The schema: made once, by one of many, never downgraded; and the tables are the ones the program thinks they are."""
 
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -212,11 +214,10 @@ def test_sqlite_directories_that_cannot_be_written_are_explained(tmp_path: Path)
         open_store(f"sqlite:///{tmp_path}/missing/x.db")
     with pytest.raises(Unusable, match="is a directory"):
         open_store(f"sqlite:///{tmp_path}")
-    closed = tmp_path / "closed"
+    place = Path(tempfile.mkdtemp())  # not below tmp_path, which only its owner may enter
+    place.chmod(0o755)
+    closed = place / "closed"
     closed.mkdir(mode=0o555)
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
     was_root = os.geteuid() == 0
     if was_root:
         os.seteuid(65534)
@@ -226,3 +227,4 @@ def test_sqlite_directories_that_cannot_be_written_are_explained(tmp_path: Path)
     finally:
         if was_root:
             os.seteuid(0)
+        shutil.rmtree(place)
