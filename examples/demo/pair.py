@@ -52,9 +52,15 @@ class Pair:
         return time.monotonic() - begun
 
     def leader(self) -> tuple[int, int]:
-        """(pid, epoch) of the one that leads."""
-        cluster = self.ask("/api/cluster")
-        return int(cluster["leader"].rpartition(":")[2]), int(cluster["epoch"])
+        """(pid, epoch) of the one that leads, as soon as whoever is asked has heard of it."""
+        found: list[dict[str, Any]] = []
+
+        def heard() -> bool:
+            found.append(self.ask("/api/cluster"))
+            return bool(found[-1]["leader"])
+
+        wait_for("a leader", heard)
+        return int(found[-1]["leader"].rpartition(":")[2]), int(found[-1]["epoch"])
 
     def kill_leader(self) -> tuple[int, float]:
         """SIGKILL: no clean-up, no last write. (its pid, seconds until another one leads)"""
