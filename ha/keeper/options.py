@@ -30,7 +30,7 @@ class KeeperOptions:
     stall_after: float = 3.0
     """How long the scheduler may make no progress before its leadership is ended."""
 
-    kill_frozen_after: float = 30.0
+    kill_frozen_after: float = 60.0
     """How long it may make none before it is killed and started anew."""
 
     promote_within: float = 300.0
