@@ -25,6 +25,19 @@ def register(node: "Node") -> None:
     text = "Times the database was found away since the start"
     metrics.gauge("luigi_ha_journal_retries", text, lambda: float(node.journal.stats.retries) if node.journal else 0.0)
 
+    text = "Seconds since what a follower shows was certainly the present"
+    metrics.gauge("luigi_ha_mirror_age_seconds", text, lambda: node.roles.mirror.age if node.roles.mirror else 0.0)
+    text = "Events of the leader's log that a follower has not applied"
+    metrics.gauge("luigi_ha_mirror_behind", text, lambda: float(node.roles.mirror.behind) if node.roles.mirror else 0.0)
+    text = "Seconds for which the leader's lease holds without another renewal"
+    metrics.gauge("luigi_ha_lease_left_seconds", text, lambda: node.link.remaining() if node.link else 0.0)
+    text = "1 while a commit of the leader is on a second machine before it is acknowledged"
+    metrics.gauge("luigi_ha_synchronous", text, lambda: float(_synchronous(node)))
+
+
+def _synchronous(node: "Node") -> bool:
+    return node.journal is not None and node.replication is not None and node.replication.synchronous
+
 
 def _waits(node: "Node") -> bool:
     return node.journal is not None and node.journal.state is JournalState.WAITING

@@ -39,7 +39,16 @@ from appliance.node.peers import Peers
 from appliance.node.report import Reporter
 from appliance.node.roles import Roles
 from appliance.node.states import Life
-from appliance.store import FencedError, Journal, SchemaMissing, SchemaTooNew, Store, StoreError, open_store
+from appliance.store import (
+    FencedError,
+    Journal,
+    Replication,
+    SchemaMissing,
+    SchemaTooNew,
+    Store,
+    StoreError,
+    open_store,
+)
 from ha.keeper.link import Link
 from ha.keeper.messages import Follow, Lead
 from ha.supervisor import Supervisor
@@ -91,6 +100,7 @@ class Node:
         self.store: Store | None = None
         self.journal: Journal | None = None
         self.engine: Scheduler | None = None
+        self.replication: Replication | None = None  # of a leader: as the primary said some seconds ago
         self.epoch = 0  # under which this node leads; of a standby: the last one seen
         self.pair = node.pair
         self._url = node.database_url

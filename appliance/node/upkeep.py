@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from appliance.node.node import Node
 
 RETENTION_EVERY = 3600.0  # s
+REPLICATION_EVERY = 5.0  # s
 JOURNAL_EVERY = 0.1  # s
 STUCK = 1.0  # s without progress that are nothing unusual: the journal sleeps between two attempts
 _log = log.get("node")
@@ -100,4 +101,24 @@ async def notice_trouble(node: "Node") -> None:
             await asyncio.sleep(2.0)
 
 
-ALL = (notice_trouble, prune, watch, retain, keep_alive, beat)
+async def look_at_replication(node: "Node") -> None:
+    """Where the data is, asked of the primary now and then; a change is told loudly."""
+    said: str | None = None
+    while True:
+        if node.store is not None and node.journal is not None:
+            try:
+                node.replication = await asyncio.to_thread(node.store.replication)
+            except StoreError as error:
+                _log.debug("replication_unknown", error=str(error))
+            else:
+                degraded = node.replication.degraded
+                if degraded != said:
+                    said = degraded
+                    if degraded is None:
+                        _log.info("replication_restored")
+                    else:
+                        _log.warning("replication_degraded", reason=degraded)
+        await asyncio.sleep(REPLICATION_EVERY)
+
+
+ALL = (look_at_replication, notice_trouble, prune, watch, retain, keep_alive, beat)
