@@ -9,6 +9,7 @@ from appliance.lab.faults import Bite
 from appliance.lab.lab import Lab
 from appliance.lab.targets import Target
 
+ABLE_WITHIN = 30.0  # s for a node to have read the state
 Arrange = Callable[[Lab], None]
 Strike = Callable[[Lab], Bite]
 Mend = Callable[[Lab, Bite], None]
@@ -44,9 +45,18 @@ def heal(lab: Lab, bite: Bite) -> None:
 
 
 def switch_to(lab: Lab, name: str) -> None:
-    """Make this node lead, by the product's own command."""
+    """Make this node lead, by the product's own command; as soon as it can, if it has just come back."""
     config = str(lab.plan.of(lab.plan.host(name)) / "luigi-ha.toml")
-    lab.run(name, ["luigi-ha", "switchover", name, "--config", config])
+    until = now() + ABLE_WITHIN
+    while True:
+        try:
+            lab.run(name, ["luigi-ha", "switchover", name, "--config", config])
+        except LabError as error:
+            if "cannot lead" not in str(error) or now() > until:
+                raise
+            time.sleep(1.0)
+        else:
+            return
 
 
 def leader_beside_primary(lab: Lab) -> None:
