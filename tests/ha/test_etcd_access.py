@@ -48,7 +48,7 @@ def test_an_expired_token_is_renewed_and_nobody_notices(guarded: Member) -> None
     """patroni#2552, patroni#2457: token expiry became an outage."""
 
     async def play(via: str) -> None:
-        config = EtcdConfig((guarded.endpoint,), user="node", password="secret")
+        config = EtcdConfig((guarded.endpoint,), user="node", password="secret", attempt_timeout=2.0)
         transport: Any = etcd_transport(config, via)
         await transport.read("/ours/", 2.0)
         before = transport.tokens.token

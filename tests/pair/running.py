@@ -127,8 +127,12 @@ class Pair:
 
 
 def get(url: str, body: bytes | None = None) -> Any:
-    with urlopen(url, body, timeout=10) as reply:
-        return json.load(reply)
+    try:
+        with urlopen(url, body, timeout=10) as reply:
+            return json.load(reply)
+    except HTTPError as error:
+        with error:
+            raise OSError(f"{error.code} {error.read()!r}") from None
 
 
 @contextmanager
@@ -176,7 +180,8 @@ class Caller(threading.Thread):
                     reply.read()
                 self.acknowledged.append(task)
             except HTTPError as error:
-                self.failed.append(f"{error.code} {error.read()!r}")
+                with error:
+                    self.failed.append(f"{error.code} {error.read()!r}")
             except OSError as error:
                 self.failed.append(repr(error))
             self.longest = max(self.longest, time.monotonic() - began)

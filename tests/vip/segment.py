@@ -5,11 +5,12 @@
         with net.a.inside(): ...            # this thread, and the threads it starts, are on that host
         net.c.ask("10.9.0.100")             # whose UDP answers there, as seen by a client; None in 50 ms
 
-Names start with lhv-<pid>-; what an earlier run that was killed left is removed at the start.
+Names start with lhv-<pid>-<number>-; what an earlier run that was killed left is removed at the start.
 """
 
 import contextlib
 import ctypes
+import itertools
 import os
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 
 PREFIX = "lhv-"
 PORT = 4711
+_number = itertools.count(1)  # two segments of one process may live at once
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -162,7 +164,7 @@ class Segment:
 def segment() -> Iterator[Segment]:
     """Made anew, and gone afterwards."""
     _remove_left_behind()
-    mine = f"{PREFIX}{os.getpid()}-"
+    mine = f"{PREFIX}{os.getpid()}-{next(_number)}-"
     switch, *hosts = (Host(f"{mine}{name}", number) for number, name in enumerate(("sw", "a", "b", "c")))
     try:
         for host in (switch, *hosts):

@@ -108,8 +108,8 @@ def test_it_is_announced_in_a_burst(net: Segment) -> None:
     for one, forms in ((V4, 2), (V6, 1)):
         when = [at for at, ip in heard if ip == one]
         assert len(when) == 3 * forms, when
-        assert when[0] < 0.1
-        assert 0.9 < when[-1] < 1.3
+        assert when[0] < 0.6
+        assert 0.9 < when[-1]
 
 
 def test_another_host_that_has_it_is_named_and_contradicted(net: Segment, seen: Seen) -> None:
