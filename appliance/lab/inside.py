@@ -81,8 +81,8 @@ def ask(
     try:
         headers = {} if body is None else {"Content-Type": "application/json"}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
-        response = connection.getresponse()
-        text = response.read().decode(errors="replace")
+        with connection.getresponse() as response:  # closed too when its body is cut off
+            text = response.read().decode(errors="replace")
     except http.client.HTTPException as error:
         raise ConnectionError(f"{address}:{port}{path}: {error!r}") from None
     finally:
