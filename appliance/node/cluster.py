@@ -7,6 +7,7 @@ path of a call.
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from appliance.node.database import beside_the_primary
 from appliance.store import Replication, StoreError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _shown(node: "Node", name: str, health: Json) -> Json:
         "able": about.get("able") == "yes" or bool(health.get("leading")),
         "why_not": about.get("why") or None,
         "beside_the_primary": _has_primary(node)
-        and (node.beside_the_primary() if name == node.holder else about.get("preferred") == "yes"),
+        and (beside_the_primary(node) if name == node.holder else about.get("preferred") == "yes"),
         "host": about.get("host"),
         "version": about.get("version"),
     }

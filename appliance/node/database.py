@@ -1,8 +1,10 @@
 """The node's calls to its database that can wait: for a database that is away, on a thread."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from appliance import log
 from appliance.clock import monotonic
@@ -54,6 +56,16 @@ async def reached(node: "Node") -> bool:
     except StoreError:
         return False
     return True
+
+
+def beside_the_primary(node: "Node") -> bool:
+    """Whether this node should lead rather than another: the database's primary is on its host."""
+    serve, store = node.options.serve, node.store
+    if serve.prefer == "any" or store is None or store.primary is None:
+        return True
+    host = store.primary.rpartition(":")[0].strip("[]")
+    here = {node.holder, socket.gethostname(), "127.0.0.1", "::1", "localhost"}
+    return host in here or host == urlsplit(serve.advertise).hostname
 
 
 def require_schema(node: "Node") -> None:

@@ -81,6 +81,17 @@ class Leading:
         if link is not None:
             link.leading(epoch)
 
+    async def end_journal(self, seconds: float) -> Journal | None:
+        """Close it, within so many seconds: what it has written is acknowledged, and its mail sent; not the rest."""
+        node = self._node
+        journal, node.journal = node.journal, None
+        if journal is not None:
+            await asyncio.to_thread(journal.close, seconds)
+            node.postman.release(journal.committed)
+        node.dispatcher.committed()
+        node.postman.forget()
+        return journal
+
     # -- what goes wrong ------------------------------------------------------------------------------------------
 
     def fenced(self, reason: str) -> None:
@@ -124,14 +135,9 @@ class Leading:
         node = self._node
         if not node.life.may("resume"):
             return
-        journal, node.journal = node.journal, None
-        if journal is not None:
-            await asyncio.to_thread(journal.close, node.options.serve.database_timeout)
-            node.postman.release(journal.committed)
-        node.dispatcher.committed()  # what was written before the failure is acknowledged
+        await self.end_journal(node.options.serve.database_timeout)
         what = f"executed, but not stored: {reason}"
         node.dispatcher.abandon(Unavailable(what, where="journal", expected="to be asked again"), parked=False)
-        node.postman.forget()
         throw_away(node)
         try:
             mirror = await self._take(Epoch(node.epoch + (1 if node.link is None else 0)))

@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from appliance import log
 from appliance.api import ApiServer, Dispatcher, Gate, Limits, Listen, Metrics
@@ -220,15 +219,6 @@ class Node:
 
     # -- what happens to a node --------------------------------------------------------------------------------
 
-    def beside_the_primary(self) -> bool:
-        """Whether this node should lead rather than another: the database's primary is on its host."""
-        serve, store = self.options.serve, self.store
-        if serve.prefer == "any" or store is None or store.primary is None:
-            return True
-        host = store.primary.rpartition(":")[0].strip("[]")
-        here = {self.holder, socket.gethostname(), "127.0.0.1", "::1", "localhost"}
-        return host in here or host == urlsplit(serve.advertise).hostname
-
     def _mail(self, position: int, mails: list[Mail]) -> None:
         self.postman.hold(position, mails)
         self.committed()
@@ -273,7 +263,6 @@ class Node:
             await self._finish_calls(until)
         self.api.stop_listening()
         await self.relay.close()
-        await self.peers.close()
         if self.journal is not None:
             left = max(0.1, until - monotonic()) if code is ExitCode.OK else 0.1
             await asyncio.to_thread(self.journal.close, left)

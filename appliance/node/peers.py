@@ -52,8 +52,3 @@ class Peers:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
         return found if isinstance(found, dict) else None
-
-    async def close(self) -> None:
-        """Forget them."""
-        self.known = {}
-        self._well_since = {}

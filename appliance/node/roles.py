@@ -16,7 +16,7 @@ from appliance import log
 from appliance.api.errors import Unavailable
 from appliance.clock import monotonic, wall
 from appliance.engine.changes import Epoch
-from appliance.node.database import load, opened, reach, reached
+from appliance.node.database import beside_the_primary, load, opened, reach, reached
 from appliance.node.leading import throw_away
 from appliance.node.mirror import Mirror
 from appliance.node.states import State
@@ -52,7 +52,6 @@ class Roles:
         self._leaderless_since: float | None = None  # monotonic; None: somebody leads, or nobody ever did
         self._gave_way = False  # this node has asked to be relieved, and still has the address and the callers
         self._recording: asyncio.Task[None] | None = None
-        self._warm = True  # whether the last promotion did without the state tables
 
     # -- becoming a standby --------------------------------------------------------------------------------------
 
@@ -62,10 +61,10 @@ class Roles:
         self._point_relay()  # calls need not wait for that
         self.mirror = await load(node)
         node.life.fire("stand_by", seq=self.mirror.seq, tasks=len(self.mirror.engine.tasks))
-        self._point_relay()
         self._begin_to_follow()
 
     def _begin_to_follow(self) -> None:
+        self._point_relay()
         self._following = asyncio.create_task(self._follow(), name="follow")
         self._following.add_done_callback(self._node.background_ended)
 
@@ -97,7 +96,7 @@ class Roles:
             return
         self._node.epoch = int(mirror.position.epoch)
         well = mirror.away is None
-        link.able(int(mirror.position.epoch), preferred=well and self._node.beside_the_primary(), well=well)
+        link.able(int(mirror.position.epoch), preferred=well and beside_the_primary(self._node), well=well)
 
     def _tell_unable(self, reason: str) -> None:
         if self._node.link is not None:
@@ -147,7 +146,7 @@ class Roles:
         node.dispatcher.pass_on(None)
         await self._stop_following()
         try:
-            events = await self._assume(Epoch(order.epoch), self.mirror)
+            events, warm = await self._assume(Epoch(order.epoch), self.mirror)
         except NotOurs:
             await self.step_down("the lease ended during the promotion")
             return
@@ -158,10 +157,10 @@ class Roles:
         node.life.fire("lead", epoch=node.epoch, cause=order.cause)
         node.leading.open()
         seconds = monotonic() - began
-        _log.info("promoted", epoch=node.epoch, seconds=seconds, events=events, warm=self._warm, cause=order.cause)
+        _log.info("promoted", epoch=node.epoch, seconds=seconds, events=events, warm=warm, cause=order.cause)
         failover = Failover(
             epoch=Epoch(order.epoch), at=wall(), holder=node.holder, previous=order.previous, cause=order.cause,
-            parked_seconds=self._unserved(), promotion_seconds=seconds, warm=self._warm, events_read=events,
+            parked_seconds=self._unserved(), promotion_seconds=seconds, warm=warm, events_read=events,
         )  # fmt: skip
         self._recording = asyncio.create_task(self._record(failover), name="record")
 
@@ -182,51 +181,56 @@ class Roles:
             self._gave_way = True
             self._node.link.give_up(reason)
 
-    async def _assume(self, epoch: Epoch, mirror: Mirror) -> int:
-        """Fence, catch up, build the journal; how many events that took to read."""
+    async def _assume(self, epoch: Epoch, mirror: Mirror) -> tuple[int, bool]:
+        """Fence, catch up, build the journal. (how many events that took to read; whether it did without the tables)"""
         node = self._node
-        store = opened(node)
-        mirror.use(store)  # the connection before may hang in a primary that is gone
-        self._warm = True
-
-        def ours() -> None:
-            if node.link is not None and not node.link.valid(int(epoch)):
-                raise NotOurs
-
-        async def caught_up(end: Position) -> int:
-            while True:
-                ours()
-                try:
-                    return await mirror.catch_up(end)
-                except DatabaseAway as error:
-                    _log.warning("database_away", error=str(error))
-                    await asyncio.sleep(TAKE_EVERY)
-
-        began = monotonic()
-
-        async def away(error: DatabaseAway) -> None:
-            """Wait for it with the lead, unless another node has what we have not: if it is away for all, nobody is
-            served better by a leadership, and an address, that go round."""
-            ours()
-            better = node.peers.well_for(WELL_FOR) if monotonic() - began > TROUBLE_AFTER else None
-            if better is not None and not node.pair and not await reached(node):
-                raise error
-
-        ours()
-        taken = await reach(node, lambda: store.take_leadership(node.holder, epoch), TAKE_EVERY, away)
+        mirror.use(opened(node))  # the connection before may hang in a primary that is gone
+        taken = await self._fence(epoch)
         try:
-            events = await caught_up(taken)
+            events, warm = await self._catch_up(mirror, epoch, taken), True
         except NotAPrefix as error:
             _log.warning("cold_promotion", reason=str(error))
-            self._warm = False
             self._discard()
             mirror = self.mirror = await load(node)
-            events = len(mirror.engine.tasks)
-        ours()
+            events, warm = len(mirror.engine.tasks), False
+        self._require_lease(epoch)
         mirror.close()
         self.mirror = None
         node.leading.install(mirror.engine, Position(epoch, mirror.seq, mirror.position.hash))
-        return events
+        return events, warm
+
+    def _require_lease(self, epoch: Epoch) -> None:
+        if self._node.link is not None and not self._node.link.valid(int(epoch)):
+            raise NotOurs
+
+    async def _fence(self, epoch: Epoch) -> Position:
+        """Write our epoch. While the database is away for all, that waits, with the lead: nobody is served better by a
+        leadership, and an address, that go round."""
+        node, began = self._node, monotonic()
+        store = opened(node)
+
+        async def away(error: DatabaseAway) -> None:
+            self._require_lease(epoch)
+            if monotonic() - began > TROUBLE_AFTER and await self.better_placed() is not None:
+                raise error
+
+        self._require_lease(epoch)
+        return await reach(node, lambda: store.take_leadership(node.holder, epoch), TAKE_EVERY, away)
+
+    async def better_placed(self) -> str | None:
+        """Another node that has reached the database for a while, if this one does not reach it."""
+        better = self._node.peers.well_for(WELL_FOR)
+        return None if better is None or self._node.pair or await reached(self._node) else better
+
+    async def _catch_up(self, mirror: Mirror, epoch: Epoch, end: Position) -> int:
+        """Read what the leader before wrote last; how many events that is."""
+        while True:
+            self._require_lease(epoch)
+            try:
+                return await mirror.catch_up(end)
+            except DatabaseAway as error:
+                _log.warning("database_away", error=str(error))
+                await asyncio.sleep(TAKE_EVERY)
 
     # -- leading no more -----------------------------------------------------------------------------------------
 
@@ -241,10 +245,8 @@ class Roles:
         journal = node.journal
         while (node.dispatcher.waiting or journal.committed < journal.appended) and monotonic() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-        if journal.committed < journal.appended:
-            self.kept(f"the journal could not be written within {FLUSH_WITHIN:g} s")
-        else:
-            node.link.handed()
+        if journal.committed == journal.appended:
+            node.link.handed()  # otherwise the keeper will say Kept, and wants to hear again that we lead
 
     def kept(self, reason: str) -> None:
         """The hand-over came to nothing: go on."""
@@ -276,20 +278,13 @@ class Roles:
             return
         node.life.fire("step_down", reason=reason)
         node.gate.close(reason)
-        journal, node.journal = node.journal, None
-        engine, clean = node.engine, False
-        if journal is not None:
-            await asyncio.to_thread(journal.close, LAST_COMMITS)
-            clean = journal.committed == journal.appended
-            node.dispatcher.committed()  # what was written is acknowledged
-            node.postman.release(journal.committed)
-        node.postman.forget()
+        engine = node.engine
+        journal = await node.leading.end_journal(LAST_COMMITS)
         what = f"executed, but not stored: {reason}"
         node.dispatcher.repeat(Unavailable(what, where="leadership", expected="to be asked again"))
-        if clean and journal is not None and engine is not None:
+        if journal is not None and engine is not None and journal.committed == journal.appended:
             self.mirror = Mirror(engine, journal.position, node.clock)
         if self.mirror is None:
             self._tell_unable(f"reading the state anew: {reason}")
             throw_away(node)
-        self._point_relay()
         self._begin_to_follow()

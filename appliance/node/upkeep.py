@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from appliance import log
 from appliance.clock import monotonic
-from appliance.node.database import reached
-from appliance.node.roles import TROUBLE_AFTER, WELL_FOR
+from appliance.node.roles import TROUBLE_AFTER
 from appliance.node.states import State
-from appliance.store import JournalState, StoreError
+from appliance.store import Journal, JournalState, StoreError
 
 if TYPE_CHECKING:
     from appliance.node.node import Node
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 RETENTION_EVERY = 3600.0  # s
 REPLICATION_EVERY = 5.0  # s
 JOURNAL_EVERY = 0.1  # s
+TROUBLE_EVERY = 0.25  # s between two looks at a journal that waits
+MADE_WAY = 2.0  # s for the keeper to act on what it was told
 STUCK = 1.0  # s without progress that are nothing unusual: the journal sleeps between two attempts
 _log = log.get("node")
 
@@ -87,18 +88,20 @@ async def beat(node: "Node") -> None:
 
 async def notice_trouble(node: "Node") -> None:
     """A leader that cannot reach the database makes way for a node that can, and has been able to for a while."""
-    link = node.link
-    while link is not None:
-        await asyncio.sleep(0.25)
+
+    def waits(journal: Journal) -> bool:
+        leads = journal is node.journal and node.life.state is State.LEADING
+        return leads and journal.state is JournalState.WAITING and monotonic() - journal.since >= TROUBLE_AFTER
+
+    while node.link is not None:
+        await asyncio.sleep(TROUBLE_EVERY)
         journal = node.journal
-        if journal is None or journal.state is not JournalState.WAITING or node.life.state is not State.LEADING:
+        if journal is None or not waits(journal):
             continue
-        if monotonic() - journal.since < TROUBLE_AFTER:
-            continue
-        better = node.peers.well_for(WELL_FOR)
-        if better is not None and not node.pair and not await reached(node):
+        better = await node.roles.better_placed()
+        if better is not None and waits(journal):  # it may have come back meanwhile
             node.roles.give_up(f"its database is away, and {better} reaches it ({journal.reason})")
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(MADE_WAY)
 
 
 async def look_at_replication(node: "Node") -> None:
@@ -118,6 +121,8 @@ async def look_at_replication(node: "Node") -> None:
                         _log.info("replication_restored")
                     else:
                         _log.warning("replication_degraded", reason=degraded)
+        else:
+            node.replication = None  # that is the leader's to know
         await asyncio.sleep(REPLICATION_EVERY)
 
 

@@ -38,7 +38,7 @@ from drills.failover.judge import judge, read
 from drills.failover.late import LATE_CALLS, LateCalls, misplaced
 from drills.failover.scenarios import now
 
-LEASE_TTL, STALL_AFTER, KILL_FROZEN_AFTER = 3.0, 3.0, 30.0  # s; the product's defaults, which the lab runs with
+LEASE_TTL, STALL_AFTER, KILL_FROZEN_AFTER = 3.0, 3.0, 60.0  # s; the product's defaults, which the lab runs with
 LIMITS = {  # s from SIGSTOP until the address must be gone
     Target.SCHEDULER: LEASE_TTL + STALL_AFTER,
     Target.KEEPER: LEASE_TTL,
