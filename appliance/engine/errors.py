@@ -13,3 +13,11 @@ class BadArgument(EngineError, ValueError):  # noqa: N818 - it names what is bad
         self.argument = argument
         self.problem = problem
         self.expected = expected
+
+
+class Conflict(BadArgument):
+    """What the caller believes is not so any more, such as whose run it is. Nothing has changed."""
+
+
+class NoSuch(BadArgument):
+    """A task or a worker that the scheduler does not know. Nothing has changed."""

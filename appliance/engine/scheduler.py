@@ -65,6 +65,9 @@ RPC_METHODS: Final = frozenset(
 )
 
 
+REST_METHODS: Final[frozenset[str]] = frozenset()
+
+
 class Scheduler(Records, TaskCalls, RunningCalls, WorkCalls, ViewCalls, Why):
     """One scheduler's whole state.
 
