@@ -28,6 +28,11 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         self.where = where
         self.expected = expected
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the reply's head says besides."""
+        return {}
+
     def reply(self) -> Reply:
         body = {"error": {"what": self.what, "where": self.where, "expected": self.expected}}
         return Reply(self.status, json.dumps(body).encode(), 1 if self.status == 503 else None)
@@ -37,6 +42,18 @@ class BadRequest(Refusal):
     """The caller can correct it."""
 
 
+class Unauthorized(Refusal):
+    """Nobody knows who asks. The reply says how to say so (WWW-Authenticate)."""
+
+    status = 401
+
+
+class Forbidden(Refusal):
+    """It is known who asks, and that they may not."""
+
+    status = 403
+
+
 class NotFound(Refusal):
     """No such method, path or task."""
 
@@ -44,9 +61,19 @@ class NotFound(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    """The path exists, not for this HTTP method."""
+    """The path exists, not for this HTTP method. `expected` names those that are right."""
 
     status = 405
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Allow": self.expected}
+
+
+class Conflicting(Refusal):
+    """What the caller believes is not so any more: somebody else has it, or it has ended."""
+
+    status = 409
 
 
 class TooLarge(Refusal):
@@ -59,6 +86,12 @@ class Misdirected(Refusal):
     """Another node passed a call on to us, and we do not lead. It was not executed."""
 
     status = 421
+
+
+class KeyReused(Refusal):
+    """The Idempotency-Key belongs to another call."""
+
+    status = 422
 
 
 class Failed(Refusal):
