@@ -5,6 +5,7 @@ from pathlib import Path
 
 from appliance.cli.pairing import lock_directory, peers_socket
 from appliance.config import Serve
+from appliance.config.access import own_url
 from appliance.config.election import kind
 from appliance.config.load import secret
 from ha.elector import Candidate, Elector
@@ -33,7 +34,7 @@ def candidate(serve: Serve, name: str) -> Candidate:
     if kind(serve, serve.database) == "file":
         address = "unix:" + peers_socket(serve.database, name)
     else:
-        address = serve.advertise or f"http://{serve.host or socket.gethostname()}:{serve.port}"
+        address = serve.advertise or own_url(serve, serve.host or socket.gethostname())
     return Candidate(name, address.rstrip("/"), {"version": version("luigi-ha"), "host": socket.gethostname()})
 
 

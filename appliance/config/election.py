@@ -25,7 +25,9 @@ class Election:
     )
     name: str = option("", "this node's name, one of its kind; empty: the host's name (file: with the process id)")
     cluster: str = option("default", "name of the cluster; clusters of different names share an etcd without meeting")
-    advertise: str = option("", "URL at which the other nodes reach this one; empty: http://<host or its name>:<port>")
+    advertise: str = option(
+        "", "URL at which the other nodes reach this one; empty: http(s)://<host or its name>:<port>"
+    )
     etcd_endpoints: tuple[str, ...] = option((), "URLs of etcd's members, the one on this host first")
     etcd_transport: str = option(
         "gateway", "how to talk to etcd: its JSON gateway, or gRPC", choices=("gateway", "grpc")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
+from appliance.config.access import check_access
 from appliance.config.election import Election, check_election
 from appliance.config.errors import ConfigError
 from appliance.config.option import option
@@ -39,6 +40,22 @@ class Serve(Election):
     metrics_host: str = option("", "address for metrics_port; empty: all")
     metrics_port: int | None = option(
         None, "serve /metrics, /health and /ready on a port of their own too", least=0, most=65535
+    )
+    auth: str = option(
+        "auto",
+        "whether callers must show a token (`luigi-ha token`); auto: on, unless only this machine reaches us (host is "
+        "a loopback address, or there is a unix_socket instead)",
+        choices=("auto", "on", "off"),
+    )
+    tls_certificate: str = option(
+        "", "PEM file: our certificate and those between it and its authority; the port is HTTPS"
+    )
+    tls_key: str = option("", "PEM file: its key, without a passphrase")
+    tls_client_ca: str = option("", "PEM file: the authorities whose client certificates are accepted")
+    tls_client_required: bool = option(False, "callers must show such a certificate, besides their token")
+    tls_ca: str = option(
+        "",
+        "PEM file: the authorities that signed the nodes' certificates, for calls between nodes; empty: the system's",
     )
     call_budget: float = option(9.0, "longest time a call waits for leader, database and commit", least=0.05)
     max_body: int = option(100 << 20, "largest request body", least=1024)
@@ -117,6 +134,7 @@ def check_relations(options: Options, where: Callable[[str], str]) -> None:
             "worker_grace must not be less: a restart must not forget workers sooner than silence does",
         )
     check_election(serve, serve.database, where)
+    check_access(serve, where)
     if serve.database_password and serve.database_password_file:
         raise ConfigError(where("database_password_file"), "database_password is set too", "give one of them")
 

@@ -19,7 +19,9 @@ from appliance.engine.settings import Settings
 from appliance.mail import MailOptions
 
 ENV_PREFIX = "LUIGI_HA_"
-OTHER_VARIABLES = frozenset({"LUIGI_HA_CONFIG", "LUIGI_HA_LAB_DIR", "LUIGI_HA_URL"})
+OTHER_VARIABLES = frozenset(
+    {"LUIGI_HA_CONFIG", "LUIGI_HA_LAB_DIR", "LUIGI_HA_TOKEN", "LUIGI_HA_TOKEN_FILE", "LUIGI_HA_URL"}
+)
 SYSTEM_TOML = Path("/etc/luigi-ha/luigi-ha.toml")
 LUIGI_FILES = ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg")
 # Options of luigid's [scheduler] that mean nothing here, and why.

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from appliance.config import ConfigError, load
+from appliance.config.access import auth_is_on
 from appliance.config.load import database_url, redact
 
 
@@ -92,6 +93,13 @@ WRONG: list[tuple[dict[str, Any], str, dict[str, str], str, list[str]]] = [
     ({"call_budget": 12.0}, "", {}, "", ["flag --call-budget", "12 s", "10 s"]),
     ({}, "[scheduler]\nworker_grace = 10", {}, "", ["worker_grace = 10 s", "worker_disconnect_delay = 60 s"]),
     ({}, "database_password_file = 'x'", {"LUIGI_HA_DATABASE_PASSWORD": "y"}, "", ["give one of them"]),
+    ({}, "auth = 'maybe'", {}, "", ["ha.toml:1", "auto, on, off"]),
+    ({}, "tls_certificate = 'a.pem'", {}, "", ["tls_certificate and tls_key", "both or neither"]),
+    ({}, "tls_client_ca = 'ca.pem'", {}, "", ["ha.toml:1", "without tls_certificate"]),
+    ({}, "tls_client_required = true", {}, "", ["ha.toml:1", "needs tls_client_ca"]),
+    ({}, "tls_certificate = 'a'\ntls_key = 'b'\nunix_socket = '/s'", {}, "", ["ha.toml:1", "host and port"]),
+    ({}, "tls_certificate = 'a'\ntls_key = 'b'\nadvertise = 'http://n1:1'", {}, "", ["ha.toml:3", "expected https://"]),
+    ({}, "advertise = 'https://n1:1'", {}, "", ["ha.toml:1", "without tls_certificate", "expected http://"]),
 ]
 
 
@@ -125,3 +133,28 @@ def test_a_password_need_not_be_in_the_url_and_is_not_shown() -> None:
     for database in ("sqlite:///x.db", "postgresql://u:other@h/d", "postgresql://h/d"):
         with pytest.raises(ConfigError, match="no place for it"):
             database_url(load({"database": database}, None, {"LUIGI_HA_DATABASE_PASSWORD": "x"}).options.serve)
+
+
+@pytest.mark.parametrize(
+    ("options", "on"),
+    [
+        ({}, True),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "::"}, True),
+        ({"host": "10.0.0.1"}, True),
+        ({"host": "n1.example.org"}, True),
+        ({"host": "127.0.0.1"}, False),
+        ({"host": "127.9.9.9"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "localhost"}, False),
+        ({"unix_socket": "/run/luigi.sock"}, False),
+        ({"host": "127.0.0.1", "auth": "on"}, True),
+        ({"auth": "off"}, False),
+    ],
+)
+def test_tokens_are_asked_for_where_another_machine_could_call(options: dict[str, Any], on: bool) -> None:
+    assert auth_is_on(load(options, None, {}).options.serve) is on
+
+
+def test_the_variables_of_commands_that_ask_are_no_options_of_the_server() -> None:
+    load({}, None, {"LUIGI_HA_TOKEN": "lha_x", "LUIGI_HA_TOKEN_FILE": "f", "LUIGI_HA_URL": "http://x"})
