@@ -111,8 +111,7 @@ class ApiServer:
 
         Nobody is refused: who asks to connect meanwhile asks again by itself, after `resume` or elsewhere.
         """
-        for sock in self._public:
-            sockets.hold_back(sock)
+        self.hold_back()
         began = monotonic()
         if self._http is not None:
             self._http.pre_shutdown()
@@ -124,6 +123,11 @@ class ApiServer:
             if not self.connections or monotonic() - began > longest:
                 break
         return not self.connections
+
+    def hold_back(self) -> None:
+        """Take no new connection until `resume`; who asks for one asks again by itself."""
+        for sock in self._public:
+            sockets.hold_back(sock)
 
     def resume(self) -> None:
         """Take connections again."""

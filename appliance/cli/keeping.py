@@ -22,7 +22,7 @@ def address(serve: Serve) -> Address:
     from appliance.cli.silence import silence  # noqa: PLC0415 - these are for those who have an address
     from ha.vip.netlink import NetlinkAddress  # noqa: PLC0415
 
-    return NetlinkAddress(serve.vip, serve.vip_interface, refusals=silence(serve))
+    return NetlinkAddress(serve.vip, serve.vip_interface, refusals=silence(serve), port=serve.port)
 
 
 def keep(serve: Serve) -> int:

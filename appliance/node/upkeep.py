@@ -18,6 +18,8 @@ REPLICATION_EVERY = 5.0  # s
 JOURNAL_EVERY = 0.1  # s
 TROUBLE_EVERY = 0.25  # s between two looks at a journal that waits
 MADE_WAY = 2.0  # s for the keeper to act on what it was told
+LEASE_EVERY = 0.05  # s between two looks at how long the lease lasts
+LAST_MOMENTS = 0.25  # s; a renewal in time never leaves so little
 STUCK = 1.0  # s without progress that are nothing unusual: the journal sleeps between two attempts
 _log = log.get("node")
 
@@ -86,6 +88,22 @@ async def beat(node: "Node") -> None:
         await asyncio.sleep(JOURNAL_EVERY)
 
 
+async def take_leave(node: "Node") -> None:
+    """A lease that no renewal prolongs ends, and the address with it: a caller whose reply is due then hangs. So in its
+    last moments nobody new is let in, and the calls there are can end."""
+    link, held_back = node.link, False
+    while link is not None and node.options.serve.vip:
+        left = link.remaining()
+        ending = node.life.state is State.LEADING and left < LAST_MOMENTS
+        if ending and not held_back:
+            _log.warning("lease_ending", left=left)
+            node.api.hold_back()
+        elif held_back and not ending:
+            node.api.resume()
+        held_back = ending
+        await asyncio.sleep(LEASE_EVERY)
+
+
 async def notice_trouble(node: "Node") -> None:
     """A leader that cannot reach the database makes way for a node that can, and has been able to for a while."""
 
@@ -126,4 +144,4 @@ async def look_at_replication(node: "Node") -> None:
         await asyncio.sleep(REPLICATION_EVERY)
 
 
-ALL = (look_at_replication, notice_trouble, prune, watch, retain, keep_alive, beat)
+ALL = (look_at_replication, notice_trouble, take_leave, prune, watch, retain, keep_alive, beat)

@@ -84,7 +84,9 @@ class Holder:
             asked, until = self._asked, self._until
             if until <= self._clock():
                 await self._drop()
-            elif not self._frozen:
+            elif self._frozen:
+                await self._leave()
+            else:
                 await self._hold(until)
                 if self._until <= self._clock():  # it took longer than the lease, or the lease has ended meanwhile
                     continue
@@ -119,6 +121,13 @@ class Holder:
                 await self._address.hold(until)
         except (HaError, OSError, TimeoutError) as error:
             _log.warning("address_not_held", error=str(error) or "it took longer than the lease")
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(DROP_WITHIN):
+                await self._address.leaving()
+        except (HaError, OSError, TimeoutError) as error:
+            _log.warning("callers_not_kept", error=str(error) or f"no answer within {DROP_WITHIN:g} s")
 
     async def _drop(self) -> None:
         try:

@@ -14,10 +14,12 @@ All methods belong to one thread; only `until` may be set by another. Times: sec
 """
 
 import math
+import socket
 from collections.abc import Sequence
 
 from ha.clock import Clock
 from ha.log import Events
+from ha.vip.callers import Callers
 from ha.vip.configured import Ip, Vip
 from ha.vip.kernel import Kernel, KernelError, Link, Shown, link, own_macs
 from ha.vip.wire import Wire
@@ -29,6 +31,7 @@ LOOK = 1.0  # s between two looks at the kernel without an event
 EARLY = 0.01  # s; see `_extend`
 AGAIN = 0.2  # s after something failed
 QUIET = 1.0  # s at least between two contradictions of a foreign claim, and between two events of a kind
+LAST_MOMENTS = 0.35  # s before an end that no renewal has put off; whoever leads takes no new callers in the last 0.25
 SELDOM = 30.0  # s between two events about a state that lasts
 
 _log = Events("vip")
@@ -37,7 +40,9 @@ _log = Events("vip")
 class Holder:
     """Addresses on one interface. `until` is the deadline: 0 for not ours."""
 
-    def __init__(self, kernel: Kernel, vips: Sequence[Vip], interface: str, clock: Clock) -> None:
+    def __init__(
+        self, kernel: Kernel, vips: Sequence[Vip], interface: str, clock: Clock, callers: Callers | None = None
+    ) -> None:
         self.until = 0.0
         self.shown: tuple[str, ...] = ()
         self.wire: Wire | None = None
@@ -45,9 +50,11 @@ class Holder:
         self._vips = {vip.ip: vip for vip in vips}
         self._interface = interface
         self._clock = clock
+        self._callers = callers
         self._link: Link | None = None
         self._had: set[Ip] = set()  # here and announced
         self._ended = 0.0  # the deadline that has been acted upon
+        self._nearing = 0.0  # the deadline whose last moments have been acted upon
         self._announcements: list[float] = []  # when to announce, in order
         self._look = math.inf  # when to do so next: from the first time on, which is the owner's
         self._ask = 0.0
@@ -63,8 +70,9 @@ class Holder:
     def next(self) -> float:
         """The moment at which `turn` has something to do."""
         return min(
-            self._look, self._deadline(), self._extend, self._contradict, *self._announcements[:1], *self._asks()
-        )
+            self._look, self._deadline(), self._extend, self._contradict, *self._announcements[:1], *self._asks(),
+            *self._last_moments(),
+        )  # fmt: skip
 
     def turn(self) -> None:
         """Do what is due."""
@@ -86,12 +94,21 @@ class Holder:
         if any(now >= moment for moment in self._asks()):
             self._ask = now + ASK
             self.ask()
+        if any(now >= moment for moment in self._last_moments()):
+            self._nearing = self.until
+            self.keep_callers()
+        if self._callers is not None:
+            self._callers.turn()
 
     def _deadline(self) -> float:
         return self.until if self.until != self._ended else math.inf
 
     def _asks(self) -> tuple[float, ...]:
         return (self._ask,) if self._announcements else ()
+
+    def _last_moments(self) -> tuple[float, ...]:
+        near = self.shown and self._wanted() and self._nearing != self.until
+        return (self.until - LAST_MOMENTS,) if near else ()
 
     # ---------------------------------------------------------------------------------------------- the kernel's state
 
@@ -169,6 +186,8 @@ class Holder:
         if new:
             self._had.update(new)
             _log.info("address_added", addresses=" ".join(map(str, new)), interface=self._interface)
+            if self._callers is not None:
+                self._callers.close()
             self._announce_anew()
 
     def _clear(self, found: Link) -> None:
@@ -177,6 +196,8 @@ class Holder:
         self._had.clear()
         self._contradict = math.inf
         shown = self._on_interface(found)
+        if any(one.ours for one in shown):
+            self.keep_callers()
         for one in shown:
             if not one.ours:
                 self._event("address_not_ours", every=SELDOM, address=one.ip, interface=self._interface)
@@ -212,11 +233,23 @@ class Holder:
         claims = [] if self.wire is None else self.wire.heard()
         own = own_macs() if claims else set()
         foreign = [(ip, mac) for ip, mac in claims if mac not in own]
+        if self._callers is not None and not self._wanted():
+            for ip, mac in foreign:
+                self._callers.pass_on(ip, mac)
         if foreign and self._wanted() and self._announcements:
             ip, mac = foreign[-1]
             self._event("address_conflict", address=ip, mac=mac.hex(":"), interface=self._interface)
             self._contradict = max(self._clock(), self._said.get("contradicted", 0.0) + QUIET)
         return foreign
+
+    def keep_callers(self) -> None:
+        """The address goes, or will soon: whom nobody answers from now on is passed on to who has it next."""
+        if self._callers is not None:
+            self._callers.listen(self._interface)
+
+    def readable(self) -> list[socket.socket]:
+        """What may have something to read: see `heard` and `turn`."""
+        return [one for each in (self.wire, self._callers) if each is not None for one in each.readable()]
 
     def _announce_anew(self) -> None:
         now = self._clock()
@@ -248,6 +281,8 @@ class Holder:
     def close(self) -> None:
         """Nothing is removed by this."""
         self._close_wire()
+        if self._callers is not None:
+            self._callers.close()
         self._kernel.close()
 
     def _event(self, event: str, every: float = QUIET, **fields: object) -> bool:

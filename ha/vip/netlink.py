@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from ha.clock import Clock, monotonic
 from ha.errors import Unusable
 from ha.log import Events
+from ha.vip.callers import Callers
 from ha.vip.configured import configured
 from ha.vip.holder import Holder
 from ha.vip.kernel import Kernel, watching
@@ -35,17 +36,25 @@ class NetlinkAddress:
     """See `Address`. `addresses`: like 10.9.0.100/24, fd00::100/64. Unusable if one is not an address for a host.
 
     Needs CAP_NET_ADMIN and CAP_NET_RAW, nothing else of root's. `refusals`, if given, are suppressed from before the
-    first addition until the addresses are gone in order.
+    first addition until the addresses are gone in order. Callers of `port` who come while the addresses move are passed
+    on to the next holder.
     """
 
     def __init__(
-        self, addresses: Iterable[str], interface: str, *, refusals: Refusals | None = None, clock: Clock = monotonic
+        self,
+        addresses: Iterable[str],
+        interface: str,
+        *,
+        refusals: Refusals | None = None,
+        port: int | None = None,
+        clock: Clock = monotonic,
     ) -> None:
         self._vips = configured(addresses)
         if not self._vips:
             raise Unusable("no virtual address is given; expected at least one, like 10.9.0.100/24")
         self._interface = interface
         self._refusals = refusals
+        self._port = port
         self._clock = clock
         self._thread: _Thread | None = None
 
@@ -56,7 +65,9 @@ class NetlinkAddress:
             kernel = Kernel()
         except OSError as error:
             raise Unusable(f"netlink: {error.strerror}; expected a socket for questions about addresses") from error
-        thread = _Thread(Holder(kernel, self._vips, self._interface, self._clock), self._clock)
+        ips = [vip.ip for vip in self._vips]
+        callers = None if self._port is None else Callers(ips, self._port, self._clock)
+        thread = _Thread(Holder(kernel, self._vips, self._interface, self._clock, callers), self._clock)
 
         def first() -> None:
             must_be_able(kernel, self._vips, self._interface)
@@ -83,6 +94,10 @@ class NetlinkAddress:
         thread = self._running()
         thread.holder.until = until
         await thread.do(lambda: thread.holder.look(extend=True))
+
+    async def leaving(self) -> None:
+        thread = self._running()
+        await thread.do(thread.holder.keep_callers)
 
     async def drop(self) -> None:
         thread = self._thread
@@ -204,9 +219,8 @@ class _Thread(threading.Thread):
                     done.set_exception(over)
 
     def _turn(self, kernel_events: socket.socket) -> None:
-        wire = self.holder.wire
         poll = select.poll()
-        for readable in (self._woken, kernel_events, *(wire.readable() if wire is not None else ())):
+        for readable in (self._woken, kernel_events, *self.holder.readable()):
             poll.register(readable, select.POLLIN)
         pause = min(max(0.0, self.holder.next() - self._clock()), _LONGEST_WAIT)
         ready = {descriptor for descriptor, _ in poll.poll(0 if self._asked else math.ceil(1000 * pause))}

@@ -28,6 +28,10 @@ class Address(Protocol):
         passed, at the start of the call or at its end, removes them.
         """
 
+    async def leaving(self) -> None:
+        """They will be dropped soon, because another host takes them: who calls meanwhile, and is not answered here,
+        should not have to call again."""
+
     async def drop(self) -> None:
         """Remove them now. Harmless if there is nothing to remove."""
 
@@ -49,6 +53,9 @@ class NoAddress:
         pass
 
     async def hold(self, until: float) -> None:
+        pass
+
+    async def leaving(self) -> None:
         pass
 
     async def drop(self) -> None:

@@ -14,7 +14,7 @@ from ha.errors import Unusable
 from ha.vip.configured import Ip
 from ha.vip.frames import ARP, IPV6, Frame, announcements, claim, question
 
-_ATTACH_FILTER = 26
+ATTACH_FILTER = 26
 _AT_MOST = 64  # claims read in one go
 Claim = tuple[Ip, bytes]
 
@@ -79,7 +79,7 @@ class Wire:
         opened = self._sockets[kind] = socket.socket(socket.AF_PACKET, mode, 0)  # 0: hears nothing before the filter
         code = ctypes.create_string_buffer(program)
         length = len(program) // 8
-        opened.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", length, ctypes.addressof(code)))
+        opened.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HP", length, ctypes.addressof(code)))
         opened.bind((self._interface, kind))
 
     def _send(self, frames: Iterable[Frame]) -> None:
@@ -88,12 +88,13 @@ class Wire:
                 self._sockets[frame.kind].sendto(frame.content, (self._interface, frame.kind, 0, 0, frame.to))
 
 
-def _code(*steps: tuple[int, int, int, int]) -> bytes:
+def code(*steps: tuple[int, int, int, int]) -> bytes:
+    """A filter of classic BPF: operation, jump if true, jump if false, operand."""
     return b"".join(struct.pack("HBBI", *step) for step in steps)
 
 
 _LOAD_BYTE, _LOAD_WORD, _EQUAL, _RETURN = 0x30, 0x20, 0x15, 0x06
-_ADVERTISEMENTS = _code(
+_ADVERTISEMENTS = code(
     (_LOAD_BYTE, 0, 0, 6),  # next header
     (_EQUAL, 0, 3, 58),
     (_LOAD_BYTE, 0, 0, 40),  # ICMPv6 type
@@ -110,4 +111,4 @@ def _from(addresses: Sequence[bytes]) -> bytes:
         (_EQUAL, last - number, 1 if number == last else 0, int.from_bytes(address, "big"))
         for number, address in enumerate(addresses)
     ]
-    return _code((_LOAD_WORD, 0, 0, 14), *tests, (_RETURN, 0, 0, 2048), (_RETURN, 0, 0, 0))
+    return code((_LOAD_WORD, 0, 0, 14), *tests, (_RETURN, 0, 0, 2048), (_RETURN, 0, 0, 0))

@@ -57,6 +57,9 @@ class MemoryAddress:
             await asyncio.sleep(self.drop_delay)
         self.network.until.pop(self.name, None)
 
+    async def leaving(self) -> None:
+        self.calls.append("leaving")
+
     async def close(self) -> None:
         self.calls.append("close")
         self.network.until.pop(self.name, None)
