@@ -20,6 +20,8 @@ from typing import Any
 import psycopg2
 
 from appliance.engine.changes import (
+    AnswerPut,
+    AnswersForgotten,
     BatcherPut,
     BatcherRemoved,
     Change,
@@ -149,7 +151,7 @@ def _replay(url: str, ledger: Ledger) -> None:
             ledger.violate(Kind.LOG, what, f"{replayed.get(key)}, as the log says", stored.get(key))
 
 
-def _fold(state: dict[tuple[str, Any], Any], change: Change) -> None:
+def _fold(state: dict[tuple[str, Any], Any], change: Change) -> None:  # noqa: C901 - one case for each kind
     match change:
         case TaskPut():
             before = state.get(("task", change.num), change)
@@ -172,3 +174,8 @@ def _fold(state: dict[tuple[str, Any], Any], change: Change) -> None:
             state.pop(("batcher", (change.worker_id, change.family)), None)
         case SettingPut():
             state["setting", change.name] = change
+        case AnswerPut():
+            state["answer", change.num] = change
+        case AnswersForgotten(up_to):
+            for key in [key for key in state if key[0] == "answer" and key[1] <= up_to]:
+                del state[key]

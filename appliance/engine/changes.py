@@ -3,7 +3,8 @@
 The records are at once the journal's entries, the rows of the snapshot tables and what a cold load or a
 mirror feeds back through `Scheduler.restore`: replaying every record in order, from nothing, yields the
 engine that produced them. A record carries whole column groups, never differences, so applying it twice
-is the same as applying it once.
+is the same as applying it once. Fields are only ever added, at the end and with a default: the log of an
+earlier version is read as it is.
 
 A task has three column groups, written only when something in them changed:
 definition (who it is), state (where it stands), detail (what it says about itself: may be long).
@@ -33,6 +34,7 @@ class TaskDefinition(NamedTuple):
     batchable: bool
     accepts_messages: JsonText
     added_at: float  # scheduler time, s since the epoch
+    capabilities: tuple[str, ...] = ()  # what its worker must offer
 
 
 class TaskState(NamedTuple):
@@ -56,6 +58,7 @@ class TaskState(NamedTuple):
     first_failure_at: float | None
     failed_in_row: int  # failures since the last success, for the back-off
     batch_id: str | None
+    cancelled: str | None = None  # why it is not to run (again)
 
 
 class TaskDetail(NamedTuple):
@@ -92,6 +95,7 @@ class WorkerPut(NamedTuple):
     disabled: bool
     info: JsonText  # object
     messages: JsonText  # list of {"name", "kwargs"}: not yet delivered
+    draining: bool = False  # gets no new work
 
 
 class WorkerRemoved(NamedTuple):
@@ -125,7 +129,28 @@ class SettingPut(NamedTuple):
     value: JsonText
 
 
-Change = TaskPut | TaskRemoved | WorkerPut | WorkerRemoved | ResourcePut | BatcherPut | BatcherRemoved | SettingPut
+class AnswerPut(NamedTuple):
+    """The first answer to the call that a caller gave this key."""
+
+    num: int  # as of tasks: unique for ever, and in order
+    key: str
+    method: str
+    fingerprint: str  # of the call's arguments
+    status: int  # HTTP's
+    reply: str  # the body
+    at: float
+
+
+class AnswersForgotten(NamedTuple):
+    """All answers up to this number are forgotten."""
+
+    up_to: int
+
+
+Change = (
+    TaskPut | TaskRemoved | WorkerPut | WorkerRemoved | ResourcePut | BatcherPut | BatcherRemoved | SettingPut
+    | AnswerPut | AnswersForgotten
+)  # fmt: skip
 
 
 class Mail(NamedTuple):

@@ -3,6 +3,7 @@
 Each failure says what is wrong and what would be right.
 """
 
+import difflib
 import json
 import math
 from collections.abc import Iterable
@@ -24,6 +25,14 @@ def text(argument: str, value: Any, *, empty: bool = True) -> str:
     if len(value) > MAX_ID_CHARS:
         raise BadArgument(argument, f"has {len(value)} characters", f"at most {MAX_ID_CHARS}")
     return value
+
+
+def worker(value: Any) -> str:
+    """A worker's id. Those that begin with "@" are the scheduler's own."""
+    worker_id = text("worker", value)
+    if worker_id[:1] == "@":
+        raise BadArgument("worker", f"is {worker_id!r}"[:80], 'an id that does not begin with "@"')
+    return worker_id
 
 
 def optional_text(argument: str, value: Any) -> str | None:
@@ -70,6 +79,35 @@ def number(argument: str, value: Any) -> float:
     return value
 
 
+def whole(argument: str, value: Any, *, least: int) -> int:
+    """A whole number that is not less."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadArgument(argument, f"is {value!r}"[:80], f"a whole number, {least} or more")
+    return value
+
+
+def listed(argument: str, value: Any) -> list[Any]:
+    """A list."""
+    if not isinstance(value, (list, tuple)):
+        raise BadArgument(argument, f"is {_kind(value)}", "a list")
+    return list(value)
+
+
+def described(argument: str, value: Any, known: frozenset[str], required: tuple[str, ...]) -> dict[str, Any]:
+    """An object with these fields and no others."""
+    if not isinstance(value, dict):
+        raise BadArgument(argument, f"is {_kind(value)}", "an object")
+    for name in required:
+        if name not in value:
+            raise BadArgument(f"{argument}.{name}", "is missing", f"an object with {', '.join(required)}")
+    for name in value:
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, 1)
+            meant = f"{nearest[0]}, perhaps; there are " if nearest else ""
+            raise BadArgument(f"{argument}.{name}"[:80], "is no field", meant + ", ".join(sorted(known)))
+    return value
+
+
 def status(value: Any) -> str:
     """One of Luigi's status words."""
     found = STATUSES.get(value) if isinstance(value, str) else None
@@ -78,17 +116,17 @@ def status(value: Any) -> str:
     return found
 
 
-def retry_policy(value: Any, default: RetryPolicy) -> RetryPolicy:
+def retry_policy(value: Any, default: RetryPolicy, argument: str = "retry_policy_dict") -> RetryPolicy:
     """A task's retry policy: the fields given, the scheduler's for the rest."""
     if not value or (type(value) is dict and len(value) == 3 and tuple(value.values()) == _ABSENT):
         return default
-    given = {name: part for name, part in mapping("retry_policy_dict", value).items() if part is not None}
+    given = {name: part for name, part in mapping(argument, value).items() if part is not None}
     if not given:
         return default
     unknown = sorted(set(given) - set(RetryPolicy._fields))
     if unknown:
-        raise BadArgument("retry_policy_dict", f"has {', '.join(unknown)}", "only " + ", ".join(RetryPolicy._fields))
-    return default._replace(**{name: number(f"retry_policy_dict.{name}", part) for name, part in given.items()})
+        raise BadArgument(argument, f"has {', '.join(unknown)}", "only " + ", ".join(RetryPolicy._fields))
+    return default._replace(**{name: number(f"{argument}.{name}", part) for name, part in given.items()})
 
 
 def _kind(value: Any) -> str:

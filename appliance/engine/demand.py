@@ -1,4 +1,4 @@
-"""What a task needs while it runs, and what is in use.
+"""What a task needs to run, and what is in use.
 
 Equal demands are one object, so that tasks with the same resources can be kept together. A limit on the
 tasks that run at once in a namespace is a resource like any other, with a name no client can send.
@@ -19,13 +19,17 @@ Items = tuple[tuple[ResourceName, float], ...]
 
 
 class Demand:
-    """Resources of a task. `resources` is what the client said; `items` adds its namespace's limit."""
+    """Resources of a task. `resources` is what the client said; `items` adds its namespace's limit.
 
-    __slots__ = ("items", "resources", "text")
+    `capabilities` are what its worker must offer, sorted.
+    """
 
-    def __init__(self, resources: dict[str, float], items: Items) -> None:
+    __slots__ = ("capabilities", "items", "resources", "text")
+
+    def __init__(self, resources: dict[str, float], items: Items, capabilities: tuple[str, ...]) -> None:
         self.resources = resources  # shared: never changed
         self.items = items
+        self.capabilities = capabilities
         self.text: JsonText = to_json(resources)
 
 
@@ -34,20 +38,21 @@ class Demands:
 
     def __init__(self, limits: Mapping[str, int]) -> None:
         self._limits = dict(limits)
-        self._known: dict[Items, Demand] = {}
+        self._known: dict[tuple[Items, tuple[str, ...]], Demand] = {}
         self.nothing = self.of({}, "")
 
-    def of(self, resources: Mapping[str, float], namespace: str) -> Demand:
-        """The demand of a task with these resources in this namespace."""
+    def of(self, resources: Mapping[str, float], namespace: str, capabilities: tuple[str, ...] = ()) -> Demand:
+        """The demand of a task with these resources in this namespace. `capabilities` are sorted."""
         if not resources and not self._limits:
             items: Items = ()
         else:
             items = tuple(sorted(resources.items()))
             if namespace in self._limits:
                 items = (*items, (("namespace", namespace), 1))
-        found = self._known.get(items)
+        which = (items, capabilities)
+        found = self._known.get(which)
         if found is None:
-            found = self._known[items] = Demand(dict(resources), items)
+            found = self._known[which] = Demand(dict(resources), items, capabilities)
         return found
 
 

@@ -5,8 +5,8 @@ class EngineError(Exception):
     """Root of the engine's errors."""
 
 
-class BadArgument(EngineError, ValueError):  # noqa: N818 - it names what is bad, at every call site
-    """An argument the caller can correct. Raised before anything has changed."""
+class Refused(EngineError):  # noqa: N818 - as those below
+    """A call that cannot be done as it was asked. Raised before anything has changed."""
 
     def __init__(self, argument: str, problem: str, expected: str) -> None:
         super().__init__(f"{argument}: {problem}; expected {expected}")
@@ -15,9 +15,13 @@ class BadArgument(EngineError, ValueError):  # noqa: N818 - it names what is bad
         self.expected = expected
 
 
-class Conflict(BadArgument):
-    """What the caller believes is not so any more, such as whose run it is. Nothing has changed."""
+class BadArgument(Refused, ValueError):  # noqa: N818 - it names what is bad, at every call site
+    """An argument the caller can correct."""
 
 
-class NoSuch(BadArgument):
-    """A task or a worker that the scheduler does not know. Nothing has changed."""
+class Conflict(Refused):
+    """The call is well formed, but the state is another one than the caller thinks."""
+
+
+class NoSuch(Refused, LookupError):  # noqa: N818 - as BadArgument
+    """The scheduler does not know the task or worker that the call names."""

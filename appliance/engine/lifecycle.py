@@ -7,11 +7,11 @@ A status reported for the head of a batch is given to its members.
 import heapq
 
 from appliance.engine.changes import Mail, Transition
-from appliance.engine.indexes import Indexes
 from appliance.engine.model import BATCH_RUNNING, DETAIL, DISABLED, DONE, FAILED, PENDING, RUNNING, Task
+from appliance.engine.submissions import Submissions
 
 
-class Lifecycle(Indexes):
+class Lifecycle(Submissions):
     """Transitions, failures, retries."""
 
     def _transition(self, task: Task, status: str) -> None:
@@ -19,7 +19,7 @@ class Lifecycle(Indexes):
         self._set_status(task, status)
         self._enter(task)
 
-    def _set_status(self, task: Task, status: str) -> None:  # noqa: C901 - Luigi's rules in Luigi's order
+    def _set_status(self, task: Task, status: str) -> None:  # noqa: C901, PLR0912 - Luigi's rules in Luigi's order
         before = task.status
         if status == DISABLED and before in (RUNNING, BATCH_RUNNING):
             return
@@ -34,7 +34,9 @@ class Lifecycle(Indexes):
             self._set_members(task.batch_id, status)
             task.batch_id = None
             self._touched(task)
-        if status == FAILED and before != DISABLED:
+        if task.cancelled is not None and before in (RUNNING, BATCH_RUNNING) and status in (FAILED, PENDING):
+            status = DISABLED  # its run has ended, and there shall be no other
+        elif status == FAILED and before != DISABLED:
             self._add_failure(task)
             if self.has_excessive_failures(task):
                 task.disabled_at = self._clock()
@@ -69,8 +71,29 @@ class Lifecycle(Indexes):
         task.status = status
         task.updated_at = self._clock()
         self._touched(task)
+        if status == DONE:
+            self._let_go(task)
+        if task.cancelled is not None and status not in (DISABLED, RUNNING, BATCH_RUNNING):
+            task.cancelled = None
         if not task.stakes.members and task.remove_at is None:
             self._unwanted[task.num] = task
+
+    # -- priorities -------------------------------------------------------------------------------
+
+    def _raise_dependencies(self, task: Task) -> None:
+        below = [(dep_id, task.priority) for dep_id in task.deps]
+        while below:
+            dep_id, priority = below.pop()
+            dep = self.tasks.get(dep_id)
+            if dep is None or dep.priority >= priority:
+                continue
+            if dep is task:
+                continue
+            self._leave(dep)
+            dep.priority = priority
+            self._enter(dep)
+            self._touched(dep)
+            below += [(deeper, priority) for deeper in dep.deps]
 
     # -- failures ---------------------------------------------------------------------------------
 

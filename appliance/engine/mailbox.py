@@ -187,7 +187,7 @@ class MailboxCalls(State):
         checks.ids("owners", owners)
         if self.mailbox is None:
             return
-        worker_id = checks.text("worker", kwargs.get("worker"))
+        worker_id = checks.worker(kwargs.get("worker"))
         self.mailbox.add_scheduling_fail(task_name, family, self._unbatched(worker_id, family, params), expl, owners)
 
     def _mail_failure(self, task: Task, worker_id: str, family: str, expl: Any, owners: Any) -> None:

@@ -95,6 +95,7 @@ class Task:
         "batch_keys",
         "batchable",
         "blocked",
+        "cancelled",
         "demand",
         "dependents",
         "deps",
@@ -185,6 +186,7 @@ class Task:
         self.batchable = False
         self.accepts_messages = FALSE
         self.batch_id: str | None = None
+        self.cancelled: str | None = None  # why it is not to run (again)
 
     def all_params(self) -> dict[str, Any]:
         """Every parameter, as the worker needs them."""
@@ -214,6 +216,7 @@ class Worker:
 
     __slots__ = (
         "disabled",
+        "draining",
         "grace_until",
         "id",
         "info",
@@ -235,6 +238,7 @@ class Worker:
         self.grace_until = 0.0
         self.info: dict[str, Any] = {}
         self.disabled = False
+        self.draining = False  # gets no new work, finishes what it runs
         self.messages: list[dict[str, Any]] = []
         self.teams: dict[WorkerSet, None] = {}  # sets of workers it can run tasks with
         self.staked: dict[WorkerSet, None] = {}  # sets of workers it wants tasks with
@@ -247,7 +251,12 @@ class Worker:
     @property
     def state(self) -> str:
         """Luigi's word for it."""
-        return "disabled" if self.disabled else "active"
+        return "disabled" if self.disabled or self.draining else "active"
+
+    @property
+    def stage(self) -> str:
+        """Our word for it."""
+        return "disabled" if self.disabled else "draining" if self.draining else "active"
 
     @property
     def slots(self) -> float:

@@ -8,20 +8,24 @@ Everything is driven by heaps and small sets of candidates, so a prune costs wha
 import heapq
 import sys
 
+from appliance.engine.answers import Answers
 from appliance.engine.changes import WorkerRemoved
 from appliance.engine.lifecycle import Lifecycle
 from appliance.engine.mailbox import MailboxCalls
 from appliance.engine.model import BATCH_RUNNING, RUNNING, Task, Worker
 from appliance.engine.workersets import WorkerSet
 
+AWAITED_AGAIN = 60.0  # s, at least, until a task that a submitted one waits for is looked at again
 
-class Pruning(MailboxCalls, Lifecycle):
+
+class Pruning(MailboxCalls, Answers, Lifecycle):
     """The `prune` RPC; the views call it too, as in Luigi."""
 
     def prune(self) -> None:
         """Apply what is due by now; nothing in an engine that mirrors another's work."""
         if self.mirrors:
             return
+        self._forget_answers()
         self._prune_workers()
         self._fail_runs_of_gone_workers()
         budget = self.settings.prune_limit or sys.maxsize
@@ -115,7 +119,10 @@ class Pruning(MailboxCalls, Lifecycle):
             when, _num, task = heapq.heappop(self._removals)
             if task.remove_at == when and self._is_known(task):
                 budget -= 1
-                self._remove(task)
+                if self._is_awaited(task):
+                    self._remove_at(task, now + max(self.settings.remove_delay, AWAITED_AGAIN))
+                else:
+                    self._remove(task)
 
     def _is_known(self, task: Task) -> bool:
         return self.tasks.get(task.id) is task

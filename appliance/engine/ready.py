@@ -2,7 +2,8 @@
 
 Luigi's order is (priority, oldest first). Ready tasks with the same workers, the same demand and the same
 `runnable` flag behave alike in every decision, so they form one group, kept sorted; who looks for work looks
-at the heads of the groups only.
+at the heads of the groups only. Who takes tasks of some families only looks at the heads of those: the groups keep
+their tasks by family too, from the first time that somebody asks for that.
 """
 
 from __future__ import annotations
@@ -24,13 +25,23 @@ ReadyKey = tuple[float, float, int, Any]  # (-priority, added_at, num, task): sm
 class ReadyGroup:
     """Ready tasks that behave alike, in the order of work."""
 
-    __slots__ = ("demand", "runnable", "tasks", "team")
+    __slots__ = ("demand", "families", "runnable", "tasks", "team")
 
     def __init__(self, team: WorkerSet, demand: Demand, runnable: bool) -> None:
         self.team = team
         self.demand = demand
         self.runnable = runnable
         self.tasks: SortedList[ReadyKey] = SortedList()
+        self.families: dict[str, SortedList[ReadyKey]] | None = None  # the same tasks; None: nobody has asked yet
+
+    def split(self) -> dict[str, SortedList[ReadyKey]]:
+        """Its tasks by family."""
+        if self.families is None:
+            sorted_keys: dict[str, list[ReadyKey]] = {}
+            for key in self.tasks:
+                sorted_keys.setdefault(key[3].family, []).append(key)
+            self.families = {family: SortedList(keys) for family, keys in sorted_keys.items()}
+        return self.families
 
 
 class BatchPool:
@@ -65,6 +76,11 @@ class ReadyIndex:
         key = task.ready_key = (-task.priority, task.added_at, task.num, task)
         task.ready_group = group
         group.tasks.add(key)
+        if group.families is not None:
+            family = group.families.get(task.family)
+            if family is None:
+                family = group.families[task.family] = SortedList()
+            family.add(key)
         if task.batchable and task.family in self._batchers:
             self._pool(task, key)
 
@@ -74,6 +90,11 @@ class ReadyIndex:
         if key is None or group is None:
             return
         group.tasks.remove(key)
+        if group.families is not None:
+            family = group.families[task.family]
+            family.remove(key)
+            if not family:
+                del group.families[task.family]
         if not group.tasks:
             del self.groups[group]
             del group.team.groups[group.demand, group.runnable]

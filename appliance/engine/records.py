@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 
 from appliance.engine.changes import (
+    AnswerPut,
+    AnswersForgotten,
     BatcherPut,
     BatcherRemoved,
     Change,
@@ -37,7 +39,10 @@ from appliance.engine.model import (
     to_json,
 )
 from appliance.engine.pruning import Pruning
+from appliance.engine.submissions import SUBMISSIONS
 from appliance.engine.worker_calls import WorkerCalls
+
+_Rest = ResourcePut | BatcherPut | BatcherRemoved | SettingPut | AnswerPut | AnswersForgotten
 
 
 class Records(WorkerCalls, Pruning):
@@ -57,6 +62,9 @@ class Records(WorkerCalls, Pruning):
             self._gone = []
         if self._dirty_settings or self._dirty_resources or self._dirty_batchers:
             self._take_rest(records)
+        if self._new_answers:
+            records += self._new_answers
+            self._new_answers = []
         mails, transitions = self._mails, self._transitions
         if mails:
             self._mails = []
@@ -96,6 +104,8 @@ class Records(WorkerCalls, Pruning):
         if self._by_num is None or self._by_wid is None:
             self._by_num = {task.num: task for task in self.tasks.values()}
             self._by_wid = {worker.wid: worker for worker in self.workers.values()}
+            if self._submissions is not None:
+                self._by_wid[self._submissions.wid] = self._submissions
         by_num, by_wid = self._by_num, self._by_wid
         for record in records:
             if isinstance(record, TaskPut):
@@ -118,7 +128,7 @@ class Records(WorkerCalls, Pruning):
         """What was read is stored already."""
         self._dirty, self._dirty_workers, self._dirty_batchers = {}, {}, {}
         self._dirty_settings, self._dirty_resources = set(), set()
-        self._gone, self._mails, self._transitions = [], [], []
+        self._gone, self._mails, self._transitions, self._new_answers = [], [], [], []
 
     def started(self) -> None:
         """The scheduler is open: known workers count as heard of now, and have their grace (silence is not death)."""
@@ -134,11 +144,16 @@ class Records(WorkerCalls, Pruning):
         if worker is None:
             worker = Worker(record.wid, record.worker_id, record.started_at)
             worker.last_active = self._clock()
-            by_wid[record.wid] = self.workers[record.worker_id] = worker
+            by_wid[record.wid] = worker
+            if record.worker_id == SUBMISSIONS:
+                self._submissions = worker
+            else:
+                self.workers[record.worker_id] = worker
             self._next_wid = max(self._next_wid, record.wid + 1)
         if record.disabled and not worker.disabled:
             self._teams.forget(worker)
         worker.disabled = record.disabled
+        worker.draining = record.draining
         worker.info = json.loads(record.info)
         worker.messages = json.loads(record.messages)
 
@@ -171,10 +186,10 @@ class Records(WorkerCalls, Pruning):
         task.module = None if told.module is None else sys.intern(told.module)
         task.params = shared(told.params)
         task.param_visibilities = shared(told.param_visibilities)
-        if told.resources == "{}" and not self._limits:
+        if told.resources == "{}" and not self._limits and not told.capabilities:
             task.demand = self._demands.nothing
         else:
-            task.demand = self._demands.of(json.loads(told.resources), told.namespace)
+            task.demand = self._demands.of(json.loads(told.resources), told.namespace, told.capabilities)
         policy = _policy(told.retry_policy)
         task.retry_policy = self._default_policy if policy == self._default_policy else policy
         task.runnable, task.batchable = told.runnable, told.batchable
@@ -202,6 +217,7 @@ class Records(WorkerCalls, Pruning):
         task.first_failure_at = told.first_failure_at
         task.failed_in_row = told.failed_in_row
         task.batch_id = told.batch_id
+        task.cancelled = told.cancelled
         team = self._teams.known(told.workers)
         if team is None:
             team = self._teams.of([by_wid[wid] for wid in told.workers if wid in by_wid and not by_wid[wid].disabled])
@@ -222,9 +238,14 @@ class Records(WorkerCalls, Pruning):
         if task.status == FAILED:
             self._arm(task)
 
-    def _restore_rest(self, record: ResourcePut | BatcherPut | BatcherRemoved | SettingPut) -> None:
+    def _restore_rest(self, record: _Rest) -> None:
         if isinstance(record, ResourcePut):
             self.resources[record.name] = json.loads(record.total)
+        elif isinstance(record, AnswerPut):
+            self._keep_answer(record)
+            self._next_num = max(self._next_num, record.num + 1)
+        elif isinstance(record, AnswersForgotten):
+            self._drop_answers(record.up_to)
         elif isinstance(record, BatcherPut):
             arguments = tuple(json.loads(record.batched_args))
             self.batchers.setdefault(record.worker_id, {})[record.family] = (
@@ -270,6 +291,7 @@ def task_record(task: Task, what: int) -> TaskPut:
             task.batchable,
             task.accepts_messages,
             task.added_at,
+            task.demand.capabilities,
         )
     if what & (STATE | CREATED):
         state = TaskState(
@@ -291,6 +313,7 @@ def task_record(task: Task, what: int) -> TaskPut:
             task.first_failure_at,
             task.failed_in_row,
             task.batch_id,
+            task.cancelled,
         )
     if what & (DETAIL | CREATED):
         detail = TaskDetail(task.expl, task.tracking_url, task.status_message, task.progress_percentage, task.responses)
@@ -300,5 +323,11 @@ def task_record(task: Task, what: int) -> TaskPut:
 def worker_record(worker: Worker) -> WorkerPut:
     """A worker's record."""
     return WorkerPut(
-        worker.wid, worker.id, worker.started_at, worker.disabled, to_json(worker.info), to_json(worker.messages)
+        worker.wid,
+        worker.id,
+        worker.started_at,
+        worker.disabled,
+        to_json(worker.info),
+        to_json(worker.messages),
+        worker.draining,
     )

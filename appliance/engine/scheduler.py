@@ -2,7 +2,7 @@
 
 Promised: the replies are Luigi's (differences on purpose are listed in the project's documentation); every
 change a call made is handed over by the next `take_changes`; the same calls at the same times with the same
-random source give the same state. A refused call (`BadArgument`, `TypeError`) changed nothing.
+random source give the same state. A refused call (`Refused`, `TypeError`) changed nothing.
 Not promised: thread safety. One caller at a time.
 """
 
@@ -13,12 +13,12 @@ from typing import Final
 from appliance.engine.changes import Mail
 from appliance.engine.mailbox import BatchMailbox, Mailbox
 from appliance.engine.records import Records
+from appliance.engine.rest_work import RestWork
 from appliance.engine.running_calls import RunningCalls
 from appliance.engine.settings import Settings
 from appliance.engine.task_calls import TaskCalls
 from appliance.engine.view_calls import ViewCalls
 from appliance.engine.why import Why
-from appliance.engine.work_calls import WorkCalls
 
 RPC_METHODS: Final = frozenset(
     {
@@ -64,11 +64,19 @@ RPC_METHODS: Final = frozenset(
     }
 )
 
+# The REST API's calls are run, stored and passed on like Luigi's, by these names. They raise Conflict and NoSuch, too.
+REST_METHODS: Final = frozenset(
+    {
+        "rest_drain",
+        "rest_heartbeat",
+        "rest_put_task",
+        "rest_put_tasks",
+        "rest_take",
+    }
+)
 
-REST_METHODS: Final[frozenset[str]] = frozenset()
 
-
-class Scheduler(Records, TaskCalls, RunningCalls, WorkCalls, ViewCalls, Why):
+class Scheduler(RestWork, TaskCalls, Records, RunningCalls, ViewCalls, Why):
     """One scheduler's whole state.
 
     `clock` gives scheduler time (seconds since the epoch, never going back); `random` makes run ids, message ids

@@ -6,11 +6,21 @@ This module holds it; `links` and `indexes` keep it consistent, and everything e
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from sortedcontainers import SortedList
 
-from appliance.engine.changes import BatcherPut, Mail, SettingPut, TaskRemoved, Transition, WorkerRemoved
+from appliance.engine.changes import (
+    AnswerPut,
+    AnswersForgotten,
+    BatcherPut,
+    Mail,
+    SettingPut,
+    TaskRemoved,
+    Transition,
+    WorkerRemoved,
+)
 from appliance.engine.demand import Demands, ResourceName, Usage, checked_resources
 from appliance.engine.model import (
     STATE,
@@ -43,6 +53,7 @@ class State:
         self._default_policy = RetryPolicy(settings.retry_count, settings.disable_hard_timeout, settings.disable_window)
         self.tasks: dict[str, Task] = {}
         self.workers: dict[str, Worker] = {}
+        self._submissions: Worker | None = None  # stakeholder of submitted tasks: not among the workers
         self.by_status: dict[str, dict[int, Task]] = {}
         self.resources: dict[str, float] = checked_resources("resources", resources)
         self._limits: dict[ResourceName, float] = {
@@ -75,6 +86,8 @@ class State:
         self._dirty_settings: set[str] = set()
         self._dirty_resources: set[str] = set()
         self._gone: list[TaskRemoved | WorkerRemoved] = []
+        self._answers: dict[str, AnswerPut] = {}  # by the caller's key, oldest first
+        self._new_answers: list[AnswerPut | AnswersForgotten] = []
         self._dirty_batchers: dict[tuple[str, str], None] = {}
         self._mails: list[Mail] = []
         self._transitions: list[Transition] = []
@@ -107,17 +120,31 @@ class State:
         """The worker of that id; made if it is not known."""
         worker = self.workers.get(worker_id)
         if worker is None:
-            worker = self.workers[worker_id] = Worker(self._next_wid, worker_id, self._clock())
-            self._next_wid += 1
-            if worker.wid >= self._numbers_reserved:
-                self._reserve_numbers()
-            self._dirty_workers[worker] = None
+            worker = self.workers[worker_id] = self._new_worker(worker_id)
+        return worker
+
+    def _new_worker(self, worker_id: str) -> Worker:
+        worker = Worker(self._next_wid, worker_id, self._clock())
+        self._next_wid += 1
+        if worker.wid >= self._numbers_reserved:
+            self._reserve_numbers()
+        self._dirty_workers[worker] = None
         return worker
 
     def _heard_of(self, worker_id: str) -> Worker:
         worker = self._worker(worker_id)
         worker.last_active = self._clock()
         return worker
+
+    def _note(self, worker: Worker, told: Mapping[str, Any], withdrawn: Iterable[str] = ()) -> None:
+        """Put what a worker told of itself into its description, and take out what holds no longer."""
+        info = worker.info
+        gone = [name for name in withdrawn if name in info and name not in told]
+        if gone or any(name not in info or info[name] != value for name, value in told.items()):
+            for name in gone:
+                del info[name]
+            info.update(told)
+            self._dirty_workers[worker] = None
 
     # -- what a take hands over besides tasks and workers -------------------------------------------
 

@@ -8,7 +8,6 @@ from typing import Any
 from appliance.engine import checks
 from appliance.engine.changes import JsonText
 from appliance.engine.demand import checked_resources
-from appliance.engine.lifecycle import Lifecycle
 from appliance.engine.mailbox import MailboxCalls
 from appliance.engine.model import (
     BATCH_RUNNING,
@@ -28,13 +27,14 @@ from appliance.engine.model import (
     namespace_of,
     to_json,
 )
+from appliance.engine.runs import Runs, is_fenced, named_run
 from appliance.engine.serializer import Serializer
 
 
-class TaskCalls(Serializer, MailboxCalls, Lifecycle):
+class TaskCalls(Serializer, MailboxCalls, Runs):
     """RPCs about one task."""
 
-    def add_task(  # noqa: C901, PLR0917 - Luigi's signature and Luigi's order of steps
+    def add_task(  # noqa: C901, PLR0912, PLR0915, PLR0917 - Luigi's signature and Luigi's order of steps
         self,
         task_id: str | None = None,
         status: str = PENDING,
@@ -56,10 +56,15 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         batch_id: str | None = None,
         retry_policy_dict: Any = None,
         owners: Any = None,
+        run_id: str | None = None,
+        attempt: int | None = None,
         **_kwargs: Any,
     ) -> None:
-        """Add a task if it is new; update its description, status, dependencies, workers and stakeholders."""
-        worker_id = checks.text("worker", worker)
+        """Add a task if it is new; update its description, status, dependencies, workers and stakeholders.
+
+        A report that names the run it is about (`run_id`, `attempt`) is refused with Conflict if that run is over.
+        """
+        worker_id = checks.worker(worker)
         task_id = checks.text("task_id", task_id)
         status = checks.status(status)
         wanted_deps = checks.ids("deps", deps)
@@ -74,9 +79,15 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         batch_id = checks.optional_text("batch_id", batch_id)
         policy = checks.retry_policy(retry_policy_dict, self._default_policy)
         checks.ids("owners", owners)
+        task = self.tasks.get(task_id)
+        run = named_run(run_id, attempt)
+        claimed = None
+        if run is not None and is_fenced(status, more_deps):
+            news, claimed = self._admit(task, worker_id, status, *run, batch_id)
+            if not news:
+                return
 
         caller = self._heard_of(worker_id)
-        task = self.tasks.get(task_id)
         if task is None:
             if caller.disabled:
                 return
@@ -92,8 +103,8 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         if batch_id is not None and batch_id != task.batch_id:
             task.batch_id = batch_id
             self._touched(task)
-        if status == RUNNING and not task.worker_running:
-            self._claim(task, worker_id, batch_id)
+        if status == RUNNING and (claimed is not None or not task.worker_running):
+            self._claim(task, worker_id, batch_id, claimed)
         self._say(task, tracking_url, None if expl is None else to_json(expl))
         if task.remove_at is not None:
             task.remove_at = None  # wanted again
@@ -101,6 +112,9 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
             if not task.stakes.members:
                 self._unwanted[task.num] = task
         self._report(task, worker_id, status, more_deps, repeatable=expl is not None)
+        if run is not None and status != RUNNING and is_fenced(status, more_deps):
+            task.run_reported = True
+            self._touched(task)
         if status == FAILED and self.settings.batch_emails:
             self._mail_failure(task, worker_id, family, expl, owners)
         self._need(task, wanted_deps, more_deps, needs)
@@ -131,7 +145,7 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         changed = False
         if not task.family and family:
             task.family, task.namespace, changed = family, namespace_of(family), True
-            task.demand = self._demands.of(task.demand.resources, task.namespace)
+            task.demand = self._demands.of(task.demand.resources, task.namespace, task.demand.capabilities)
         if not task.module and module:
             task.module, changed = module, True
         if task.param_visibilities is EMPTY_OBJECT and visibilities:
@@ -147,9 +161,14 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         if changed:
             self._touched(task, DEFINITION)
 
-    def _claim(self, task: Task, worker_id: str, batch_id: str | None) -> None:
-        """A worker says that it runs a task which nobody ran before: the head of a batch."""
+    def _claim(self, task: Task, worker_id: str, batch_id: str | None, claimed: Task | None) -> None:
+        """A worker says that it runs a task which nobody ran before: the head of a batch.
+
+        `claimed`: the member whose run was named when the batch was handed out; the head takes it over.
+        """
         self._start_run(task, worker_id)
+        if claimed is not None:
+            task.run_id, task.attempt = claimed.run_id, claimed.attempt
         members = self.batch_members(batch_id)
         if members:
             held = members[0].resources_running
@@ -196,7 +215,7 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
             if before != set(wanted):
                 self._set_deps(task, wanted)
                 self._touched(task, DEFINITION)
-        demand = self._demands.of(needs, task.namespace)
+        demand = self._demands.of(needs, task.namespace, task.demand.capabilities)
         if demand is not task.demand:
             task.demand = demand
             self._touched(task, DEFINITION)
@@ -224,21 +243,6 @@ class TaskCalls(Serializer, MailboxCalls, Lifecycle):
         if task.deps:
             already = [] if settled is None else settled.members
             task.settled = self._stakes.of([*already, caller]) if stakes else settled or self._stakes.nobody
-
-    def _raise_dependencies(self, task: Task) -> None:
-        below = [(dep_id, task.priority) for dep_id in task.deps]
-        while below:
-            dep_id, priority = below.pop()
-            dep = self.tasks.get(dep_id)
-            if dep is None or dep.priority >= priority:
-                continue
-            if dep is task:
-                continue
-            self._leave(dep)
-            dep.priority = priority
-            self._enter(dep)
-            self._touched(dep)
-            below += [(deeper, priority) for deeper in dep.deps]
 
     def _offer(self, task: Task, worker: Worker) -> None:
         """`worker` can run the task."""

@@ -6,7 +6,7 @@ from typing import Any
 from appliance.engine import checks
 from appliance.engine.demand import checked_resources
 from appliance.engine.errors import BadArgument
-from appliance.engine.model import DETAIL, to_json
+from appliance.engine.model import DETAIL, Worker, to_json
 from appliance.engine.state import State
 
 
@@ -15,42 +15,61 @@ class WorkerCalls(State):
 
     def add_worker(self, worker: str, info: Any, **_kwargs: Any) -> None:
         """What a worker tells of itself: pairs, or an object."""
-        worker_id = checks.text("worker", worker)
+        worker_id = checks.worker(worker)
         try:
             told = checks.mapping("info", dict(info))
         except (TypeError, ValueError) as error:
             raise BadArgument("info", f"is {info!r}"[:80], "an object, or a list of [name, value] pairs") from error
         known = self._worker(worker_id)
-        if any(name not in known.info or known.info[name] != value for name, value in told.items()):
-            known.info.update(told)
+        self._note(known, told)
+        if known.draining:
+            known.draining = False  # a worker introduces itself once, when it starts: this one has been replaced
             self._dirty_workers[known] = None
 
     def disable_worker(self, worker: str) -> None:
         """No new work for a worker; what it runs it may finish."""
-        known = self._worker(checks.text("worker", worker))
+        known = self._worker(checks.worker(worker))
         known.disabled = True
         self._teams.forget(known)
         self._dirty_workers[known] = None
 
     def ping(self, **kwargs: Any) -> dict[str, Any]:
         """A sign of life. Delivers the worker's messages, once."""
-        worker = self._heard_of(checks.text("worker", kwargs.get("worker")))
+        worker = self._heard_of(checks.worker(kwargs.get("worker")))
+        messages = self._delivered(worker)
+        if worker.info.get("commands"):
+            messages = [*messages, *self._commands(worker)]
+        return {"rpc_messages": messages}
+
+    def _delivered(self, worker: Worker) -> list[dict[str, Any]]:
+        """A worker's messages; they are delivered once."""
         messages = worker.messages
         if messages:
             worker.messages = []
             self._dirty_workers[worker] = None
-        return {"rpc_messages": messages}
+        return messages
+
+    def _commands(self, worker: Worker) -> list[dict[str, Any]]:
+        """What a worker is to do by the state as it is: said with every call until it is done."""
+        commands = [
+            {"name": "cancel_task", "kwargs": {"task_id": task.id, "attempt": task.attempt}}
+            for task in self._running_on.get(worker.id, {}).values()
+            if task.cancelled is not None
+        ]
+        if worker.draining:
+            commands.append({"name": "drain", "kwargs": {}})
+        return commands
 
     def set_worker_processes(self, worker: str, n: Any) -> None:
         """Ask a worker to run `n` processes; it hears of it with its next ping."""
-        worker_id = checks.text("worker", worker)
+        worker_id = checks.worker(worker)
         if isinstance(n, bool) or not isinstance(n, int):
             raise BadArgument("n", f"is {n!r}", "a whole number")
         self._tell(worker_id, "set_worker_processes", n=n)
 
     def send_scheduler_message(self, worker: str, task: str, content: Any) -> dict[str, Any]:
         """Send a message to a running task, by its worker."""
-        worker_id, task_id = checks.text("worker", worker), checks.text("task", task)
+        worker_id, task_id = checks.worker(worker), checks.text("task", task)
         if not self.settings.send_messages:
             return {"message_id": None}
         raw = self._random_id()
@@ -89,7 +108,7 @@ class WorkerCalls(State):
         self, worker: str, task_family: str, batched_args: Any, max_batch_size: float = float("inf")
     ) -> None:
         """A worker can run tasks of a family together, over these parameters."""
-        worker_id, family = checks.text("worker", worker), checks.text("task_family", task_family)
+        worker_id, family = checks.worker(worker), checks.text("task_family", task_family)
         arguments = checks.ids("batched_args", batched_args) or ()
         batcher = (arguments, checks.number("max_batch_size", max_batch_size))
         known = self.batchers.setdefault(worker_id, {})

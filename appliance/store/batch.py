@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from appliance.engine.changes import (
+    AnswerPut,
+    AnswersForgotten,
     BatcherPut,
     BatcherRemoved,
     Change,
@@ -52,6 +54,8 @@ class Batch:
     """One transaction. Rows are tuples in the order of the columns named in `tables`, text already escaped."""
 
     __slots__ = (
+        "answers",
+        "answers_forgotten",
         "batchers",
         "batchers_removed",
         "bytes",
@@ -81,6 +85,8 @@ class Batch:
         self.batchers: dict[str, Row] = {}
         self.batchers_removed: dict[str, None] = {}
         self.settings: dict[str, Row] = {}
+        self.answers: dict[int, Row] = {}
+        self.answers_forgotten = 0  # up to this number
 
     @property
     def records(self) -> int:
@@ -190,7 +196,7 @@ def _task_row(batch: Batch, num: int, task: _Task) -> None:
             kept(definition.family), kept(definition.namespace), kept(definition.module), definition.params,
             definition.param_visibilities, dumps(definition.deps) if definition.deps else "[]", definition.resources,
             definition.retry_policy, bool(definition.runnable), bool(definition.batchable), definition.accepts_messages,
-            definition.added_at,
+            definition.added_at, dumps(definition.capabilities) if definition.capabilities else "[]",
         )  # fmt: skip
     if (state := task.state) is not None:
         groups |= STATE
@@ -217,12 +223,12 @@ def _same(text: str | None) -> str | None:
     return text
 
 
-def _other(batch: Batch, record: Change) -> str | None:
+def _other(batch: Batch, record: Change) -> str | None:  # noqa: PLR0911 - one for each kind
     """Note a change that is not a task's; the worker it concerns, if any."""
     match record:
-        case WorkerPut(wid, worker_id, started_at, disabled, info, messages):
+        case WorkerPut(wid, worker_id, started_at, disabled, info, messages, draining):
             batch.workers_removed.pop(wid, None)
-            batch.workers[wid] = (wid, escape(worker_id), started_at, bool(disabled), info, messages)
+            batch.workers[wid] = (wid, escape(worker_id), started_at, bool(disabled), info, messages, bool(draining))
             return worker_id
         case WorkerRemoved(wid, worker_id):
             batch.workers.pop(wid, None)
@@ -245,5 +251,13 @@ def _other(batch: Batch, record: Change) -> str | None:
         case SettingPut(name, value):
             name_key = key(name)
             batch.settings[name_key] = (name_key, escape(name), value)
+            return None
+        case AnswerPut(num, caller_key, method, fingerprint, status, reply, at):
+            told = (escape(caller_key), escape(method), escape(fingerprint), status, escape(reply))
+            batch.answers[num] = (num, *told, float(at))
+            return None
+        case AnswersForgotten(up_to):
+            batch.answers = {num: row for num, row in batch.answers.items() if num > up_to}
+            batch.answers_forgotten = max(batch.answers_forgotten, up_to)
             return None
     raise TypeError(f"not a record: {type(record).__name__}")

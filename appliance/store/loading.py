@@ -12,6 +12,7 @@ from pymysql.cursors import SSCursor
 from sqlalchemy import Connection, func, select
 
 from appliance.engine.changes import (
+    AnswerPut,
     BatcherPut,
     Change,
     JsonText,
@@ -74,12 +75,12 @@ def read_position(connection: Connection) -> tuple[Position, float]:
 
 def count_records(connection: Connection) -> int:
     """How many records a load has."""
-    counted = (tables.worker, tables.resource, tables.setting, tables.batcher, tables.task)
+    counted = (tables.worker, tables.resource, tables.setting, tables.batcher, tables.answer, tables.task)
     return sum(connection.execute(select(func.count()).select_from(table)).scalar_one() for table in counted)
 
 
 def read_records(connection: Connection) -> Iterator[Change]:
-    """Every record of the snapshot tables: settings, resources, workers, batchers, then tasks by number."""
+    """Every record of the snapshot tables: settings, resources, workers, batchers, answers, then tasks by number."""
     t = tables.setting.c
     for name, value in connection.execute(select(t.name, t.value)):
         yield SettingPut(unescape(name), value)
@@ -87,14 +88,20 @@ def read_records(connection: Connection) -> Iterator[Change]:
     for name, total in connection.execute(select(t.name, t.total)):
         yield ResourcePut(unescape(name), total)
     t = tables.worker.c
-    order = (t.wid, t.worker_id, t.started_at, t.disabled, t.info, t.messages)
-    for wid, worker_id, started_at, disabled, info, messages in connection.execute(select(*order).order_by(t.wid)):
-        yield WorkerPut(wid, unescape(worker_id), started_at, bool(disabled), info, messages)
+    order = (t.wid, t.worker_id, t.started_at, t.disabled, t.info, t.messages, t.draining)
+    for wid, worker_id, started_at, disabled, info, messages, draining in connection.execute(
+        select(*order).order_by(t.wid)
+    ):
+        yield WorkerPut(wid, unescape(worker_id), started_at, bool(disabled), info, messages, bool(draining))
     t = tables.batcher.c
     for worker_id, family, args, size in connection.execute(
         select(t.worker_id, t.family, t.batched_args, t.max_batch_size)
     ):
         yield BatcherPut(unescape(worker_id), unescape(family), args, size)
+    t = tables.answer.c
+    told = (t.num, t.caller_key, t.method, t.fingerprint, t.reply_status, t.reply, t.at)
+    for num, caller_key, method, fingerprint, status, reply, at in connection.execute(select(*told).order_by(t.num)):
+        yield AnswerPut(num, unescape(caller_key), unescape(method), unescape(fingerprint), status, unescape(reply), at)
     yield from _tasks(connection)
 
 
@@ -107,18 +114,20 @@ def _tasks(connection: Connection) -> Iterator[TaskPut]:
         for row in _driver_rows(connection, _TASK_QUERY):
             (
                 num, task_id, family, namespace, module, params, visibilities, deps, resources, policy, runnable,
-                batchable, messages, added_at, state,
-            ) = row[:15]  # fmt: skip
-            detail = details.get(row[15:])
+                batchable, messages, added_at, capabilities, state,
+            ) = row[:16]  # fmt: skip
+            detail = details.get(row[16:])
             if detail is None:
-                expl, tracking_url, *others = row[15:]
+                expl, tracking_url, *others = row[16:]
                 detail = TaskDetail(expl, unescape(tracking_url), *others)
                 if len(details) < MOST_SHARED_DETAILS:
-                    details[row[15:]] = detail
+                    details[row[16:]] = detail
             definition = (
                 unescape(family), unescape(namespace), unescape(module), params, visibilities,
                 () if deps == "[]" else tuple(loads(deps)),
                 resources, policy, bool(runnable), bool(batchable), messages, added_at,
+                # NULL: written before there were any.
+                () if capabilities in ("[]", None) else tuple(loads(capabilities)),
             )  # fmt: skip
             yield new(
                 TaskPut,

@@ -13,6 +13,7 @@ from appliance.store.errors import FenceRefused, Poisoned, SchemaMissing
 from appliance.store.failures import translated
 from appliance.store.position import Position
 from appliance.store.statements import (
+    ANSWER_COLUMNS,
     BATCHER_COLUMNS,
     EVENT_COLUMNS,
     RESOURCE_COLUMNS,
@@ -93,6 +94,9 @@ class MysqlWriter:
         self._many(_upsert("luigi_resource", RESOURCE_COLUMNS, "name_key"), batch.resources.values())
         self._many(_upsert("luigi_batcher", BATCHER_COLUMNS, "name_key"), batch.batchers.values())
         self._many(_upsert("luigi_setting", SETTING_COLUMNS, "name_key"), batch.settings.values())
+        self._many(_upsert("luigi_answer", ANSWER_COLUMNS, "num"), batch.answers.values())
+        if batch.answers_forgotten:
+            self._cursor.execute("DELETE FROM luigi_answer WHERE num <= %s", (batch.answers_forgotten,))
         self._delete("luigi_worker", "wid", list(batch.workers_removed))
         self._delete("luigi_batcher", "name_key", list(batch.batchers_removed))
 

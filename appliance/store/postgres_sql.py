@@ -18,6 +18,7 @@ from typing import Any
 from appliance.store.batch import ALL_GROUPS, Batch, Row
 from appliance.store.position import Position
 from appliance.store.statements import (
+    ANSWER_COLUMNS,
     BATCHER_COLUMNS,
     EVENT_COLUMNS,
     RESOURCE_COLUMNS,
@@ -50,6 +51,8 @@ _TYPES = {
     "runnable": "boolean",
     "batchable": "boolean",
     "disabled": "boolean",
+    "draining": "boolean",
+    "reply_status": "bigint",
 }
 _PLAIN_NUMBERS = ("bigint", "float8", "boolean")
 
@@ -80,6 +83,9 @@ def message(batch: Batch) -> str:
     parts.append(_upsert("luigi_resource", RESOURCE_COLUMNS, batch.resources.values()))
     parts.append(_upsert("luigi_batcher", BATCHER_COLUMNS, batch.batchers.values()))
     parts.append(_upsert("luigi_setting", SETTING_COLUMNS, batch.settings.values()))
+    parts.append(_upsert("luigi_answer", ANSWER_COLUMNS, batch.answers.values()))
+    if batch.answers_forgotten:
+        parts.append(f"DELETE FROM luigi_answer WHERE num <= {batch.answers_forgotten};\n")
     parts.append(_delete("luigi_worker", "wid", batch.workers_removed))
     parts.append(_delete("luigi_batcher", "name_key", batch.batchers_removed))
     return "".join(parts)

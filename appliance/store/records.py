@@ -1,12 +1,15 @@
 """Records to and from the log's `data` column: JSON arrays with the fields in order, exact for every value.
 
-The kind says which record it is. Decoding what was encoded gives an equal record, floats, NaN, huge whole numbers, NULs
+The kind says which record it is. An entry of an earlier version has fewer fields: those added since have their
+defaults. Decoding what was encoded gives an equal record, floats, NaN, huge whole numbers, NULs
 and lone surrogates included.
 """
 
 from typing import Any
 
 from appliance.engine.changes import (
+    AnswerPut,
+    AnswersForgotten,
     BatcherPut,
     BatcherRemoved,
     Change,
@@ -31,6 +34,8 @@ RESOURCE = "resource"
 BATCHER = "batcher"
 BATCHER_REMOVED = "batcher_removed"
 SETTING = "setting"
+ANSWER = "answer"
+ANSWERS_FORGOTTEN = "answers_forgotten"
 
 KINDS: dict[type, str] = {
     TaskPut: TASK,
@@ -41,9 +46,12 @@ KINDS: dict[type, str] = {
     BatcherPut: BATCHER,
     BatcherRemoved: BATCHER_REMOVED,
     SettingPut: SETTING,
+    AnswerPut: ANSWER,
+    AnswersForgotten: ANSWERS_FORGOTTEN,
 }
 _TYPES: dict[str, Any] = {kind: record for record, kind in KINDS.items()}
 _DEPS = TaskDefinition._fields.index("deps")
+_CAPABILITIES = TaskDefinition._fields.index("capabilities")
 _WORKERS = TaskState._fields.index("workers")
 _STAKEHOLDERS = TaskState._fields.index("stakeholders")
 _FAILURES = TaskState._fields.index("failures")
@@ -54,12 +62,14 @@ def decode_state(values: list[Any]) -> TaskState:
     values[_WORKERS] = tuple(values[_WORKERS])
     values[_STAKEHOLDERS] = tuple(values[_STAKEHOLDERS])
     values[_FAILURES] = tuple(values[_FAILURES])
-    return TaskState._make(values)
+    return TaskState(*values)
 
 
 def _decode_definition(values: list[Any]) -> TaskDefinition:
     values[_DEPS] = tuple(values[_DEPS])
-    return TaskDefinition._make(values)
+    if len(values) > _CAPABILITIES:
+        values[_CAPABILITIES] = tuple(values[_CAPABILITIES])
+    return TaskDefinition(*values)
 
 
 def decode(kind: str, data: str) -> Change:
@@ -67,7 +77,7 @@ def decode(kind: str, data: str) -> Change:
     try:
         values = loads(data)
         if kind != TASK:
-            record: Change = _TYPES[kind]._make(values)
+            record: Change = _TYPES[kind](*values)
             return record
         num, task_id, definition, state, detail = values
         return TaskPut(

@@ -10,6 +10,7 @@ from appliance.store.errors import FenceRefused, SchemaMissing
 from appliance.store.failures import translated
 from appliance.store.position import Position
 from appliance.store.statements import (
+    ANSWER_COLUMNS,
     BATCHER_COLUMNS,
     EVENT_COLUMNS,
     RESOURCE_COLUMNS,
@@ -74,6 +75,9 @@ class SqliteWriter:
         many(upsert("luigi_resource", RESOURCE_COLUMNS, "name_key"), batch.resources.values())
         many(upsert("luigi_batcher", BATCHER_COLUMNS, "name_key"), batch.batchers.values())
         many(upsert("luigi_setting", SETTING_COLUMNS, "name_key"), batch.settings.values())
+        many(upsert("luigi_answer", ANSWER_COLUMNS, "num"), batch.answers.values())
+        if batch.answers_forgotten:
+            self._connection.execute("DELETE FROM luigi_answer WHERE num <= ?", (batch.answers_forgotten,))
         many("DELETE FROM luigi_worker WHERE wid = ?", [(wid,) for wid in batch.workers_removed])
         many("DELETE FROM luigi_batcher WHERE name_key = ?", [(key,) for key in batch.batchers_removed])
 

@@ -9,10 +9,11 @@ EVENT_COLUMNS = (
     "seq", "epoch", "at", "method", "actor", "kind", "task_num", "task_id", "status", "worker_id", "run_id", "attempt",
     "data",
 )  # fmt: skip
-WORKER_COLUMNS = ("wid", "worker_id", "started_at", "disabled", "info", "messages")
+WORKER_COLUMNS = ("wid", "worker_id", "started_at", "disabled", "info", "messages", "draining")
 RESOURCE_COLUMNS = ("name_key", "name", "total")
 BATCHER_COLUMNS = ("name_key", "worker_id", "family", "batched_args", "max_batch_size")
 SETTING_COLUMNS = ("name_key", "name", "value")
+ANSWER_COLUMNS = ("num", "caller_key", "method", "fingerprint", "reply_status", "reply", "at")
 
 
 def task_columns(groups: int) -> tuple[str, ...]:
@@ -35,6 +36,7 @@ def check_columns() -> None:
         tables.resource: RESOURCE_COLUMNS,
         tables.batcher: BATCHER_COLUMNS,
         tables.setting: SETTING_COLUMNS,
+        tables.answer: ANSWER_COLUMNS,
         tables.task: task_columns(DEFINITION | STATE | DETAIL),
     }
     for table, names in named.items():

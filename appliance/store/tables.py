@@ -108,6 +108,7 @@ task = Table(
     Column("batchable", Boolean),
     Column("accepts_messages", LongText),
     Column("added_at", Double),
+    Column("capabilities", LongText),
     Column("expl", LongText),
     Column("tracking_url", LongText),
     Column("status_message", LongText),
@@ -126,6 +127,7 @@ worker = Table(
     Column("disabled", Boolean, nullable=False),
     Column("info", LongText, nullable=False),
     Column("messages", LongText, nullable=False),
+    Column("draining", Boolean),
 )
 
 resource = Table(
@@ -152,6 +154,18 @@ setting = Table(
     Column("name_key", String(32), primary_key=True),
     Column("name", LongText, nullable=False),
     Column("value", LongText, nullable=False),
+)
+
+answer = Table(
+    "luigi_answer",
+    metadata,
+    Column("num", BigInt, primary_key=True, autoincrement=False),
+    Column("caller_key", LongText, nullable=False),
+    Column("method", LongText, nullable=False),
+    Column("fingerprint", LongText, nullable=False),
+    Column("reply_status", BigInteger, nullable=False),
+    Column("reply", LongText, nullable=False),
+    Column("at", Double, nullable=False),  # scheduler time, s
 )
 
 failover = Table(

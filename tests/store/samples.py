@@ -6,6 +6,8 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from appliance.engine.changes import (
+    AnswerPut,
+    AnswersForgotten,
     BatcherPut,
     BatcherRemoved,
     Change,
@@ -71,6 +73,7 @@ class Model:
         self.resources: dict[str, ResourcePut] = {}
         self.batchers: dict[tuple[str, str], BatcherPut] = {}
         self.settings: dict[str, SettingPut] = {}
+        self.answers: dict[int, AnswerPut] = {}
         for record in records:
             self.apply(record)
 
@@ -95,6 +98,10 @@ class Model:
                 self.batchers.pop((worker_id, family), None)
             case SettingPut():
                 self.settings[record.name] = record
+            case AnswerPut():
+                self.answers[record.num] = record
+            case AnswersForgotten(up_to):
+                self.answers = {num: answer for num, answer in self.answers.items() if num > up_to}
 
     def __eq__(self, other: object) -> bool:
         # By text: NaN is not equal to itself, and 1 is not 1.0 on the wire.

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.engine.changes import (
+    AnswerPut,
+    AnswersForgotten,
     BatcherPut,
     BatcherRemoved,
     Change,
@@ -191,7 +193,7 @@ NUMS = st.integers(1, 4)
 
 def records() -> st.SearchStrategy[Change]:
     groups = st.tuples(
-        st.none() | st.builds(lambda text: definition(family=text, deps=(text,)), TEXTS),
+        st.none() | st.builds(lambda text: definition(family=text, deps=(text,), capabilities=(text,)), TEXTS),
         st.none()
         | st.builds(lambda text, priority: state(status=text, worker_id=text, priority=priority), TEXTS, st.floats()),
         st.none() | st.builds(lambda text: detail(expl=to_json(text), tracking_url=text), TEXTS),
@@ -199,12 +201,16 @@ def records() -> st.SearchStrategy[Change]:
     return st.one_of(
         st.builds(lambda num, some: TaskPut(num, f"T{num}", *some), NUMS, groups),
         st.builds(lambda num: TaskRemoved(num, f"T{num}"), NUMS),
-        st.builds(lambda wid, text: WorkerPut(wid, text, 1.0, False, to_json(text), "[]"), NUMS, TEXTS),
+        st.builds(
+            lambda wid, text, on: WorkerPut(wid, text, 1.0, not on, to_json(text), "[]", on), NUMS, TEXTS, st.booleans()
+        ),
         st.builds(lambda wid: WorkerRemoved(wid, "w"), NUMS),
         st.builds(lambda text, number: ResourcePut(text, to_json(number)), TEXTS, st.floats()),
         st.builds(lambda text, family: BatcherPut(text, family, "[]", "Infinity"), TEXTS, TEXTS),
         st.builds(BatcherRemoved, TEXTS, TEXTS),
         st.builds(lambda text: SettingPut(text, to_json(text)), TEXTS),
+        st.builds(lambda num, text: AnswerPut(num, text, text, text, 200, text, 1.5), NUMS, TEXTS),
+        st.builds(AnswersForgotten, NUMS),
     )
 
 

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.engine.changes import (
+    AnswerPut,
+    AnswersForgotten,
     BatcherPut,
     BatcherRemoved,
     ResourcePut,
@@ -56,19 +58,20 @@ def test_every_kind_of_record_with_every_odd_value(store: Store) -> None:
                 f"T{num}{text}",
                 definition(
                     family=text, namespace=text, module=text or None, params=odd, deps=(text, "x"), resources=odd,
-                    runnable=False, batchable=True, accepts_messages=odd,
+                    runnable=False, batchable=True, accepts_messages=odd, capabilities=(text, "gpu"),
                 ),
                 state(
                     worker_id=text, run_id=text, resources_running=odd, failures=(1.5, math.inf), workers=(2, 1),
                     run_time=NOW + 0.123456, retry_at=math.inf, remove_at=1e300, batch_id=text, attempt=2**40,
-                    run_reported=True, status=text,
+                    run_reported=True, status=text, cancelled=text,
                 ),
                 detail(expl=odd, tracking_url=text, status_message=odd, message_responses=odd),
             ),
-            WorkerPut(num, text, 1.1, True, odd, odd),
+            WorkerPut(num, text, 1.1, True, odd, odd, bool(num % 2)),
             ResourcePut(f"{num}{text}", to_json(math.inf)),
             BatcherPut(text, f"{num}", odd, to_json(math.inf)),
             SettingPut(f"{num}{text}", odd),
+            AnswerPut(num, text, text, text, 200 + num, text, NOW + 0.1),
         ]  # fmt: skip
     for num, value in enumerate(ODD_NUMBERS, start=100):
         records.append(creation(num, priority=value))
@@ -76,7 +79,13 @@ def test_every_kind_of_record_with_every_odd_value(store: Store) -> None:
     position = write(store, position, *records)
     assert loaded(store) == expected
     assert replayed(store) == expected
-    gone = [TaskRemoved(1, "T1"), WorkerRemoved(1, ""), BatcherRemoved("", "1"), change(100, priority=math.nan)]
+    gone = [
+        TaskRemoved(1, "T1"),
+        WorkerRemoved(1, ""),
+        BatcherRemoved("", "1"),
+        change(100, priority=math.nan),
+        AnswersForgotten(5),
+    ]
     write(store, position, *gone)
     expected = Model([*records, *gone])
     assert loaded(store) == expected
@@ -84,7 +93,13 @@ def test_every_kind_of_record_with_every_odd_value(store: Store) -> None:
 
 
 def test_every_kind_of_record_has_a_name_and_decodes() -> None:
-    for record in (creation(1), TaskRemoved(1, "x"), WorkerRemoved(1, "w"), BatcherRemoved("w", "f")):
+    for record in (
+        creation(1),
+        TaskRemoved(1, "x"),
+        WorkerRemoved(1, "w"),
+        BatcherRemoved("w", "f"),
+        AnswersForgotten(7),
+    ):
         assert decode(KINDS[type(record)], to_json(record)) == record
 
 

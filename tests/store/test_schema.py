@@ -1,10 +1,12 @@
 """The schema: made once, by one of many, never downgraded; and the tables are the ones the program thinks they are."""
 
+import json
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from appliance.engine.changes import TaskPut, WorkerPut
 from appliance.store import (
     BadUrl,
     DatabaseAway,
@@ -25,10 +28,13 @@ from appliance.store import (
     Unusable,
     open_store,
     schema,
+    tables,
 )
+from appliance.store.position import Position, call_bytes, chained, event_bytes
+from appliance.store.statements import EVENT_COLUMNS, WORKER_COLUMNS, task_columns
 from appliance.store.tables import metadata
-from appliance.store.target import parse
-from tests.store.samples import creation, loaded, replayed, write
+from appliance.store.target import Kind, parse
+from tests.store.samples import Model, batch, change, creation, loaded, replayed, write
 from tests.support.servers import MariadbServer, PostgresServer, free_port
 
 
@@ -67,7 +73,7 @@ def test_a_database_of_a_newer_program_is_left_alone(store: Store) -> None:
     assert store.check().state is SchemaState.TOO_NEW
     calls: list[Callable[[], object]] = [store.upgrade, store.load, lambda: store.take_leadership("x")]
     for call in calls:
-        with pytest.raises(SchemaTooNew, match="9999, newer than 0002"):
+        with pytest.raises(SchemaTooNew, match="9999, newer than 0003"):
             call()
     assert store.check().found == "9999"
 
@@ -79,33 +85,75 @@ def upgraded_to(store: Store, revision: str) -> None:
         connection.commit()
 
 
-def test_an_older_schema_is_refused_and_upgraded_with_everything_in_it(url: str) -> None:
+def written_by_an_earlier_program(store: Store, *records: TaskPut | WorkerPut) -> Position:
+    """Records in the log and in the tables as they were written before version 0003: with fewer fields and columns."""
+    previous = store.position()
+    after = batch(previous, *records)
+    chain = bytes.fromhex(previous.hash)
+    with store._engine.begin() as connection:
+        for row in after.events:
+            event = dict(zip(EVENT_COLUMNS, row, strict=True))
+            values = json.loads(event["data"])
+            if event["kind"] == "task":
+                values[2], values[3] = values[2][:-1], values[3][:-1]  # without capabilities, without cancelled
+            else:
+                values = values[:-1]  # without draining
+            event["data"] = json.dumps(values)
+            call = call_bytes(event["epoch"], event["at"], event["method"], event["actor"])
+            chain = chained(chain, event_bytes(event["seq"], call, event["kind"], event["data"]))
+            connection.execute(tables.event.insert(), event)
+        for row in after.tasks[7]:
+            task = dict(zip(task_columns(7), row, strict=True))
+            del task["capabilities"]
+            task["state"] = json.dumps(json.loads(task["state"])[:-1])
+            for name in ("updated_at", "run_time", "retry_at"):
+                task[name] = task[name] and datetime.fromisoformat(task[name])
+            connection.execute(tables.task.insert(), task)
+        for row in after.workers.values():
+            worker = dict(zip(WORKER_COLUMNS, row, strict=True))
+            del worker["draining"]
+            connection.execute(tables.worker.insert(), worker)
+        position = after.last._replace(hash=chain.hex())
+        connection.execute(tables.leadership.update(), {"seq": position.seq, "hash": position.hash})
+    return position
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_an_older_schema_is_refused_and_upgraded_with_everything_in_it(url: str, revision: str) -> None:
     store = open_store(url)
-    upgraded_to(store, "0001")
-    # Taken and written as the earlier program did: it has no more tables than these.
+    upgraded_to(store, revision)
     with store._engine.begin() as connection:
         connection.execute(text("UPDATE leadership SET epoch = 1, holder = 'earlier'"))
-    position = write(store, store.position(), creation(1), creation(2))
+        if store.target.kind is Kind.POSTGRESQL:
+            connection.execute(
+                text("CREATE TABLE luigi_event_p0 PARTITION OF luigi_event FOR VALUES FROM (0) TO (1000)")
+            )
+    records = (creation(1), creation(2, attempt=1, run_id="r"), WorkerPut(1, "w", 1.5, False, "{}", "[]"))
+    position = written_by_an_earlier_program(store, *records)
     status = store.check()
-    assert (status.found, status.wanted, status.state) == ("0001", "0002", SchemaState.OLD)
+    assert (status.found, status.wanted, status.state) == (revision, "0003", SchemaState.OLD)
     calls: list[Callable[[], object]] = [store.load, lambda: store.take_leadership("x")]
     for call in calls:
-        with pytest.raises(SchemaMissing, match="schema is 0001, this program needs 0002; run: luigi-ha db upgrade"):
+        with pytest.raises(SchemaMissing, match=f"is {revision}, this program needs 0003; run: luigi-ha db upgrade"):
             call()
     assert store.upgrade() == store.check()
     assert store.check().state is SchemaState.CURRENT
     assert store.position() == position
-    assert sorted(loaded(store).tasks) == [1, 2]
+    assert loaded(store) == Model(records)
     assert loaded(store) == replayed(store)
     assert store.failovers() == []
-    assert store.take_leadership("x").epoch == 2
+    taken = store.take_leadership("x")
+    assert taken.epoch == 2
+    write(store, taken, change(1, status="DONE"), WorkerPut(1, "w", 1.5, False, "{}", "[]", True))
+    assert loaded(store).workers[1].draining
+    assert loaded(store) == replayed(store)
 
 
 def test_an_upgrade_cut_off_between_its_statements_is_repeated(url: str) -> None:
     store = open_store(url)
-    upgraded_to(store, "0002")
+    store.upgrade()
     with store._engine.begin() as connection:
-        # Where DDL commits by itself, the table can be there without the version.
+        # Where DDL commits by itself, the tables can be there without the version.
         connection.execute(text("UPDATE luigi_schema SET version_num = '0001'"))
     assert store.upgrade().state is SchemaState.CURRENT
 
