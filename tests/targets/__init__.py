@@ -1,0 +1,1 @@
+"""Targets: written once, at once, verified."""
