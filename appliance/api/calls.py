@@ -20,25 +20,48 @@ class Limits:
     max_body: int = 100 << 20  # bytes of one request's body, as luigid
 
 
+class Terms(NamedTuple):
+    """On what terms a call came: what the head of its request says besides the method."""
+
+    key: str | None = None  # its Idempotency-Key
+    left: int | None = None  # another node passed it on, with so many seconds left of its budget
+    authorization: bytes = b""  # as it arrived: who passes it on sends that along
+    actor: str | None = None  # who that proved to be
+
+
+PLAIN = Terms()
+MAX_KEY = 200  # characters of an Idempotency-Key
+
+
 class Call(NamedTuple):
-    """One call that has not been executed. `method` is empty for who only waits for a turn."""
+    """One call. `method` is empty for who only waits for a turn, or for a commit."""
 
     method: str
     data: str  # the arguments, JSON text
     caller: Caller
     arrived: float  # monotonic
-    relayed: bool = False  # another node passed it on: it is not passed on again
+    terms: Terms = PLAIN
 
 
 class Waiting(NamedTuple):
     """One call that was executed, until the journal has committed `position`."""
 
     position: int
-    caller: Caller
-    arrived: float
+    call: Call
     reply: Reply
-    method: str
-    data: str = ""  # the arguments, JSON text: to repeat it elsewhere
+
+
+class Admit(Protocol):
+    """Says who may call: asked by both lanes, before anything of a request but its head is looked at."""
+
+    def __call__(self, method: str, raw_path: str, authorization: bytes) -> str | None:
+        """Who calls, if that is known; a Refusal if they may not. `method` is HTTP's; the path is without the query."""
+        ...
+
+
+def everybody(method: str, raw_path: str, authorization: bytes) -> str | None:  # noqa: ARG001
+    """Whoever reaches this node may do anything."""
+    return None
 
 
 class Relay(Protocol):
@@ -75,6 +98,17 @@ class FutureCaller:
     def answer(self, reply: Reply) -> None:
         if not self.reply.done():
             self.reply.set_result(reply)
+
+
+def checked_key(key: str | None) -> str | None:
+    """The Idempotency-Key of a request, if it has one; BadRequest."""
+    if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+        raise BadRequest(
+            f"{len(key)} characters, or some that cannot be printed" if key else "is empty",
+            where="Idempotency-Key",
+            expected=f"1 to {MAX_KEY} printable ASCII characters, the same for each repetition of one call",
+        )
+    return key
 
 
 def signature_error(

@@ -15,23 +15,24 @@ yet take effect; the body says which of the two it was. Repeating is harmless.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from appliance import log
-from appliance.api import wire
-from appliance.api.calls import Call, FutureCaller, Limits, Mirror, Relay, Waiting, signature_error
-from appliance.api.errors import BadRequest, Failed, Misdirected, Refusal, Reply, Unavailable
+from appliance.api.calls import Call, FutureCaller, Limits, Mirror, Relay, Waiting
+from appliance.api.errors import Failed, Misdirected, Refusal, Reply, Unavailable
+from appliance.api.execute import EngineBroken, execute
 from appliance.api.gate import Gate
 from appliance.api.metrics import Metrics
 from appliance.api.ports import Caller, Engine, Journal
+from appliance.api.queues import ParkedCalls, WaitingCalls
 from appliance.clock import SchedulerClock, monotonic
-from appliance.engine import RPC_METHODS, BadArgument
+from appliance.engine import REST_METHODS, RPC_METHODS
 from appliance.engine.changes import Changes, Mail
 
 SWEEP_EVERY = 0.25  # s
 SLICE = 0.002  # s of parked calls executed before others get a turn
+METHODS = RPC_METHODS | REST_METHODS
 MISDIRECTED = Misdirected("not executed: this node does not lead", where="leadership", expected="the leader").reply()
 _log = log.get("api")
 
@@ -53,10 +54,9 @@ class Dispatcher:
         self.on_mail: Callable[[int, list[Mail]], None] = lambda _position, _mails: None
         self.on_broken: Callable[[str], None] = lambda _reason: None  # the engine can no longer be trusted
         self._clock = scheduler_clock
-        self._methods: dict[str, Callable[..., Any]] = {}
-        self._parked: deque[Call] = deque()
-        self._parked_bytes = 0
-        self._waiting: deque[Waiting] = deque()
+        self._methods: Mapping[str, Callable[..., Any]] = {}
+        self._parked = ParkedCalls(limits)
+        self._waiting = WaitingCalls()
         self._unparking = False
         self._sweeper: asyncio.TimerHandle | None = None
         gate.on_open(self._unpark_soon)
@@ -66,7 +66,7 @@ class Dispatcher:
     def install(self, engine: Engine, journal: Journal) -> None:
         """Execute on this engine from now on, and write to this journal. The gate decides when."""
         self.engine, self.journal, self.mirror = engine, journal, None
-        self._methods = {name: getattr(engine, name) for name in RPC_METHODS}
+        self._methods = {name: getattr(engine, name) for name in METHODS}
         journal.add_listener(self.committed)
 
     def reflect(self, engine: Engine, mirror: Mirror) -> None:
@@ -78,39 +78,37 @@ class Dispatcher:
         """Hand calls to this relay whenever they cannot be executed here, those that are parked first; None: park."""
         self.relay = relay
         if relay is not None:
-            parked, self._parked, self._parked_bytes = self._parked, deque(), 0
-            for call in parked:
+            for call in self._parked.take_all():
                 self._hold(call)
 
     def abandon(self, refusal: Refusal, *, parked: bool) -> None:
         """Answer what waits for a commit that will not come; also what is parked, if so asked."""
         reply = refusal.reply()
-        for call in self._forget():
-            self._finish(call.method, call.caller, call.arrived, reply)
+        for waiting in self._forget():
+            self._finish(waiting.call, reply)
         if parked:
             self.refuse_parked(reply)
 
     def repeat(self, refusal: Refusal) -> None:
         """What waits for a commit that will not come is asked again, of whoever leads next: as its client would do,
         who need not know. Who waits for something of this node alone is refused."""
-        for call in self._forget():
+        for waiting in self._forget():
+            call = waiting.call
             if call.method:
-                self._hold(Call(call.method, call.data, call.caller, call.arrived))
+                self._hold(call._replace(terms=call.terms._replace(left=None)))
             else:
-                self._finish(call.method, call.caller, call.arrived, refusal.reply())
+                self._finish(call, refusal.reply())
 
-    def _forget(self) -> deque[Waiting]:
+    def _forget(self) -> Iterable[Waiting]:
         """Execute on nothing any more; who waits for a commit."""
         self.engine = self.journal = self.mirror = None
         self._methods = {}
-        waiting, self._waiting = self._waiting, deque()
-        return waiting
+        return self._waiting.take_all()
 
     def refuse_parked(self, reply: Reply) -> None:
         """Answer everything that is parked."""
-        parked, self._parked, self._parked_bytes = self._parked, deque(), 0
-        for call in parked:
-            self._finish(call.method, call.caller, call.arrived, reply)
+        for call in self._parked.take_all():
+            self._finish(call, reply)
 
     def start(self) -> None:
         """Begin to look after deadlines. Needs a running event loop."""
@@ -132,18 +130,17 @@ class Dispatcher:
 
     # -- for the lanes -----------------------------------------------------------------------------------------
 
-    def submit(self, method: str, data: str, caller: Caller, arrived: float, *, left: int | None = None) -> None:
-        """Take one call of a known method. `data` is the JSON text; `caller.answer` is called once, now or later.
-
-        `left`: another node passes it on, with so many seconds left of its budget.
-        """
+    def submit(self, call: Call, arguments: dict[str, Any] | None = None) -> None:
+        """Take one call of a known method; `caller.answer` is called once, now or later. `arguments`: what `data`
+        says, of who has decoded it already."""
+        left = call.terms.left
         if left is not None:
-            arrived -= max(0.0, self.limits.budget - left)
+            call = call._replace(arrived=call.arrived - max(0.0, self.limits.budget - left))
         journal = self.journal
         if self._parked or journal is None or self.gate.reason is not None or journal.full:
-            self._hold(Call(method, data, caller, arrived, left is not None))
+            self._hold(call)
         else:
-            self._execute(journal, method, data, caller, arrived)
+            self._execute(journal, call, arguments)
 
     def execute_now(self, method: str, **arguments: Any) -> bool:
         """Run a call of the node itself (prune) if the gate is open; whether it was done."""
@@ -186,7 +183,8 @@ class Dispatcher:
             raise self.unavailable(executed=True)
         if position > journal.committed:
             caller = FutureCaller(lambda: False)
-            self._waiting.append(Waiting(position, caller, monotonic() + longest - self.limits.budget, _DONE, ""))
+            call = Call("", "", caller, monotonic() + longest - self.limits.budget)
+            self._waiting.add(Waiting(position, call, _DONE))
             reply = await caller.reply
             if reply is not _DONE:
                 raise self.unavailable(executed=True)
@@ -214,51 +212,33 @@ class Dispatcher:
         journal = self.journal
         if journal is None:
             return
-        done, waiting = journal.committed, self._waiting
-        while waiting and waiting[0].position <= done:
-            call = waiting.popleft()
-            self._finish(call.method, call.caller, call.arrived, call.reply)
+        for waiting in self._waiting.take_done(journal.committed):
+            self._finish(waiting.call, waiting.reply)
         if self._parked:
             self._unpark_soon()
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _execute(self, journal: Journal, method: str, data: str, caller: Caller, arrived: float) -> None:
-        try:
-            arguments = wire.decode_arguments(data)
-        except Refusal as refusal:
-            self._finish(method, caller, arrived, refusal.reply())
-            return
-        refused: Refusal | None = None
-        reply = None
-        function = self._methods[method]
-        try:
-            result = function(**arguments)
-            reply = Reply(200, wire.NULL_RESPONSE if result is None else wire.encode_response(result))
-        except BadArgument as error:
-            refused = BadRequest(error.problem, where=error.argument, expected=error.expected)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the engine's state is in doubt
-            refused = signature_error(method, function, arguments, error)
-            if refused is None:
-                self._finish(method, caller, arrived, self.broken(method, error).reply())
-                return
-        worker = arguments.get("worker")
+    def _execute(self, journal: Journal, call: Call, arguments: dict[str, Any] | None = None) -> None:
         engine = self.engine
         assert engine is not None  # noqa: S101 - a journal comes with an engine
-        changes = engine.take_changes()
+        try:
+            reply, changes, worker, repeated = execute(engine, self._methods, call, arguments)
+        except EngineBroken as error:
+            self._finish(call, self.broken(call.method, error.cause).reply())
+            return
+        if repeated:
+            self.metrics.repeated += 1
         if changes.records or changes.transitions or changes.mails:
-            position = self._append(journal, changes, method, worker if type(worker) is str else None)
+            position = self._append(journal, changes, call.method, call.terms.actor or worker)
         else:
-            position = 0 if method == "ping" else journal.appended
-        if reply is None:
-            assert refused is not None  # noqa: S101
-            reply = refused.reply()
+            position = 0 if call.method == "ping" else journal.appended
         if position <= journal.committed:
-            self._finish(method, caller, arrived, reply)
+            self._finish(call, reply)
         elif len(self._waiting) >= self.limits.max_waiting:
-            self._finish(method, caller, arrived, self.unavailable(executed=True).reply())
+            self._finish(call, self.unavailable(executed=True).reply())
         else:
-            self._waiting.append(Waiting(position, caller, arrived, reply, method, data))
+            self._waiting.add(Waiting(position, call, reply))
 
     def _append(self, journal: Journal, changes: Changes, method: str, actor: str | None) -> int:
         if changes.transitions:
@@ -284,18 +264,18 @@ class Dispatcher:
         self.on_broken(f"{method}: {type(error).__name__}: {error}")
         return refusal
 
-    def _finish(self, method: str, caller: Caller, arrived: float, reply: Reply) -> None:
-        if method:
-            self.metrics.call(method, reply.status, monotonic() - arrived)
-        caller.answer(reply)
+    def _finish(self, call: Call, reply: Reply) -> None:
+        if call.method:
+            self.metrics.call(call.method, reply.status, monotonic() - call.arrived)
+        call.caller.answer(reply)
 
     def _hold(self, call: Call) -> None:
         """It cannot be executed here and now: to the leader, if that is another node, or to the gate."""
         relay = self.relay
         if relay is None or not call.method:
             self.park(call)
-        elif call.relayed:
-            self._finish(call.method, call.caller, call.arrived, MISDIRECTED)
+        elif call.terms.left is not None:  # it was passed on to us: not twice
+            self._finish(call, MISDIRECTED)
         else:
             relay.carry(call)
 
@@ -307,18 +287,13 @@ class Dispatcher:
         elif self._parked or journal is None or self.gate.reason is not None or journal.full:
             self.park(call)
         else:
-            self._execute(journal, call.method, call.data, call.caller, call.arrived)
+            self._execute(journal, call)
 
     def park(self, call: Call) -> None:
         """Keep a call that was not executed until the gate opens, or another node leads, or its time is up."""
-        full = len(self._parked) >= self.limits.max_waiting
-        if full or self._parked_bytes + len(call.data) > self.limits.max_waiting_bytes:
-            what = f"{len(self._parked)} calls ({self._parked_bytes >> 20} MB) are waiting already"
-            refusal = Unavailable(what, where="gate", expected="to be asked again later")
-            self._finish(call.method, call.caller, call.arrived, refusal.reply())
-            return
-        self._parked.append(call)
-        self._parked_bytes += len(call.data)
+        if not self._parked.add(call):
+            what = f"{len(self._parked)} calls ({self._parked.megabytes} MB) are waiting already"
+            self._finish(call, Unavailable(what, where="gate", expected="to be asked again later").reply())
 
     def _drop(self, call: Call) -> None:
         """Its client has gone: not executed. The answer only ends whoever waits for it in this process."""
@@ -342,37 +317,29 @@ class Dispatcher:
             if monotonic() > until:
                 self._unpark_soon()
                 return
-            call = parked.popleft()
-            self._parked_bytes -= len(call.data)
+            call = parked.pop()
             if call.caller.gone():
                 self._drop(call)
             elif monotonic() - call.arrived > self.limits.budget:
-                self._finish(call.method, call.caller, call.arrived, self.unavailable().reply())
+                self._finish(call, self.unavailable().reply())
             elif not call.method:
                 call.caller.answer(_DONE)
             else:
-                self._execute(journal, call.method, call.data, call.caller, call.arrived)
+                self._execute(journal, call)
 
     def _sweep(self) -> None:
         """Refuse what waited too long; forget whose client has gone."""
         expired = monotonic() - self.limits.budget
-        if self._parked and self._parked[0].arrived < expired + self.limits.budget / 2:
+        oldest = self._parked.oldest
+        if oldest is not None and oldest < expired + self.limits.budget / 2:
             reply = self.unavailable().reply()
-            keep: deque[Call] = deque()
-            for call in self._parked:
+            for call in self._parked.take_late(expired):
                 if call.caller.gone():
                     self._drop(call)
-                elif call.arrived <= expired:
-                    self._finish(call.method, call.caller, call.arrived, reply)
                 else:
-                    keep.append(call)
-            self._parked, self._parked_bytes = keep, sum(len(call.data) for call in keep)
-        if self._waiting and self._waiting[0].arrived <= expired:
-            reply = self.unavailable(executed=True).reply()
-            late = [call for call in self._waiting if call.arrived <= expired]
-            self._waiting = deque(call for call in self._waiting if call.arrived > expired)
-            for waiting in late:
-                self._finish(waiting.method, waiting.caller, waiting.arrived, reply)
+                    self._finish(call, reply)
+        for waiting in self._waiting.take_late(expired):
+            self._finish(waiting.call, self.unavailable(executed=True).reply())
         if self._parked:
             self._unpark_soon()
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_EVERY, self._sweep)

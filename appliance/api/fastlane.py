@@ -19,10 +19,11 @@ from typing import NamedTuple, cast
 
 from appliance import clock
 from appliance.api import wire
-from appliance.api.dispatch import Dispatcher
+from appliance.api.calls import MAX_KEY, Admit, Call, Terms
+from appliance.api.dispatch import METHODS, Dispatcher
 from appliance.api.errors import Refusal, Reply
 from appliance.clock import monotonic
-from appliance.engine import RPC_METHODS, SLICED_VIEWS
+from appliance.engine import SLICED_VIEWS
 
 MAX_HEAD = 16_384  # bytes; aiohttp refuses longer ones with words of its own
 MAX_FAST_BODY = 1 << 20  # bytes; larger ones are read by aiohttp, which minds the limit
@@ -38,10 +39,14 @@ _STOCK_AGENTS = (b"python-requests/", b"python-urllib/")
 REASONS = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    409: "Conflict",
     413: "Content Too Large",
     421: "Misdirected Request",
+    422: "Unprocessable Content",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -53,7 +58,7 @@ class Head(NamedTuple):
     method: str
     length: int
     close: bool  # the connection ends with the reply: the client asked, or is a stock client
-    left: int | None  # another node passes it on, with so many seconds left of its budget
+    terms: Terms
 
 
 def is_stock_agent(agent: str) -> bool:
@@ -64,10 +69,8 @@ def is_stock_agent(agent: str) -> bool:
 def parse_head(head: bytes) -> Head | None:
     """The head of a request that belongs in the fast lane (without the empty line); None: move over."""
     line = _REQUEST_LINE.match(head)
-    if line is None:
-        return None
-    method = line[1].decode("ascii")
-    if method not in RPC_METHODS or method in SLICED_VIEWS:
+    method = "" if line is None else line[1].decode("ascii")
+    if line is None or method not in METHODS or method in SLICED_VIEWS:
         return None
     fields = _fields(head[line.end() :])
     if fields is None or not _MOVES_OVER.isdisjoint(fields):
@@ -79,8 +82,15 @@ def parse_head(head: bytes) -> Head | None:
     if connection not in (b"close", b"keep-alive"):
         return None
     close = connection == b"close" or fields.get(b"user-agent", b"").lower().startswith(_STOCK_AGENTS)
-    left = fields.get(RELAYED, b"")
-    return Head(method, int(length), close, int(left) if _DIGITS.fullmatch(left) else None)
+    key, left = fields.get(b"idempotency-key"), fields.get(RELAYED, b"")
+    if key is not None and (not 0 < len(key) <= MAX_KEY or b"\t" in key):
+        return None
+    terms = Terms(
+        None if key is None else key.decode("ascii"),
+        int(left) if _DIGITS.fullmatch(left) else None,
+        fields.get(b"authorization", b""),
+    )
+    return Head(method, int(length), close, terms)
 
 
 def _fields(lines: bytes) -> dict[bytes, bytes] | None:
@@ -129,6 +139,7 @@ class FastLane(asyncio.Protocol):
     """One connection, until it moves over. It is its own `Caller`: one call at a time."""
 
     __slots__ = (
+        "_admit",
         "_buffer",
         "_busy",
         "_close",
@@ -147,8 +158,10 @@ class FastLane(asyncio.Protocol):
         heads: ReplyHead,
         connections: "set[FastLane]",
         other_lane: Callable[[], asyncio.Protocol],
+        admit: Admit,
     ) -> None:
         self._dispatcher = dispatcher
+        self._admit = admit
         self._heads = heads
         self._connections = connections
         self._other_lane = other_lane
@@ -198,13 +211,17 @@ class FastLane(asyncio.Protocol):
         self._busy = True
         self._close = head.close
         self.used = arrived = monotonic()
+        terms = head.terms
         try:
+            actor = self._admit("POST", f"/api/{head.method}", terms.authorization)
             text = wire.form_data(data[end + 4 : stop])
         except Refusal as refusal:
             self._dispatcher.metrics.call(head.method, refusal.status, 0.0)
             self.answer(refusal.reply())
             return
-        self._dispatcher.submit(head.method, "{}" if text is None else text, self, arrived, left=head.left)
+        if actor is not None:
+            terms = terms._replace(actor=actor)
+        self._dispatcher.submit(Call(head.method, "{}" if text is None else text, self, arrived, terms))
 
     def _move_over(self) -> None:
         transport, data = self._transport, self._buffer

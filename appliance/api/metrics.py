@@ -54,6 +54,7 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.dropped = 0  # calls not executed because their client had gone
+        self.repeated = 0  # calls answered with the first answer of their Idempotency-Key
         self.fenced = 0  # 1 once another node leads
         self.batch_records = Histogram(BATCH_BUCKETS)
         self.commit_seconds = Histogram()
@@ -128,6 +129,8 @@ class Metrics(Collector):
         yield _whole("luigi_ha_journal_commit_seconds", "Time of one commit", self.commit_seconds)
         text = "Calls not executed because their client had gone"
         yield CounterMetricFamily("luigi_ha_calls_dropped", text, self.dropped)
+        text = "Calls answered with the first answer of their Idempotency-Key"
+        yield CounterMetricFamily("luigi_ha_calls_repeated", text, self.repeated)
         for name, (text, value) in self.gauges.items():
             yield GaugeMetricFamily(name, text, value())
 

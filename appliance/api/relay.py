@@ -1,8 +1,9 @@
 """Passing calls on to the leader, for a node that does not lead.
 
 Invariants
-* A call is sent again only if it certainly was not executed: no connection was made, or the other node said that it
-  does not lead. Once bytes were sent and no answer came, its client is told so.
+* A call is sent again only if it certainly was not executed (no connection was made, or the other node said that it
+  does not lead), or if it has an Idempotency-Key: then whoever leads gives the first answer again. Of any other, once
+  bytes were sent and no answer came, its client is told so.
 * Each is sent with the seconds that are left of its budget, and never passed on twice.
 
 A relay is for one leader. When another leads, `retarget` says where; when nobody does, or this node itself, `retarget`
@@ -75,7 +76,7 @@ class HttpRelay:
             if address is None or call.caller.gone() or left < LEAST:
                 self._take_back(call)
                 return
-            reply = await self._try(address, call.method, body, left)
+            reply = await self._try(address, call, body, left)
             if reply is not None:
                 self.relayed += 1
                 call.caller.answer(reply)
@@ -100,8 +101,8 @@ class HttpRelay:
                 await before.close()
         return self._session
 
-    async def _try(self, address: str, method: str, body: bytes, left: float) -> Reply | None:
-        """The reply; None: certainly not executed."""
+    async def _try(self, address: str, call: Call, body: bytes, left: float) -> Reply | None:
+        """The reply; None: it may be sent again."""
         session = await self._session_to(address)
         if address.startswith("unix:"):
             address = "http://localhost"
@@ -110,9 +111,14 @@ class HttpRelay:
             "User-Agent": "luigi-ha",
             _HEADER: str(max(1, int(left))),
         }
+        if call.terms.key is not None:
+            headers["Idempotency-Key"] = call.terms.key
+        if call.terms.authorization:
+            headers["Authorization"] = call.terms.authorization.decode("latin-1")
+        url = f"{address}/api/{call.method}"
         timeout = aiohttp.ClientTimeout(total=left, sock_connect=min(CONNECT, left))
         try:
-            async with session.post(f"{address}/api/{method}", data=body, headers=headers, timeout=timeout) as response:
+            async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
                 if response.status == 421:
                     await response.read()
                     return None
@@ -121,6 +127,8 @@ class HttpRelay:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            _log.warning("relay_broken", method=method, leader=address, error=f"{type(error).__name__}: {error}")
+            _log.warning("relay_broken", method=call.method, leader=address, error=f"{type(error).__name__}: {error}")
+            if call.terms.key is not None:
+                return None
             what = "passed on to the leader, which did not answer; it may have taken effect"
             return Unavailable(what, where="relay", expected="to be asked again: repeating is harmless").reply()

@@ -15,12 +15,14 @@ from aiohttp import web
 
 from appliance import log
 from appliance.api import sockets
+from appliance.api.calls import Admit, everybody
 from appliance.api.cors import Cors
 from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import Unavailable
 from appliance.api.fastlane import FastLane, ReplyHead
-from appliance.api.routes import Operations, Routes
-from appliance.api.views import Views
+from appliance.api.operations import Operations
+from appliance.api.rest import Rest
+from appliance.api.routes import Routes
 from appliance.clock import monotonic
 
 SERVER = "luigi-ha"
@@ -44,11 +46,14 @@ class Listen:
 class ApiServer:
     """Listens from `start` until `stop`."""
 
-    def __init__(self, listen: Listen, dispatcher: Dispatcher, operations: Operations, cors: Cors) -> None:
+    def __init__(
+        self, listen: Listen, dispatcher: Dispatcher, operations: Operations, cors: Cors, admit: Admit = everybody
+    ) -> None:
         self._listen = listen
         self._dispatcher = dispatcher
-        self._cors = cors
-        self._routes = Routes(dispatcher, Views(dispatcher), operations, cors, SERVER)
+        self._admit = admit
+        self._rest = Rest(dispatcher, operations)
+        self._routes = Routes(dispatcher, operations, self._rest, cors, SERVER, admit)
         self._http: web.Server | None = None
         self._monitor: web.Server | None = None
         self._heads = ReplyHead(SERVER)
@@ -92,7 +97,7 @@ class ApiServer:
 
     def _lane(self) -> asyncio.Protocol:
         assert self._http is not None  # noqa: S101 - made before the sockets were opened
-        return FastLane(self._dispatcher, self._heads, self._connections, self._http)
+        return FastLane(self._dispatcher, self._heads, self._connections, self._http, self._admit)
 
     @property
     def connections(self) -> int:
@@ -103,6 +108,7 @@ class ApiServer:
         """Accept no new connection; close idle ones; the others close with their reply."""
         for server in self._servers:
             server.close()
+        self._rest.hang_up()
         for connection in list(self._connections):
             connection.shut()
 
@@ -112,6 +118,7 @@ class ApiServer:
         Nobody is refused: who asks to connect meanwhile asks again by itself, after `resume` or elsewhere.
         """
         self.hold_back()
+        self._rest.hang_up()
         began = monotonic()
         if self._http is not None:
             self._http.pre_shutdown()

@@ -75,13 +75,18 @@ def decode_arguments(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise BadRequest(f"not JSON: {error}", where="data", expected=_EXPECTED_OBJECT) from error
     except RecursionError as error:
-        raise _too_deep() from error
+        raise too_deep("data") from error
     if type(arguments) is not dict:
         kind = type(arguments).__name__
         raise BadRequest(f"JSON, but a {kind}, not an object", where="data", expected=_EXPECTED_OBJECT)
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(arguments) > MAX_DEPTH:
-        raise _too_deep()
+    check_depth(text, arguments, "data")
     return arguments
+
+
+def check_depth(text: str, value: Any, where: str) -> None:
+    """BadRequest if the value, which `text` says, is nested too deep."""
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise too_deep(where)
 
 
 def encode_value(value: Any) -> str:
@@ -98,8 +103,9 @@ def encode_response(value: Any) -> bytes:
 NULL_RESPONSE = encode_response(None)
 
 
-def _too_deep() -> BadRequest:
-    return BadRequest("nested too deep", where="data", expected=f"at most {MAX_DEPTH} levels of lists and objects")
+def too_deep(where: str) -> BadRequest:
+    """The refusal for what is nested too deep."""
+    return BadRequest("nested too deep", where=where, expected=f"at most {MAX_DEPTH} levels of lists and objects")
 
 
 def _depth(value: Any) -> int:

@@ -34,9 +34,11 @@ def ask(url: str, path: str, *, post: bool = False) -> Any:
 def _refused(url: str, error: HTTPError) -> CommandError:
     with error:
         try:
-            problem = json.loads(error.read())["error"]
-            message = f"{problem['where']}: {problem['what']}; expected {problem['expected']}"
-        except (ValueError, KeyError, TypeError, OSError):
+            said = json.loads(error.read())
+            problem = said.get("error", said)
+            what = problem["detail"] if problem is said else problem["what"]
+            message = f"{problem['where']}: {what}; expected {problem['expected']}"
+        except (ValueError, KeyError, TypeError, AttributeError, OSError):
             message = f"{url} answers {error.code} {error.reason}, but not as luigi-ha does"
             return CommandError(message, ExitCode.UNREACHABLE)
     return CommandError(message, ExitCode.UNREACHABLE if error.code == 503 else ExitCode.FAILED)

@@ -5,7 +5,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from appliance.api.errors import Unavailable
-from appliance.api.routes import JsonObject, Operations
+from appliance.api.operations import JsonObject, Operations
 from appliance.node.cluster import describe, failovers
 from appliance.node.states import State
 from appliance.store import DatabaseAway

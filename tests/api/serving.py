@@ -45,7 +45,9 @@ class Reply:
 
     @property
     def error(self) -> Any:
-        return self.json["error"]
+        """What was wrong, in the words of Luigi's calls or of the REST API."""
+        said = self.json
+        return said.get("error") or {"what": said["detail"], "where": said["where"], "expected": said["expected"]}
 
 
 @dataclass

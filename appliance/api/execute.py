@@ -1,0 +1,99 @@
+"""One call on the engine: from its arguments to its reply, and what it changed.
+
+Invariant: of calls with one Idempotency-Key, one changes something. Its answer is among its own changes, so both are
+durable together; every later call with that key gets this answer, from this leader or the next one.
+
+A call that changed nothing is not remembered: repeated, it is executed again.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from appliance.api import wire
+from appliance.api.calls import Call, signature_error
+from appliance.api.errors import BadRequest, Conflicting, KeyReused, NotFound, Refusal, Reply
+from appliance.api.ports import Engine
+from appliance.engine import BadArgument, Conflict, NoSuch
+from appliance.engine.changes import Changes
+
+NOTHING = Changes([], [], [])
+# "No work" says nothing that has to be said again: asked again, there may be some.
+NOT_REMEMBERED_WHEN_NULL = frozenset({"rest_take"})
+
+
+class Outcome(NamedTuple):
+    """What came of a call."""
+
+    reply: Reply
+    changes: Changes
+    worker: str | None = None  # who says to have made it
+    repeated: bool = False  # it is the answer that its key was given before
+
+
+class EngineBroken(Exception):  # noqa: N818 - the cause is the error
+    """The engine failed half-way; `cause` is why."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def execute(
+    engine: Engine, methods: Mapping[str, Callable[..., Any]], call: Call, arguments: dict[str, Any] | None
+) -> Outcome:
+    """Do it. `arguments`: what `call.data` says, if the caller has decoded it already. Raises EngineBroken."""
+    key = call.terms.key
+    try:
+        if key is not None and (answer := _answered(engine, key, call)) is not None:
+            return Outcome(answer, NOTHING, repeated=True)
+        if arguments is None:
+            arguments = wire.decode_arguments(call.data)
+    except Refusal as refusal:
+        return Outcome(refusal.reply(), NOTHING)
+    worker = arguments.get("worker")
+    if type(worker) is not str:
+        worker = None
+    try:
+        result = _run(call.method, methods[call.method], arguments)
+    except Refusal as refusal:
+        return Outcome(refusal.reply(), engine.take_changes(), worker)
+    reply = Reply(200, wire.NULL_RESPONSE if result is None else wire.encode_response(result))
+    changes = engine.take_changes()
+    if key is not None and changes.records and (result is not None or call.method not in NOT_REMEMBERED_WHEN_NULL):
+        engine.remember(key, call.method, _fingerprint(call.data), reply.status, reply.body.decode("ascii"))
+        changes = changes._replace(records=changes.records + engine.take_changes().records)
+    return Outcome(reply, changes, worker)
+
+
+def _run(method: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """The engine's result. Raises Refusal if it says no, else EngineBroken."""
+    try:
+        return function(**arguments)
+    except Conflict as error:
+        raise Conflicting(error.problem, where=error.argument, expected=error.expected) from error
+    except NoSuch as error:
+        raise NotFound(error.problem, where=error.argument, expected=error.expected) from error
+    except BadArgument as error:
+        raise BadRequest(error.problem, where=error.argument, expected=error.expected) from error
+    except Exception as error:
+        bad = signature_error(method, function, arguments, error)
+        raise EngineBroken(error) if bad is None else bad from error
+
+
+def _answered(engine: Engine, key: str, call: Call) -> Reply | None:
+    """The first answer to the call with this key; None: there was none. KeyReused if that was another call."""
+    answer = engine.answered(key)
+    if answer is None:
+        return None
+    if answer.method != call.method or answer.fingerprint != _fingerprint(call.data):
+        raise KeyReused(
+            f"it was used for {'other arguments' if answer.method == call.method else answer.method}",
+            where="Idempotency-Key",
+            expected="a new key for each call; the same only to repeat a call as it was",
+        )
+    return Reply(answer.status, answer.reply.encode("ascii"))
+
+
+def _fingerprint(data: str) -> str:
+    return hashlib.sha256(data.encode("utf-8", "surrogatepass")).hexdigest()[:32]
