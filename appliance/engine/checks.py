@@ -13,6 +13,7 @@ from appliance.engine.errors import BadArgument
 from appliance.engine.model import STATUSES, RetryPolicy
 
 MAX_ID_CHARS = 500  # of a task id, worker id, family, …: the databases' index limits
+LARGEST = 1e300
 _ABSENT = (None, None, None)  # what workers send where a task has no policy of its own
 
 
@@ -73,10 +74,15 @@ def mapping(argument: str, value: Any) -> dict[str, Any]:
 
 
 def number(argument: str, value: Any) -> float:
-    """A number that can be compared: not NaN."""
-    if not isinstance(value, (int, float)) or math.isnan(value):
-        raise BadArgument(argument, f"is {value!r}", "a number")
+    """A number that can be compared: not NaN, and no whole number beyond what a float holds."""
+    if not isinstance(value, (int, float)) or is_too_large(value) or math.isnan(value):
+        raise BadArgument(argument, f"is {value!r}"[:80], "a number")
     return value
+
+
+def is_too_large(value: float) -> bool:
+    """Whether this is a whole number beyond what a float holds: JSON may have such."""
+    return isinstance(value, int) and not -LARGEST <= value <= LARGEST
 
 
 def whole(argument: str, value: Any, *, least: int) -> int:

@@ -6,11 +6,11 @@ tasks that run at once in a namespace is a resource like any other, with a name 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from appliance.engine.changes import JsonText
+from appliance.engine.checks import LARGEST
 from appliance.engine.errors import BadArgument
 from appliance.engine.model import to_json
 
@@ -94,6 +94,6 @@ def checked_resources(argument: str, resources: Any) -> dict[str, float]:
     for name, amount in resources.items():
         if not isinstance(name, str):
             raise BadArgument(argument, f"has the name {name!r}", "names that are strings")
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not math.isfinite(amount) or amount < 0:
-            raise BadArgument(f"{argument}.{name}", f"is {amount!r}", "a finite number, 0 or more")
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount <= LARGEST:
+            raise BadArgument(f"{argument}.{name}", f"is {amount!r}"[:80], f"a number from 0 to {LARGEST:g}")
     return dict(resources)

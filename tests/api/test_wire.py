@@ -250,3 +250,26 @@ def test_cross_origin_rules_are_luigids(tmp_path: Path) -> None:
             assert preflight.headers["access-control-allow-methods"] == "GET, OPTIONS"
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("add_task", {"priority": 10**400}),
+        ("add_task", {"resources": {"r": 10**400}}),
+        ("add_task", {"retry_policy_dict": {"retry_count": 10**400}}),
+        ("rest_put_task", {"family": "A", "priority": -(10**400)}),
+    ],
+)
+def test_numbers_that_no_float_holds_are_refused(tmp_path: Path, method: str, arguments: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            epoch = served.node.epoch
+            who = {"worker": "w"} if method == "add_task" else {}
+            refused = await served.post(method, {"task_id": "A_1", **who, **arguments})
+            assert (refused.status, served.node.epoch) == (400, epoch)
+            large = {name: 10**299 if name == "priority" else value for name, value in arguments.items()}
+            if "priority" in large:
+                assert (await served.post(method, {"task_id": "A_1", **who, **large})).status == 200
+
+    run(scenario())
