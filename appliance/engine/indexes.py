@@ -146,6 +146,8 @@ class Indexes(Links):
         task.stakes = self._stakes.nobody
         self.tasks[task_id] = task
         self.by_status.setdefault(status, {})[task.num] = task
+        self._order.add(task)
+        self._count("", "", status)
         waiting = self._missing.pop(task_id, None)
         if waiting:
             task.dependents = waiting
@@ -169,6 +171,8 @@ class Indexes(Links):
         self._stakes.leave(task, task.stakes)
         del self.tasks[task.id]
         del self.by_status[task.status][task.num]
+        self._order.remove(task)
+        self._count(task.namespace, task.status, "")
         if waiting:
             self._missing[task.id] = waiting
             for dependent in waiting:

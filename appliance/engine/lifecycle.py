@@ -68,6 +68,7 @@ class Lifecycle(Submissions):
         del self.by_status[task.status][task.num]
         self.by_status.setdefault(status, {})[task.num] = task
         self._transitions.append(Transition(task.family, task.namespace, task.status, status))
+        self._count(task.namespace, task.status, status)
         task.status = status
         task.updated_at = self._clock()
         self._touched(task)

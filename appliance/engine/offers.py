@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from appliance.engine import checks
 from appliance.engine.demand import Demand
+from appliance.engine.errors import BadArgument
 from appliance.engine.model import namespace_of
 
 
@@ -29,6 +30,14 @@ class Offer(NamedTuple):
             frozenset(checks.ids("families", families) or ()) or None,
             frozenset(checks.ids("capabilities", capabilities) or ()),
         )
+
+    @classmethod
+    def noted(cls, info: dict[str, Any]) -> "Offer":
+        """From a worker's description, in which clients may write what they like."""
+        try:
+            return cls.of(*(info.get(name) for name in OFFERED))
+        except BadArgument:
+            return ANYTHING
 
     @property
     def any_family(self) -> bool:

@@ -181,7 +181,7 @@ class Records(WorkerCalls, Pruning):
         self._enter(task)
 
     def _restore_definition(self, task: Task, told: TaskDefinition) -> None:
-        task.family = sys.intern(told.family)
+        self._name(task, sys.intern(told.family))
         task.namespace = sys.intern(told.namespace)
         task.module = None if told.module is None else sys.intern(told.module)
         task.params = shared(told.params)

@@ -21,7 +21,6 @@ from appliance.engine.model import (
     UNKNOWN,
     RetryPolicy,
     Task,
-    namespace_of,
     to_json,
 )
 
@@ -149,7 +148,7 @@ class RestTasks(Lifecycle):
         """Fill in what is not known of a task, and what may change."""
         before = (task.family, task.module, task.params, task.deps, task.demand, task.retry_policy, task.runnable)
         if not task.family:
-            task.family, task.namespace = put.family, namespace_of(put.family)
+            self._name(task, put.family)
         task.module = task.module or put.module
         if task.params is EMPTY_OBJECT:
             task.params = put.params

@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 
 from appliance.engine import checks
 from appliance.engine.changes import JsonText
-from appliance.engine.errors import BadArgument, NoSuch
+from appliance.engine.errors import BadArgument
 from appliance.engine.model import DEFINITION, DETAIL, DONE, FAILED, PENDING, RUNNING, Task, Worker, to_json
 from appliance.engine.offers import OFFERED, Offer
 from appliance.engine.rest_tasks import RestTasks, Submission
+from appliance.engine.rest_views import RestViews
 from appliance.engine.runs import Runs
 from appliance.engine.work_calls import WorkCalls
 from appliance.engine.worker_calls import WorkerCalls
@@ -38,7 +39,7 @@ class Report(NamedTuple):
     deps: tuple[str | Submission, ...]
 
 
-class RestWork(RestTasks, WorkerCalls, WorkCalls, Runs):
+class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
     """REST calls of workers."""
 
     def rest_take(
@@ -121,12 +122,6 @@ class RestWork(RestTasks, WorkerCalls, WorkCalls, Runs):
         return {"worker_id": worker.id, "state": worker.stage, "running": [task.id for task in running]}
 
     # -- inside ---------------------------------------------------------------------------------------------
-
-    def _known_worker(self, worker_id: str) -> Worker:
-        worker = self.workers.get(checks.text("worker_id", worker_id))
-        if worker is None:
-            raise NoSuch("worker_id", f"no worker {worker_id!r}"[:200], "a worker that was heard of lately")
-        return worker
 
     def _deadline(self, worker: Worker) -> float:
         """When a worker that stays silent is given up (scheduler time, s)."""

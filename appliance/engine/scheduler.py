@@ -13,6 +13,7 @@ from typing import Final
 from appliance.engine.changes import Mail
 from appliance.engine.mailbox import BatchMailbox, Mailbox
 from appliance.engine.records import Records
+from appliance.engine.rest_people import RestPeople
 from appliance.engine.rest_work import RestWork
 from appliance.engine.running_calls import RunningCalls
 from appliance.engine.settings import Settings
@@ -67,16 +68,30 @@ RPC_METHODS: Final = frozenset(
 # The REST API's calls are run, stored and passed on like Luigi's, by these names. They raise Conflict and NoSuch, too.
 REST_METHODS: Final = frozenset(
     {
+        "rest_cancel",
+        "rest_done",
         "rest_drain",
         "rest_heartbeat",
+        "rest_namespaces",
+        "rest_priority",
+        "rest_put_resource",
+        "rest_put_scheduler",
         "rest_put_task",
         "rest_put_tasks",
+        "rest_queue",
+        "rest_resources",
+        "rest_retry",
+        "rest_scheduler",
         "rest_take",
+        "rest_task",
+        "rest_tasks",
+        "rest_worker",
+        "rest_workers",
     }
 )
 
 
-class Scheduler(RestWork, TaskCalls, Records, RunningCalls, ViewCalls, Why):
+class Scheduler(RestPeople, RestWork, TaskCalls, Records, RunningCalls, ViewCalls, Why):
     """One scheduler's whole state.
 
     `clock` gives scheduler time (seconds since the epoch, never going back); `random` makes run ids, message ids
@@ -105,3 +120,8 @@ class Scheduler(RestWork, TaskCalls, Records, RunningCalls, ViewCalls, Why):
     def counts(self) -> Mapping[str, int]:
         """How many tasks there are in each status."""
         return {status: len(tasks) for status, tasks in self.by_status.items()}
+
+    @property
+    def anything_ready(self) -> bool:
+        """Whether any task waits for nothing but a worker and its resources."""
+        return bool(self._ready.groups)

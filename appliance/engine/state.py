@@ -27,8 +27,10 @@ from appliance.engine.model import (
     RetryPolicy,
     Task,
     Worker,
+    namespace_of,
     to_json,
 )
+from appliance.engine.order import Order
 from appliance.engine.ready import ReadyIndex, ReadyKey
 from appliance.engine.settings import Settings
 from appliance.engine.workersets import WorkerSet, WorkerSets
@@ -55,6 +57,8 @@ class State:
         self.workers: dict[str, Worker] = {}
         self._submissions: Worker | None = None  # stakeholder of submitted tasks: not among the workers
         self.by_status: dict[str, dict[int, Task]] = {}
+        self._order = Order()  # all tasks
+        self._namespaces: dict[str, dict[str, int]] = {}  # how many tasks, by namespace and status
         self.resources: dict[str, float] = checked_resources("resources", resources)
         self._limits: dict[ResourceName, float] = {
             ("namespace", name): limit for name, limit in settings.namespace_limits.items()
@@ -113,6 +117,31 @@ class State:
 
     def _random_id(self) -> str:
         return f"{self._random.getrandbits(128):032x}"
+
+    def _count(self, namespace: str, before: str, after: str) -> None:
+        """A task changed its status, "" before it was there and after it has gone."""
+        counts = self._namespaces.get(namespace)
+        if counts is None:
+            counts = self._namespaces[namespace] = {}
+        if after:
+            counts[after] = counts.get(after, 0) + 1
+        if before:
+            left = counts[before] - 1
+            if left:
+                counts[before] = left
+            else:
+                del counts[before]
+                if not counts:
+                    del self._namespaces[namespace]
+
+    def _name(self, task: Task, family: str) -> None:
+        """Give a task its family, and so its namespace."""
+        task.family = family
+        namespace = namespace_of(family)
+        if namespace != task.namespace:
+            self._count(task.namespace, task.status, "")
+            self._count(namespace, "", task.status)
+            task.namespace = namespace
 
     # -- workers ------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ class Submissions(Indexes):
 
     def _hold(self, task: Task) -> None:
         """Keep a task until it is finished."""
-        if task.status == DONE or (task.status == DISABLED and task.disabled_at is None):
+        if task.status == DONE or task.cancelled is not None or (task.status == DISABLED and task.disabled_at is None):
             return
         self._want(task, self._holder())
         if task.remove_at is not None:

@@ -24,7 +24,6 @@ from appliance.engine.model import (
     UNKNOWN,
     Task,
     Worker,
-    namespace_of,
     to_json,
 )
 from appliance.engine.runs import Runs, is_fenced, named_run
@@ -144,7 +143,8 @@ class TaskCalls(Serializer, MailboxCalls, Runs):
         """Fill in what is not known yet: a placeholder knows its id only."""
         changed = False
         if not task.family and family:
-            task.family, task.namespace, changed = family, namespace_of(family), True
+            self._name(task, family)
+            changed = True
             task.demand = self._demands.of(task.demand.resources, task.namespace, task.demand.capabilities)
         if not task.module and module:
             task.module, changed = module, True

@@ -3,8 +3,10 @@
 from typing import Any
 
 from appliance.engine.demand import fits
-from appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, RUNNING, UNKNOWN, Task
+from appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, RUNNING, UNKNOWN, Task, Worker
+from appliance.engine.offers import Offer
 from appliance.engine.serializer import Serializer
+from appliance.engine.submissions import SUBMISSIONS
 
 MOST_FACTS = 20  # of one kind
 
@@ -23,8 +25,7 @@ class Why(Serializer):
         if task.status == DONE:
             return "It is done.", [{"done_at": task.updated_at}]
         if task.status in (RUNNING, BATCH_RUNNING):
-            facts = [{"worker": task.worker_running, "since": task.time_running, "attempt": task.attempt}]
-            return f"It is running on {task.worker_running} since {_ago(now, task.time_running)}.", facts
+            return self._explain_running(task, now)
         if task.status == DISABLED:
             return self._explain_disabled(task, now)
         if task.status == FAILED:
@@ -32,11 +33,21 @@ class Why(Serializer):
         if task.status == UNKNOWN:
             return (
                 "It is known only as a dependency of others, or its worker could not tell whether it is complete.",
-                [{"wanted_by": [worker.id for worker in task.stakes.members][:MOST_FACTS]}],
+                [{"wanted_by": _wanting(task)}],
             )
         return self._explain_pending(task)
 
+    def _explain_running(self, task: Task, now: float) -> tuple[str, list[dict[str, Any]]]:
+        facts = [{"worker": task.worker_running, "since": task.time_running, "attempt": task.attempt}]
+        running = f"It is running on {task.worker_running} since {_ago(now, task.time_running)}"
+        if task.cancelled is not None:
+            return f"{running}, and is cancelled{_because(task)}: it will not run again.", facts
+        return f"{running}.", facts
+
     def _explain_disabled(self, task: Task, now: float) -> tuple[str, list[dict[str, Any]]]:
+        if task.cancelled is not None:
+            facts: list[dict[str, Any]] = [{"cancelled_at": task.updated_at, "cause": task.cancelled}]
+            return f"It was cancelled{_because(task)}; it runs again only when it is retried.", facts
         if task.disabled_at is None:
             return "A worker disabled it; it runs again only when a worker says so.", []
         until = task.disabled_at + self.settings.disable_persist
@@ -59,16 +70,18 @@ class Why(Serializer):
             return self._explain_unmet(task)
         if self.paused:
             return "The scheduler is paused: no work is handed out.", [{"paused": True}]
-        able = [worker for worker in task.team.members if not worker.disabled]
-        assistants = [worker for worker in self.workers.values() if worker.assistant and not worker.disabled]
-        if not able and not (task.runnable and assistants):
-            wanting = [worker.id for worker in task.stakes.members][:MOST_FACTS]
-            return "No live worker can run it.", [{"workers": [], "wanted_by": wanting}]
+        assistants = [worker for worker in self.workers.values() if worker.assistant and task.runnable]
+        able = [worker for worker in (*task.team.members, *assistants) if not worker.disabled]
+        willing = [worker for worker in able if Offer.noted(worker.info).takes(task.family)]
+        capable = [worker for worker in willing if Offer.noted(worker.info).able(task.demand)]
+        active = list(dict.fromkeys(worker.id for worker in capable if not worker.draining))
+        if not active:
+            return _explain_no_worker(task, able, willing, capable)
         lacking = self._lacking(task)
         if lacking:
             names = ", ".join(str(fact["resource"]) for fact in lacking)
             return f"It waits for {names}.", lacking
-        return self._explain_order(task, [worker.id for worker in able] or [worker.id for worker in assistants])
+        return self._explain_order(task, active)
 
     def _explain_unmet(self, task: Task) -> tuple[str, list[dict[str, Any]]]:
         facts: list[dict[str, Any]] = []
@@ -101,6 +114,33 @@ class Why(Serializer):
             return f"Its resources are kept for {ahead} ready tasks that come first, or its workers are busy.", facts
         where = f", after {ahead} that come first" if ahead else ""
         return f"It is ready: the next worker of {', '.join(able[:3])} with a free slot gets it{where}.", facts
+
+
+def _explain_no_worker(
+    task: Task, able: list[Worker], willing: list[Worker], capable: list[Worker]
+) -> tuple[str, list[dict[str, Any]]]:
+    """Why none of the workers is one for this task."""
+    facts: list[dict[str, Any]] = [
+        {"workers": [worker.id for worker in able][:MOST_FACTS], "wanted_by": _wanting(task)}
+    ]
+    if not able:
+        return "No live worker can run it.", facts
+    if not willing:
+        facts.append({"family": task.family, "namespace": task.namespace})
+        return f"No live worker takes tasks of {task.family}: they named other namespaces or families.", facts
+    if not capable:
+        facts.append({"capabilities": list(task.demand.capabilities)})
+        return f"No live worker that takes it offers {', '.join(task.demand.capabilities)}.", facts
+    return f"Its workers are draining: {', '.join([worker.id for worker in capable][:3])} get no new work.", facts
+
+
+def _wanting(task: Task) -> list[str]:
+    shown = ["a submission" if worker.id == SUBMISSIONS else worker.id for worker in task.stakes.members]
+    return shown[:MOST_FACTS]
+
+
+def _because(task: Task) -> str:
+    return f" ({task.cancelled})" if task.cancelled else ""
 
 
 def _ago(now: float, then: float | None) -> str:

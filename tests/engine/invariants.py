@@ -1,10 +1,12 @@
 """What must hold between any two calls, computed the slow way and compared with the indexes."""
 
+from collections import Counter
 from typing import Any
 
 from appliance.engine import Scheduler
 from appliance.engine.links import dependents_of
 from appliance.engine.model import MARK_BLOCKING, MARK_DONE, Task
+from appliance.engine.submissions import SUBMISSIONS
 
 
 def check(s: Scheduler) -> None:
@@ -21,6 +23,12 @@ def _check_statuses(s: Scheduler) -> None:
         assert not task.out, task
         assert s.by_status[task.status][task.num] is task
     assert sum(s.counts().values()) == len(s.tasks)
+    counted: dict[str, Counter[str]] = {}
+    for task in s.tasks.values():
+        assert task.namespace == task.family.rpartition(".")[0]
+        counted.setdefault(task.namespace, Counter())[task.status] += 1
+    assert s._namespaces == counted
+    assert list(s._order.after(0, 1 << 30)) == sorted(s.tasks.values(), key=lambda task: task.num)
 
 
 def _check_edges(s: Scheduler) -> None:
@@ -51,6 +59,11 @@ def _check_ready(s: Scheduler) -> None:
             assert task.ready_group is group
             assert (task.team, task.demand, task.runnable) == (group.team, group.demand, group.runnable)
             assert key[:3] == (-task.priority, task.added_at, task.num)
+        if group.families is not None:
+            families: dict[str, list[Any]] = {}
+            for key in group.tasks:
+                families.setdefault(key[3].family, []).append(key)
+            assert {name: list(keys) for name, keys in group.families.items()} == families
     assert [key[3] for key in s._running] == sorted(
         s.by_status.get("RUNNING", {}).values(), key=lambda task: (-task.priority, task.added_at, task.num)
     )
@@ -68,7 +81,10 @@ def _check_teams(s: Scheduler) -> None:
         assert running == {task.id for task in mine if task.status == "RUNNING"}
     for task in s.tasks.values():
         for worker in (*task.team.members, *task.stakes.members):
-            assert s.workers.get(worker.id) is worker, (task, worker.id)
+            known = s._submissions if worker.id == SUBMISSIONS else s.workers.get(worker.id)
+            assert known is worker, (task, worker.id)
+        assert not (s.is_held(task) and (task.status == "DONE" or task.cancelled is not None)), task
+    assert SUBMISSIONS not in s.workers
 
 
 def _check_usage(s: Scheduler) -> None:

@@ -34,14 +34,15 @@ def picture(s: Scheduler) -> dict[str, Any]:
             (task.retry_at, task.disabled_at),
             (task.failures, task.first_failure_at, task.failed_in_row),
             (task.expl, task.responses, task.retry_policy),
+            (task.cancelled, task.demand.capabilities),
         )
         for task in s.tasks.values()
     }
-    workers = {w.id: (w.started_at, w.disabled, w.info, w.messages) for w in s.workers.values()}
-    mails = {name: s.mailbox.dump(name) for name in s.mailbox._entries}  # type: ignore[union-attr]
+    workers = {w.id: (w.started_at, w.disabled, w.draining, w.info, w.messages) for w in s.workers.values()}
+    mails = {name: s.mailbox.dump(name) for name in getattr(s.mailbox, "_entries", ())}  # type: ignore[union-attr]
     return {
         "tasks": tasks, "workers": workers, "resources": s.resources, "paused": s.paused, "batchers": s.batchers,
-        "mails": mails, "usage": s._usage.amounts,
+        "mails": mails, "usage": s._usage.amounts, "answers": list(s._answers.values()),
     }  # fmt: skip
 
 
