@@ -16,12 +16,10 @@ import json
 import logging
 import os
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 ROOT = "luigi_ha_worker"
 _FIELDS = "luigi_ha_fields"
-
-LogFormat = Literal["json", "keyvalue"]
 
 
 class Events:
@@ -67,7 +65,7 @@ class _Descriptor(logging.Handler):
 
 
 class _Line(logging.Formatter):
-    def __init__(self, always: dict[str, Any], style: LogFormat) -> None:
+    def __init__(self, always: dict[str, Any], style: str) -> None:
         super().__init__()
         self._always = always
         self._json = style == "json"
@@ -88,7 +86,7 @@ class _Line(logging.Formatter):
         return " ".join([head, *(f"{name}={_plain(value)}" for name, value in line.items())])
 
 
-def configure(style: LogFormat, level: str, always: dict[str, Any], descriptor: int = 2) -> None:
+def configure(style: str, level: str, always: dict[str, Any], descriptor: int = 2) -> None:
     """Everything goes to this descriptor in one format; `always` is part of each line."""
     _replace_handlers(_Descriptor(descriptor), _Line(always, style))
     logging.getLogger().setLevel(logging.WARNING)
@@ -96,6 +94,16 @@ def configure(style: LogFormat, level: str, always: dict[str, Any], descriptor: 
     logging.getLogger("luigi-interface").setLevel(logging.WARNING)
     logging.getLogger(ROOT).setLevel(level.upper())
     logging.raiseExceptions = False
+
+
+def configure_beside_others(style: str = "keyvalue") -> None:
+    """Only our own events, on stderr; whatever else is logged is the affair of the program we run in."""
+    handler = _Descriptor(2)
+    handler.setFormatter(_Line({}, style))
+    ours = logging.getLogger(ROOT)
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
 
 
 def configure_task_process() -> None:

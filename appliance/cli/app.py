@@ -1,16 +1,19 @@
 """The command line's frame: all commands, and their exit codes. `appliance.cli.entry` runs it.
 
 Commands that only ask a running scheduler start in a fraction of a second: whatever needs the server's or the
-database's packages is imported by the commands that use it.
+database's packages is imported by the commands that use it. Commands of other packages are found by their entry point
+(`appliance.cli.extra`).
 """
 
 import typer
 
 from appliance.cli import ask, database, doctor, lab, leadership, serve
 from appliance.cli.errors import EXIT_CODES
+from appliance.cli.extra import WithExtraCommands
 
 app = typer.Typer(
     name="luigi-ha",
+    cls=WithExtraCommands,
     help="The high-availability central scheduler for Luigi: `luigid`'s protocol, several nodes, one of which leads.",
     epilog=EXIT_CODES,
     no_args_is_help=True,

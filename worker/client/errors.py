@@ -15,7 +15,7 @@ class CallError(RPCError):
     """Root: a call to the scheduler that did not succeed."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)  # type: ignore[no-untyped-call]
+        super().__init__(message)
 
 
 class NoAnswer(CallError):  # noqa: N818 - these say what happened

@@ -1,0 +1,128 @@
+"""The commands `luigi-ha worker` and `luigi-ha exec`: their options. What they need is imported when they run."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Option = typer.Option
+OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3  # as luigi-ha's other commands
+
+CODES = "Exit codes: 0 drained, 1 stopped or results left in the spool, 2 wrong usage, 3 refused by the scheduler."
+Urls = Annotated[
+    list[str] | None,
+    Option(envvar="LUIGI_HA_SCHEDULER_URL", help="Where schedulers listen; repeat it, or use commas."),
+]
+TokenFile = Annotated[
+    Path | None,
+    Option(envvar="LUIGI_HA_TOKEN_FILE", help="File with the token; read again when it changes. Or LUIGI_HA_TOKEN."),
+]
+CaFile = Annotated[Path | None, Option(envvar="LUIGI_HA_CA_FILE", help="Authorities for https://. [the system's]")]
+Certificate = Annotated[Path | None, Option(envvar="LUIGI_HA_CLIENT_CERTIFICATE", help="Shown to the scheduler.")]
+Key = Annotated[Path | None, Option(envvar="LUIGI_HA_CLIENT_KEY", help="Its key, if it is in a file of its own.")]
+
+
+def worker(  # noqa: PLR0917 - typer passes them by name
+    module: Annotated[list[str] | None, Option(help="Import this module of tasks; repeat it, or use commas.")] = None,
+    workers: Annotated[int, Option(envvar="LUIGI_HA_WORKERS", help="Tasks that run at once.")] = 1,
+    scheduler_url: Urls = None,
+    state_dir: Annotated[
+        Path | None,
+        Option(envvar="LUIGI_HA_STATE_DIR", help="Its name, spool and logs. [$STATE_DIRECTORY or ./luigi-ha-worker]"),
+    ] = None,
+    worker_id: Annotated[
+        str, Option(envvar="LUIGI_HA_WORKER_ID", help="Its name for the scheduler. [kept in the state directory]")
+    ] = "",
+    namespaces: Annotated[list[str] | None, Option(help="Only tasks of these namespaces, or of those below.")] = None,
+    families: Annotated[list[str] | None, Option(help="Only tasks of these families.")] = None,
+    capabilities: Annotated[list[str] | None, Option(help="What this host has, for tasks that need it.")] = None,
+    memory_limit: Annotated[str, Option(help="Of one task with all its processes: 512M, 4G. [none]")] = "0",
+    task_timeout: Annotated[float, Option(help="Seconds a task may run. [no limit]")] = 0.0,
+    max_tasks: Annotated[int, Option(help="Drain after so many tasks. [never]")] = 0,
+    lost_attempt: Annotated[
+        str, Option(help="A running task was given to another worker: finish (its result is refused) or stop it.")
+    ] = "finish",
+    drain_timeout: Annotated[float, Option(help="Seconds until a drain becomes a stop. [as long as it takes]")] = 0.0,
+    kill_grace: Annotated[float, Option(help="Seconds between SIGTERM and SIGKILL for a task.")] = 5.0,
+    poll_interval: Annotated[float, Option(help="Seconds between questions for work when there was none.")] = 1.0,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    client_certificate: Certificate = None,
+    client_key: Key = None,
+    metrics_port: Annotated[int | None, Option(help="/metrics, /health and /ready on this port. [none]")] = None,
+    metrics_host: Annotated[str, Option(help="Address for --metrics-port. [all]")] = "",
+    log_format: Annotated[str, Option(help="json or keyvalue.")] = "json",
+    log_level: Annotated[str, Option(help="debug, info, warning or error.")] = "info",
+    log_output: Annotated[bool, Option("--log-output", help="Each line of task output is a log line, too.")] = False,
+    output_limit: Annotated[str, Option(help="Bytes kept of one task's output: beginning and end.")] = "1M",
+    keep_logs: Annotated[int, Option(help="Files of output that are kept, the newest ones.")] = 1000,
+    unfenced: Annotated[bool, Option("--unfenced", help="Work for a scheduler that does not number attempts.")] = False,
+) -> None:
+    """Run tasks of any luigi pipeline, as a daemon that keeps them through any outage of the schedulers.
+
+    Example: luigi-ha worker --module etl --workers 4 --scheduler-url http://scheduler:8082
+
+    SIGTERM drains: no new work, what runs finishes and is reported, exit code 0. A second one stops. Results are in the
+    state directory until a scheduler has acknowledged them; a worker that is started again with it delivers them.
+    """
+    from worker.client import Refused  # noqa: PLC0415 - the command line is quick for those who want another command
+    from worker.daemon import daemon, options  # noqa: PLC0415
+    from worker.spool import HomeError  # noqa: PLC0415
+
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # modules beside us, as with `python -m luigi`
+    try:
+        told: dict[str, Any] = {} if not scheduler_url else {"scheduler_urls": scheduler_url}
+        chosen = options.Options(
+            **told, modules=options.words(module), workers=workers, worker_id=worker_id,
+            state_dir=state_dir or Path(os.environ.get("STATE_DIRECTORY", "luigi-ha-worker")),
+            namespaces=options.words(namespaces), families=options.words(families),
+            capabilities=options.words(capabilities), memory_limit=options.size(memory_limit),
+            task_timeout=task_timeout, max_tasks=max_tasks, lost_attempt=lost_attempt, drain_timeout=drain_timeout,
+            kill_grace=kill_grace, poll_interval=poll_interval, token=os.environ.get("LUIGI_HA_TOKEN", ""),
+            token_file=token_file, ca_file=ca_file, certificate=client_certificate, key=client_key,
+            metrics_host=metrics_host, metrics_port=metrics_port, log_format=log_format, log_level=log_level,
+            log_output=log_output, output_limit=options.size(output_limit), keep_logs=keep_logs, unfenced=unfenced,
+        )  # fmt: skip
+        code = daemon.run(chosen)
+    except (options.OptionError, HomeError) as error:
+        raise _said(error, USAGE) from None
+    except Refused as error:
+        raise _said(error, UNREACHABLE) from None
+    raise typer.Exit(code)
+
+
+def execute(
+    command: Annotated[list[str], typer.Argument(help="luigi, another command of a Python package, or python FILE.")],
+    scheduler_url: Urls = None,
+    give_up_after: Annotated[float, Option(help="Seconds a call waits for a scheduler. [for ever]")] = 0.0,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    client_certificate: Certificate = None,
+    client_key: Key = None,
+) -> None:
+    """Run stock luigi in this process with a connection that never gives up. The exit code is luigi's.
+
+    Example: luigi-ha exec --scheduler-url http://n1:8082,http://n2:8082 -- luigi --module etl Load --date 2024-01-01
+
+    Nothing in the pipeline changes. Without --scheduler-url, luigi's own configuration says where the scheduler is; it
+    may name several there, too, separated by commas.
+    """
+    from worker import executing  # noqa: PLC0415
+    from worker.client import BadAddress, Credentials, Tls  # noqa: PLC0415
+
+    credentials = Credentials(os.environ.get("LUIGI_HA_TOKEN", ""), token_file)
+    try:
+        tls = Tls(ca_file, client_certificate, client_key)
+        executing.patch(scheduler_url or [], give_up_after or None, credentials, tls)
+        code = executing.run(command)
+    except (executing.NoCommand, BadAddress) as error:
+        raise _said(error, USAGE) from None
+    raise typer.Exit(code)
+
+
+def _said(error: Exception, code: int) -> typer.Exit:
+    print(f"luigi-ha: {error}", file=sys.stderr)  # noqa: T201 - to whoever started it
+    return typer.Exit(code)

@@ -1,0 +1,286 @@
+"""One worker from its first line to its exit code: puts the parts together, and carries out what signals ask.
+
+    starting -> working -> draining -> over            SIGTERM, SIGINT, SIGUSR1, a command, --max-tasks
+                       \\-> stopping -> over            the second SIGTERM, or --drain-timeout
+
+Draining takes no new work, finishes and reports what runs: exit code 0. Stopping ends what runs and reports it as
+FAILED, as far as a scheduler answers within seconds: exit code 1. Whatever could not be reported is in the spool and is
+reported by the next worker with this state directory.
+
+The main thread runs luigi's loop, and is the only one that forks. A signal handler sets a mark and wakes it.
+"""
+
+import contextlib
+import importlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+
+from luigi.task_register import Register
+from luigi.task_status import FAILED
+from luigi.worker import fork_lock
+
+from worker import log
+from worker.client import CallError, Credentials, GaveUp, Patience, PatientScheduler, Refused, Tls
+from worker.client.resolving import Resolver
+from worker.client.waker import Waker
+from worker.daemon import process, remains
+from worker.daemon.fenced import FencedScheduler
+from worker.daemon.heartbeat import HEARTBEAT, Heartbeat, Orders, beat
+from worker.daemon.luigi_worker import LuigiWorker
+from worker.daemon.monitor import Monitor
+from worker.daemon.options import OptionError, Options
+from worker.daemon.output import Output
+from worker.daemon.results import Results
+from worker.daemon.status import Status
+from worker.daemon.systemd import Notifier
+from worker.daemon.watch import Watch
+from worker.spool import Home, Leftover, Run, Spool
+
+LAST_WORDS = 5.0  # s in which a worker that stops tries to report, after its tasks have ended
+_log = log.get()
+
+
+class _Stop(BaseException):  # whoever handles errors shall not handle it
+    """Leave the loop: end what runs."""
+
+
+class Daemon:
+    """A worker. `run` returns its exit code."""
+
+    def __init__(self, options: Options, home: Home) -> None:
+        """Nothing is asked of a scheduler yet. OptionError, OSError, spool errors."""
+        self._options = options
+        worker_id = home.worker_id(options.worker_id)
+        log.configure(options.log_format, options.log_level, {"worker_id": worker_id})
+        self._status = Status(worker_id, metadata.version("luigi-ha"))
+        self._status.slots = options.workers
+        self._notifier = Notifier()
+        self._waker = Waker()
+        self._asked_to_end = 0
+        self._drain_until: float | None = None
+        self._stop_until: float | None = None
+        process.use_fork()
+        self._import()
+        self._client = self._connection(rest=self._rest)
+        self._spool = Spool(home.spool)
+        self._scheduler = FencedScheduler(
+            self._client, self._spool,
+            {"namespaces": options.namespaces, "families": options.families, "capabilities": options.capabilities},
+            self._status,
+        )  # fmt: skip
+        self._scheduler.on_lost = self._lost
+        self._monitor = self._listen()
+        self._output = Output(home.logs, options.output_limit, options.keep_logs, tell=options.log_output)
+        self._watch = Watch(options.memory_limit, options.kill_grace, self._status)
+        self._results = Results(self._waker, self._watch, self._spool, self._check)
+        self._worker = LuigiWorker(
+            self._scheduler, options, self._status, self._waker, self._watch, self._results, self._output,
+            [self._monitor.fileno()] if self._monitor is not None else [],
+        )  # fmt: skip
+        self._worker.on_drain = self._draining
+
+    def run(self) -> int:
+        """Work until drained or stopped; the exit code. OptionError if no scheduler of ours will have this worker."""
+        threading.excepthook = self._thread_died
+        with self._signals(), contextlib.ExitStack() as parts:
+            parts.callback(self._close)
+            _log.info(
+                "worker_started", version=self._status.version, slots=self._status.slots, schedulers=self._client.shown,
+                leftovers=len(self._spool.leftovers), modules=self._options.modules,
+            )  # fmt: skip
+            self._notifier.tell("READY=1", "STATUS=Waiting for a scheduler")
+            try:
+                self._find_fence()
+                self._status.state = "working"
+                self._notifier.tell("STATUS=Working")
+                heartbeat = Heartbeat(
+                    self._connection(rest=None, guard=fork_lock), self._options.ping_interval, self._status,
+                    self._notifier, self._runs, Orders(self._message, self._lost, self._returned),
+                )  # fmt: skip
+                parts.callback(heartbeat.close)
+                self._work()
+            except _Stop:
+                return self._end("stopped", 1)
+            except GaveUp as error:
+                if not self._worker.draining:
+                    raise
+                _log.warning("drained_without_scheduler", reason=str(error))
+            return self._end("drained", 1 if self._spool.outstanding else 0)
+
+    # -- the course of it --------------------------------------------------------------------------------------
+
+    def _import(self) -> None:
+        for name in self._options.modules:
+            try:
+                importlib.import_module(name)
+            except (Exception, SystemExit) as error:
+                raise OptionError(f"module: {name} cannot be imported: {type(error).__name__}: {error}") from error
+
+    def _connection(self, rest: Any, guard: Any = None) -> PatientScheduler:
+        options = self._options
+        return PatientScheduler(
+            options.addresses, Patience(denied_for=None if rest is not None else 0.0),
+            Credentials(options.token, options.token_file), Tls(options.ca_file, options.certificate, options.key),
+            Resolver(guard), rest,
+        )  # fmt: skip
+
+    def _listen(self) -> Monitor | None:
+        if self._options.metrics_port is None:
+            return None
+        try:
+            return Monitor(self._options.metrics_host, self._options.metrics_port, self._status)
+        except OSError as error:
+            raise OptionError(f"metrics-port {self._options.metrics_port}: {error.strerror}") from None
+
+    def _find_fence(self) -> None:
+        """Ask a scheduler whether it knows runs; waits for one."""
+        try:
+            self._client.post(HEARTBEAT, beat(self._status, []))
+        except Refused as refused:
+            if refused.status not in (404, 405):
+                raise OptionError(f"the scheduler refuses this worker: {refused}") from None
+            if not self._options.unfenced:
+                raise OptionError(
+                    f"the scheduler at {self._client.shown} has no fence: it does not number attempts, so the late "
+                    "result of a task that was given to another worker meanwhile would count. Use luigi-ha's "
+                    "scheduler of this version, or accept that with --unfenced"
+                ) from None
+            self._status.fenced = False
+            _log.warning("scheduler_without_fence", scheduler=self._client.shown)
+        else:
+            self._status.fenced = True
+        self._status.heard_at = time.monotonic()
+
+    def _work(self) -> None:
+        with self._worker:
+            try:
+                self._worker.introduce()
+                for family in Register.task_names():
+                    self._worker.announce_batches(Register.get_task_cls(family))
+                for leftover in self._spool.leftovers:
+                    self._resume(leftover)
+                self._worker.run()
+            except _Stop:
+                self._end_tasks()
+                raise
+
+    def _resume(self, leftover: Leftover) -> None:
+        remains.clear(leftover)
+        finished = leftover.finished
+        status = FAILED if finished is None else finished.status
+        _log.info("result_of_earlier_worker", status=status, finished=finished is not None, **leftover.run.fields)
+        self._worker.resume(leftover, status, remains.INTERRUPTED if finished is None else finished.explanation)
+
+    def _end_tasks(self) -> None:
+        """Nothing goes on without us; report it if somebody listens."""
+        runs = self._runs()
+        for run in runs:
+            self._watch.end(run, "stopped", f"Task {run.task_id} was ended because its worker was stopped.")
+        self._stop_until = time.monotonic() + self._options.kill_grace + LAST_WORDS
+        with contextlib.suppress(CallError, _Stop):
+            while self._worker.busy and time.monotonic() < self._stop_until:
+                self._worker.report_next()
+
+    def _end(self, how: str, code: int) -> int:
+        _log.info("worker_ended", how=how, exit_code=code, unacknowledged=self._spool.outstanding)
+        return code
+
+    def _close(self) -> None:
+        self._notifier.tell("STOPPING=1")
+        self._watch.close()
+        self._output.close()
+        if self._monitor is not None:
+            self._monitor.close()
+        self._client.close()
+        self._waker.close()
+
+    # -- signals and waits -------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._signalled)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, _frame: object) -> None:
+        if number != signal.SIGUSR1 or not self._asked_to_end:
+            self._asked_to_end += 1
+        self._waker.wake()
+
+    def _check(self) -> None:
+        """Called wherever the main thread waits. _Stop."""
+        if self._asked_to_end and not self._worker.draining:
+            self._worker.drain_because("a signal asks for it")
+        late = self._drain_until is not None and time.monotonic() > self._drain_until
+        if self._stop_until is None and (self._asked_to_end > 1 or late):
+            self._status.state = "stopping"
+            _log.warning("stopping", reason="--drain-timeout is over" if late else "the second signal")
+            raise _Stop
+        if self._stop_until is not None and time.monotonic() > self._stop_until:
+            raise _Stop
+
+    def _draining(self) -> None:
+        self._status.state = "draining"
+        self._notifier.tell("STATUS=Draining")
+        if self._options.drain_timeout:
+            self._drain_until = time.monotonic() + self._options.drain_timeout
+
+    def _rest(self, seconds: float, doubtful: bool) -> None:
+        """Wait before a call is repeated. GaveUp, _Stop."""
+        self._account()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._check()
+            if self._worker.draining and not doubtful and not self._scheduler.entries:
+                # Nothing to report, and nothing that a scheduler may have handed out: nobody is needed.
+                raise GaveUp("draining, and no scheduler answers", doubtful=False)
+            self._waker.wait(left)
+        self._check()
+
+    # -- from other threads ------------------------------------------------------------------------------------
+
+    def _runs(self) -> list[Run]:
+        self._account()
+        return [entry.run for entry in list(self._scheduler.entries.values())]
+
+    def _account(self) -> None:
+        self._status.calls, self._status.failed_attempts = self._client.calls, self._client.failed_attempts
+        self._status.scheduler = self._client.shown
+
+    def _message(self, message: dict[str, Any]) -> None:
+        try:
+            self._worker.take_message(message)
+        except CallError as error:
+            _log.warning("message_not_answered", name=message["name"], reason=str(error))
+
+    def _lost(self, run: Run, reason: str) -> None:
+        self._worker.lost(run, reason)
+
+    def _returned(self) -> None:
+        with contextlib.suppress(CallError):
+            self._worker.introduce()
+
+    def _thread_died(self, args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread is not None else "?"
+        _log.error("thread_died", thread=name, error=f"{args.exc_type.__name__}: {args.exc_value}")
+        self._asked_to_end = 2
+        self._waker.wake()
+
+
+def run(options: Options, announce: Callable[[Daemon], None] = lambda _daemon: None) -> int:
+    """`luigi-ha worker`. OptionError, HomeError, OSError, CallError."""
+    home = Home(options.state_dir)
+    try:
+        daemon = Daemon(options, home)
+        announce(daemon)
+        return daemon.run()
+    finally:
+        home.close()

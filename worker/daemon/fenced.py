@@ -1,0 +1,126 @@
+"""The scheduler as luigi's Worker sees it: its own RPCs, with the run that each report is of.
+
+Luigi's Worker knows tasks; a scheduler with a fence knows runs. This stands between them: it asks for work with
+`runs=True`, remembers which run a task was handed out for, names it in every report, and acknowledges in the spool what
+the scheduler has taken. A report of a run that is no longer ours (409) is told in the log and forgotten: it changed
+nothing.
+
+Not promised: a fence, if the scheduler has none (luigid, or a node of an older version).
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from luigi.task_status import DONE, FAILED, PENDING, RUNNING
+
+from worker import log
+from worker.client import PatientScheduler, Refused, Stale
+from worker.daemon.status import Status
+from worker.spool import Entry, Run, Spool
+
+_log = log.get()
+
+
+class FencedScheduler:
+    """Has every method of luigi's scheduler. `entries`: the runs this worker has now, by task id."""
+
+    def __init__(self, client: PatientScheduler, spool: Spool, filters: dict[str, list[str]], status: Status) -> None:
+        self._client: Any = client
+        self._spool = spool
+        self._filters = {name: values for name, values in filters.items() if values}
+        self._status = status
+        self._batch: Run | None = None  # handed out, its head not named yet
+        self.entries: dict[str, Entry] = {}
+        self.on_lost: Callable[[Run, str], None] = lambda _run, _reason: None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._client, name)
+
+    def get_work(self, **asked: Any) -> Any:
+        """CallError."""
+        reply = self._client.get_work(**asked, runs=True, **self._filters)
+        if reply.get("task_id") is not None:
+            self._assigned(_run(reply["task_id"], reply))
+        elif "batch_id" in reply:
+            self._batch = _run("", reply)
+        return reply
+
+    def add_task(self, **report: Any) -> None:
+        """CallError, but not because a run is no longer ours."""
+        task_id, status = report["task_id"], report.get("status")
+        if report.get("batch_id") is not None and self._batch is not None:
+            batch, self._batch = self._batch, None
+            self._assigned(Run(task_id, batch.run_id, batch.attempt, batch.key))
+        entry = self.entries.get(task_id)
+        ends = status in (DONE, FAILED) or (status == PENDING and bool(report.get("new_deps")))
+        if entry is None or not (ends or status == RUNNING):
+            self._client.add_task(**report)
+        else:
+            self._report(entry, report, ends=ends)
+
+    def adopt(self, entry: Entry) -> None:
+        """Report on a run of an earlier worker."""
+        self.entries[entry.run.task_id] = entry
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _assigned(self, run: Run) -> None:
+        known = self.entries.get(run.task_id)
+        if known is not None and known.run.run_id == run.run_id:
+            return  # offered again, because a reply was lost
+        if not run.run_id and self._status.fenced:
+            _log.warning("assignment_without_run", **run.fields)
+        self.entries[run.task_id] = self._spool.entry(run)
+        self._status.spooled = self._spool.outstanding
+
+    def _report(self, entry: Entry, report: dict[str, Any], *, ends: bool) -> None:
+        run = entry.run
+        fence = {"run_id": run.run_id, "attempt": run.attempt} if run.run_id else {}
+        try:
+            self._client.add_task(**report, **fence)
+        except Stale as stale:
+            self._lost(run, str(report.get("status")), stale.reason, ends=ends)
+        except Refused as refused:
+            if not ends:
+                raise
+            _log.error("result_not_taken", status=report["status"], reason=str(refused), **run.fields)
+            self._say_that_it_was_refused(run, report, refused, fence)
+        else:
+            if ends:
+                self._status.finished[report["status"]] += 1
+        if ends:
+            self.over(entry)
+
+    def over(self, entry: Entry) -> None:
+        """Nothing more will be reported of this run."""
+        self.entries.pop(entry.run.task_id, None)
+        self._spool.acknowledged(entry)
+        self._status.spooled = self._spool.outstanding
+
+    def _lost(self, run: Run, status: str, reason: str, *, ends: bool) -> None:
+        if ends:
+            self._status.refused += 1
+            _log.warning("result_refused", status=status, reason=reason, **run.fields)
+        else:
+            self.on_lost(run, reason)
+
+    def _say_that_it_was_refused(
+        self, run: Run, report: dict[str, Any], refused: Refused, fence: dict[str, Any]
+    ) -> None:
+        """So that the task does not stay RUNNING for ever."""
+        why = json.dumps(f"The scheduler did not take the result ({report['status']}): {refused}")
+        try:
+            self._client.add_task(
+                worker=report["worker"], task_id=run.task_id, status=FAILED, expl=why, runnable=None, **fence
+            )
+        except Refused as again:
+            _log.error("failure_not_taken", reason=str(again), **run.fields)
+
+
+def _run(task_id: str, reply: dict[str, Any]) -> Run:
+    run_id, attempt = reply.get("run_id") or "", reply.get("attempt") or 0
+    return Run(task_id, run_id, attempt, run_id or f"local-{uuid.uuid4().hex}")

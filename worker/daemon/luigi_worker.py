@@ -1,0 +1,320 @@
+"""luigi's Worker with the parts replaced that a daemon cannot live with. The loop, the scheduling of dynamic
+dependencies, batches, events, mails and retries are luigi's.
+
+What is overridden, and why:
+
+__enter__, __exit__     luigi's ping thread holds the lock that starting a task needs (worker.daemon.heartbeat)
+_get_work               histories for luigi's summary would grow for ever; a stop must be noticed
+_get_work_task_id       a task that cannot be imported must be reported, not end the worker
+_handle_task_load_error luigi reports an exception object, which is no JSON
+_create_task_process    our process: session, output, spool
+_run_task               the queue of results must know of it; a process that cannot be started ends its task only
+_handle_next_task       what a user's requires() of new dependencies raises ends its task only
+_purge_children         dead tasks are seen by the queue of results, limits by the watch
+_sleeper                luigi's cannot be woken
+_start_phasing_out      is told in the log
+"""
+
+import json
+import multiprocessing
+import random
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import luigi
+from luigi.scheduler import WORKER_STATE_ACTIVE
+from luigi.task_register import Register, load_task
+from luigi.task_status import FAILED
+from luigi.worker import GetWorkResponse, TaskStatusReporter, Worker, rpc_message_callback
+
+from worker import log
+from worker.client import CallError, GaveUp
+from worker.client.waker import Waker
+from worker.daemon.fenced import FencedScheduler
+from worker.daemon.options import Options
+from worker.daemon.output import Output
+from worker.daemon.process import Outcome, TaskProcess
+from worker.daemon.results import Results
+from worker.daemon.status import Status
+from worker.daemon.watch import Watch
+from worker.spool import Leftover, Run
+
+FORGET_EVERY = 1000  # tasks, after which luigi's cache of task objects is emptied
+NO_WORK = GetWorkResponse(None, [], 0, 0, 0, WORKER_STATE_ACTIVE)
+_log = log.get()
+
+
+class LuigiWorker(Worker):
+    """An assistant that stays until it is drained."""
+
+    def __init__(
+        self, scheduler: FencedScheduler, options: Options, status: Status, waker: Waker, watch: Watch,
+        results: Results, output: Output, close_in_task: list[int],
+    ) -> None:  # fmt: skip
+        super().__init__(
+            scheduler=scheduler, worker_id=status.worker_id, worker_processes=options.workers, assistant=True,
+            keep_alive=True, force_multiprocessing=True, no_install_shutdown_handler=True,
+            wait_interval=float(options.poll_interval), wait_jitter=float(options.poll_interval) / 2,
+        )  # fmt: skip
+        self._fenced = scheduler
+        self._options = options
+        self._status = status
+        self._waker = waker
+        self._watch = watch
+        self._output = output
+        self._close_in_task = close_in_task
+        self._task_result_queue.close()  # luigi's own
+        self._task_result_queue = results  # type: ignore[assignment]
+        self._results = results
+        self._began = 0
+        self._beginning = ""
+        self._worker_info += [("commands", True), ("version", status.version), ("luigi", luigi.__version__)]
+        self.draining = ""  # why
+        self.on_drain: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for task in self._running_tasks.values():
+            if isinstance(task, TaskProcess) and task.is_alive():
+                task.terminate()
+        self._results.close()
+
+    # -- work --------------------------------------------------------------------------------------------------
+
+    def _get_work(self) -> GetWorkResponse:
+        self._forget()
+        if self._options.max_tasks and self._began >= self._options.max_tasks and not self.draining:
+            self.drain_because(f"it has run {self._began} tasks (--max-tasks)")
+        try:
+            found: GetWorkResponse = super()._get_work()
+        except GaveUp:
+            if not self.draining:
+                raise
+            return NO_WORK  # no scheduler to ask, and nothing that one could have handed out
+        return found
+
+    def _forget(self) -> None:
+        """What luigi keeps for a summary that a daemon never writes."""
+        self._add_task_history.clear()
+        self._get_work_response_history.clear()
+        for task_id in [task_id for task_id in self._scheduled_tasks if task_id not in self._running_tasks]:
+            del self._scheduled_tasks[task_id]
+        if len(self.unfulfilled_counts) > FORGET_EVERY:
+            self.unfulfilled_counts.clear()
+
+    def _get_work_task_id(self, get_work_response: dict[str, Any]) -> str | None:
+        task_id: str | None = super()._get_work_task_id(get_work_response)
+        if task_id is None or task_id in self._running_tasks:
+            return task_id
+        try:
+            task = load_task(
+                get_work_response.get("task_module"), get_work_response["task_family"], get_work_response["task_params"]
+            )
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' modules, reported as the task's failure
+            self._handle_task_load_error(error, [task_id])
+            return None
+        self._scheduled_tasks[task_id] = task
+        self.announce_batches(type(task))
+        return task_id
+
+    def _handle_task_load_error(self, exception: BaseException, task_ids: list[str]) -> None:
+        text = f"The worker cannot load {', '.join(task_ids)}: {type(exception).__name__}: {exception}"
+        for task_id in task_ids:
+            self._add_task(worker=self._id, task_id=task_id, status=FAILED, runnable=False, expl=json.dumps(text))
+            _log.error("task_not_loaded", task_id=task_id, error=f"{type(exception).__name__}: {exception}")
+
+    def _run_task(self, task_id: str) -> None:
+        self._beginning = task_id  # what the scheduler calls it; a task submitted by REST may have any name
+        try:
+            super()._run_task(task_id)
+        except OSError as error:  # no memory, no process, no descriptor, no disk
+            self._running_tasks.pop(task_id, None)
+            self._failed(task_id, f"The worker could not start its process: {error}")
+            self._waker.wait(self._options.poll_interval)
+            return
+        task = self._running_tasks.get(task_id)
+        if isinstance(task, TaskProcess) and task_id not in self._status.running:
+            self._began += 1
+            if self._began % FORGET_EVERY == 0:
+                Register.clear_instance_cache()
+            self._results.expect(task)
+            self._status.running[task_id] = time.monotonic()
+            run = task.outcome.entry.run
+            _log.info("task_started", pid=task.pid, output=str(self._output.path(run)), **_told(task.task, run))
+
+    def _create_task_process(self, task: luigi.Task) -> TaskProcess:
+        entry = self._fenced.entries[self._beginning]
+        messages: Any = multiprocessing.Queue() if task.accepts_messages else None
+        reporter = TaskStatusReporter(self._scheduler, entry.run.task_id, self._id, messages)
+        return TaskProcess(
+            self._config.task_process_context, task, self._id,
+            outcome=Outcome(entry), output=self._output.open(entry.run), close=self._close_in_task,
+            status_reporter=reporter, worker_timeout=self._options.task_timeout or self._config.timeout,
+            check_unfulfilled_deps=self._config.check_unfulfilled_deps,
+            check_complete_on_run=self._config.check_complete_on_run,
+            task_completion_cache=self._task_completion_cache,
+        )  # fmt: skip
+
+    def _add_task(self, *args: Any, **kwargs: Any) -> None:
+        task_id = kwargs["task_id"]
+        entry = self._fenced.entries.get(task_id)
+        super()._add_task(*args, **kwargs)
+        if entry is not None and task_id not in self._fenced.entries:  # that was the end of it
+            seconds = time.monotonic() - self._status.running.pop(task_id, time.monotonic())
+            self._status.task_seconds += seconds
+            told = {"status": kwargs["status"], "seconds": round(seconds, 3)}
+            if kwargs["status"] == FAILED and kwargs.get("expl"):
+                told["error"] = str(json.loads(kwargs["expl"]))[-2000:]
+            level = _log.warning if kwargs["status"] == FAILED else _log.info
+            level("task_finished", **told, **_told(self._scheduled_tasks.get(task_id), entry.run))
+
+    def _handle_next_task(self) -> None:
+        try:
+            super()._handle_next_task()
+        except CallError as error:
+            if isinstance(error, GaveUp):
+                raise
+            self._not_handled(error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' modules, reported as the task's failure
+            self._not_handled(error)
+
+    def _not_handled(self, error: BaseException) -> None:
+        task_id = self._results.last
+        self._running_tasks.pop(task_id, None)
+        told = "".join(traceback.format_exception(error))
+        self._failed(task_id, f"The worker could not take its result or schedule its new dependencies:\n{told}")
+
+    def _failed(self, task_id: str, why: str) -> None:
+        if task_id in self._fenced.entries:
+            self._add_task(worker=self._id, task_id=task_id, status=FAILED, runnable=None, expl=json.dumps(why))
+
+    def _purge_children(self) -> None:
+        """See above."""
+
+    def _sleeper(self) -> Iterator[None]:
+        for pause in pauses(self._options.poll_interval):
+            self._results.check()
+            self._waker.wait(pause)
+            self._results.check()
+            yield
+
+    # -- what the scheduler, or a signal, wants ----------------------------------------------------------------
+
+    def _start_phasing_out(self) -> None:
+        self.drain_because("the scheduler gives it no more work")
+
+    def drain_because(self, reason: str) -> None:
+        """No new work; `run` returns when what runs is finished."""
+        if not self.draining:
+            self.draining = reason
+            _log.info("draining", reason=reason, running=len(self._running_tasks))
+            self.on_drain()
+        super()._start_phasing_out()
+
+    @rpc_message_callback
+    def drain(self, **_kwargs: Any) -> None:
+        """Command: by the API."""
+        self.drain_because("the scheduler asks for it")
+        self._waker.wake()
+
+    @rpc_message_callback
+    def cancel_task(self, task_id: str, attempt: int | None = None, reason: str = "", **_kwargs: Any) -> None:
+        """Command: end a task that runs."""
+        entry = self._fenced.entries.get(task_id)
+        if entry is not None and attempt in (None, entry.run.attempt):
+            why = f"Task {task_id} was cancelled" + (f": {reason}" if reason else ".")
+            self._watch.end(entry.run, "cancelled", why)
+
+    @rpc_message_callback
+    def set_worker_processes(self, n: int) -> None:
+        """Command, as luigi's."""
+        super().set_worker_processes(n)
+        self._status.slots = self.worker_processes
+        _log.info("slots_changed", slots=self.worker_processes)
+        self._waker.wake()
+
+    def lost(self, run: Run, reason: str) -> None:
+        """The scheduler says that a run which goes on here is no longer ours."""
+        _log.warning("attempt_lost", policy=self._options.lost_attempt, reason=reason, **run.fields)
+        if self._options.lost_attempt == "stop":
+            why = f"Task {run.task_id} was stopped: its attempt is no longer this worker's ({reason})."
+            self._watch.end(run, "lost", why)
+
+    def take_message(self, message: dict[str, Any]) -> None:
+        """From the heartbeat, in its thread."""
+        self._handle_rpc_message(message)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs."""
+        return bool(self._running_tasks)
+
+    def report_next(self) -> None:
+        """Wait for a result and report it."""
+        self._handle_next_task()
+
+    # -- beginning ---------------------------------------------------------------------------------------------
+
+    def introduce(self) -> None:
+        """Tell the scheduler who we are, again: it may have forgotten."""
+        self._scheduler.add_worker(self._id, dict(self._worker_info))
+        families = list(self._batch_families_sent)
+        self._batch_families_sent.clear()
+        for family in families:
+            self.announce_batches(Register.get_task_cls(family))
+
+    def announce_batches(self, family: type[luigi.Task]) -> None:
+        """Luigi tells which tasks it can batch when it schedules them. We schedule none, and still run batches."""
+        name = family.get_task_family()
+        if name in self._batch_families_sent:
+            return
+        arguments = family.batch_param_names()
+        if arguments:
+            self._scheduler.add_task_batcher(
+                worker=self._id, task_family=name, batched_args=arguments, max_batch_size=family.max_batch_size
+            )
+        self._batch_families_sent.add(name)
+
+    def resume(self, leftover: Leftover, status: str, explanation: Any) -> None:
+        """Report on a run of an earlier worker, as luigi reports on one of its own."""
+        run, started, finished = leftover.run, leftover.started, leftover.finished
+        self._fenced.adopt(leftover.entry)
+        missing, new_deps = (finished.missing, finished.new_deps) if finished is not None else ([], [])
+        module, family, params = (None, "", {}) if started is None else (started.module, started.family, started.params)
+        try:
+            task = load_task(module, family, params)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' modules, or a damaged description
+            _log.warning("task_not_loaded", error=f"{type(error).__name__}: {error}", **run.fields)
+            if new_deps:
+                status, explanation = FAILED, f"Its new dependencies cannot be loaded: {error}"
+            self._add_task(
+                worker=self._id, task_id=run.task_id, status=status, expl=json.dumps(explanation), runnable=None
+            )
+            return
+        self._scheduled_tasks[run.task_id] = task
+        self._running_tasks[run.task_id] = _Remains()
+        self._results.put((run.task_id, status, explanation, missing, new_deps))
+        self._handle_next_task()
+
+
+class _Remains:
+    """Stands for the process of a task that an earlier worker ran."""
+
+    status_reporter = TaskStatusReporter(None, "", "", None)
+
+    def is_alive(self) -> bool:
+        return False
+
+
+def pauses(interval: float) -> Iterator[float]:
+    """Luigi's pauses between two questions for work: with jitter, so that a fleet does not ask in step."""
+    while True:
+        yield interval * random.uniform(1.0, 1.5)  # noqa: S311
+
+
+def _told(task: luigi.Task | None, run: Run) -> dict[str, Any]:
+    return {**run.fields, "namespace": task.get_task_namespace() if task is not None else None}
