@@ -16,6 +16,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
+from appliance.clock import monotonic
+
 ROOT = "luigi_ha"
 _FIELDS = "luigi_ha_fields"
 
@@ -49,6 +51,26 @@ class Events:
     def _log(self, level: int, event: str, fields: dict[str, Any], exc_info: bool = False) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, event, extra={_FIELDS: fields}, exc_info=exc_info)
+
+
+class Seldom:
+    """Warnings that strangers can cause: of each kind one line in a while, which says how many were left out."""
+
+    def __init__(self, events: Events, every: float = 10.0) -> None:
+        """`every`: s."""
+        self._events = events
+        self._every = every
+        self._told: dict[str, tuple[float, int]] = {}  # kind -> (when, how many since)
+
+    def warning(self, event: str, /, why: str, **fields: Any) -> None:
+        """`why` is the kind: one of a few."""
+        now = monotonic()
+        told, since = self._told.get(why, (now - self._every, 0))
+        if now - told < self._every:
+            self._told[why] = (told, since + 1)
+        else:
+            self._told[why] = (now, 0)
+            self._events.warning(event, why=why, **fields, left_out=since)
 
 
 def get(part: str) -> Events:

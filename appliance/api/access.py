@@ -18,11 +18,9 @@ from typing import NamedTuple
 from appliance import clock, log
 from appliance.api.access_roles import Role
 from appliance.api.access_tokens import NO_CREDENTIAL, Credential, Token, Tokens, is_token, presented
-from appliance.api.errors import Forbidden, Refusal, Unauthorized, Unavailable
-from appliance.clock import monotonic
+from appliance.api.errors import Forbidden, Unauthorized, Unavailable
 
 REMEMBERED = 4096  # headers; then all are forgotten
-TOLD_EVERY = 10.0  # s between two lines of the log for the same kind of refusal
 HOW = "a token: Authorization: Bearer TOKEN, or the password of Basic (http://any:TOKEN@host); `luigi-ha token create`"
 _log = log.get("access")
 
@@ -44,7 +42,7 @@ class Guard:
         self._now = now
         self._generation = 0
         self._granted: dict[bytes, Grant] = {}
-        self._told: dict[str, tuple[float, int]] = {}  # kind of refusal -> (when told, how many since)
+        self._log = log.Seldom(_log)
 
     @property
     def knows(self) -> bool:
@@ -68,7 +66,7 @@ class Guard:
                 where="Authorization",
                 expected=f"a token with at least the role {needs.shown}",
             )
-            self._tell("role", refusal, token=grant.name)
+            self._log.warning("access_refused", "role", token=grant.name, needs=needs.shown)
             raise refusal
         return grant
 
@@ -98,19 +96,8 @@ class Guard:
         return grant
 
     def _refused(self, kind: str, what: str, token: Token | None = None) -> Unauthorized:
-        refusal = Unauthorized(what, where="Authorization", expected=HOW)
-        self._tell(kind, refusal, token=None if token is None else token.name)
-        return refusal
-
-    def _tell(self, kind: str, refusal: Refusal, token: str | None) -> None:
-        """A line for who reads the log, not one for each attempt."""
-        now = monotonic()
-        told, since = self._told.get(kind, (-inf, 0))
-        if now - told < TOLD_EVERY:
-            self._told[kind] = (told, since + 1)
-            return
-        self._told[kind] = (now, 0)
-        _log.warning("access_refused", status=refusal.status, why=kind, token=token, more_before=since)
+        self._log.warning("access_refused", kind, token=None if token is None else token.name)
+        return Unauthorized(what, where="Authorization", expected=HOW)
 
 
 __all__ = ["NO_CREDENTIAL", "Credential", "Grant", "Guard"]

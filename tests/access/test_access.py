@@ -241,7 +241,7 @@ def test_a_secret_does_not_show_in_refusals_logs_and_reprs() -> None:
     shown = " ".join([stream.getvalue(), *(str(each) + each.reply().body.decode() for each in said)])
     shown += repr((revoked.bearer, viewer.basic, presented(NO_CREDENTIAL))) + f"{unknown}"
     assert "why=revoked token=old" in shown
-    assert "why=role token=eyes" in shown
+    assert "why=role token=eyes needs=operator" in shown
     for secret in (
         revoked.text,
         viewer.text,
