@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bite:
-    """A fault that bit."""
+    """A fault that bit. `over`: when all that dies of it had ended, if that was watched."""
 
     fault: str
     host: str
     at: float
     proof: str
+    over: float | None = None
 
 
 class Faults:

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,11 +117,16 @@ def kill(pids: Iterable[int], timeout: float = 5.0) -> list[int]:
         for fd in fds.values():
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-        deadline, waiting = time.monotonic() + timeout, dict(fds)
-        while waiting and (left := deadline - time.monotonic()) > 0:
-            dead, _, _ = select.select(list(waiting.values()), [], [], left)
-            waiting = {pid: fd for pid, fd in waiting.items() if fd not in dead}
-        return list(waiting)
+        return ended(fds, timeout)
+
+
+def ended(held_: Mapping[int, int], timeout: float) -> list[int]:
+    """Wait for the end of these; those that live on after `timeout` s."""
+    deadline, waiting = time.monotonic() + timeout, dict(held_)
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        dead, _, _ = select.select(list(waiting.values()), [], [], left)
+        waiting = {pid: fd for pid, fd in waiting.items() if fd not in dead}
+    return list(waiting)
 
 
 def freeze(find: Callable[[], list[Process]], timeout: float = 2.0) -> list[Process]:

@@ -66,9 +66,11 @@ def run(lab: Lab, scenario: Scenario, number: int, place: Path) -> tuple[Verdict
     until = scenarios.now()
     lab.wait_until_ready(READY)
     calls = read(records)
-    verdict = judge(calls, bite.at, max((call.began for call in calls), default=until), known(lab, prefix))
+    end = max((call.began for call in calls), default=until)
+    verdict = judge(calls, bite.at, end, known(lab, prefix), bite.over)
     seen = {
         "fault": bite.fault, "host": bite.host, "proof": bite.proof, "etcd_leader": before.etcd_leader,
+        "died_within": bite.over and round(bite.over - bite.at, 3),
         "primary": before.primary, "leader_before": before.leader, "leader_after": after.leader,
     }  # fmt: skip
     return verdict, seen

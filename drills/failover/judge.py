@@ -29,8 +29,8 @@ class Verdict:
     gap: float  # the longest time in which no call was answered well, from the fault on
     longest: float  # the longest a call that was answered well has waited
     calls: int
-    failed_in_flight: int  # began before the fault: allowed on a machine that dies
-    failed_after: int  # began after it
+    failed_in_flight: int  # began before what the fault kills had ended: allowed
+    failed_after: int  # began after that
     reasons: tuple[str, ...]  # of those
     lost: int  # acknowledged, and not in the database
     inconclusive: str | None
@@ -46,15 +46,19 @@ def read(path: Path) -> list[Call]:
     return sorted((Call(*json.loads(line)) for line in lines if line.endswith("]")), key=lambda call: call.began)
 
 
-def judge(calls: Sequence[Call], at: float, until: float, known: Iterable[str]) -> Verdict:
-    """`at`: when the fault struck; `until`: when the run was over; `known`: task ids in the database afterwards."""
+def judge(
+    calls: Sequence[Call], at: float, until: float, known: Iterable[str], over: float | None = None
+) -> Verdict:
+    """`at`: when the fault struck; `over`: when what it kills had ended, which takes calls until then; `until`: when
+    the run was over; `known`: task ids in the database afterwards."""
     well = sorted(call.ended for call in calls if call.wrong is None)
     before, after = [end for end in well if end <= at], [end for end in well if end > at]
     moments = [before[-1] if before else at, *after]
     gaps = [later - earlier for earlier, later in pairwise(moments)]
     failed = [call for call in calls if call.wrong is not None and call.ended > at]
-    flying = [call for call in failed if call.began <= at + STRIKING]
-    later = [call for call in failed if call.began > at + STRIKING]
+    struck = (at if over is None else over) + STRIKING
+    flying = [call for call in failed if call.began <= struck]
+    later = [call for call in failed if call.began > struck]
     inconclusive = None
     if len(before) < ENOUGH:
         inconclusive = f"{len(before)} calls answered before the fault: too few"

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from appliance.lab import processes
 from appliance.lab.errors import LabError
 from appliance.lab.faults import Bite
 from appliance.lab.lab import Lab
-from appliance.lab.targets import Target
+from appliance.lab.targets import Target, found
 
+ENDED_WITHIN = 10.0  # s for a scheduler that has lost its keeper
 ABLE_WITHIN = 30.0  # s for a node to have read the state
 Arrange = Callable[[Lab], None]
 Strike = Callable[[Lab], Bite]
@@ -126,7 +128,17 @@ def thaw_patroni(lab: Lab, bite: Bite) -> None:
 
 
 def kill(what: Target) -> Strike:
-    return lambda lab: lab.faults.kill("leader", what)
+    """SIGKILL; then wait for the end of what goes down with it, which still takes calls until then."""
+
+    def strike(lab: Lab) -> Bite:
+        schedulers = found(lab.init(lab.resolve("leader").name), Target.SCHEDULER)
+        with processes.held(process.pid for process in schedulers) as watched:
+            bite = lab.faults.kill("leader", what)
+            if processes.ended(watched, ENDED_WITHIN):
+                raise LabError(f"the scheduler of {bite.host} lives on")
+            return replace(bite, over=now())
+
+    return strike
 
 
 def freeze(what: Target) -> Strike:
