@@ -20,6 +20,7 @@ from appliance.store.errors import (
     DatabaseAway,
     FencedError,
     JournalClosed,
+    NameTaken,
     NotAPrefix,
     Poisoned,
     SchemaMissing,
@@ -36,6 +37,7 @@ from appliance.store.replication import Durability, Replication, Standby
 from appliance.store.schema import SchemaState, SchemaStatus
 from appliance.store.store import Store, open_store
 from appliance.store.tailing import Tail, TailReader
+from appliance.store.tokens import TokenRecord
 
 __all__ = [
     "BadUrl",
@@ -50,6 +52,7 @@ __all__ = [
     "JournalState",
     "JournalStats",
     "LogEntry",
+    "NameTaken",
     "NotAPrefix",
     "Poisoned",
     "Position",
@@ -64,6 +67,7 @@ __all__ = [
     "StoreError",
     "Tail",
     "TailReader",
+    "TokenRecord",
     "Unusable",
     "open_store",
 ]

@@ -53,5 +53,9 @@ class JournalClosed(StoreError):
     """The journal was closed before the change was committed."""
 
 
+class NameTaken(StoreError):
+    """A token's name was given before. Names are given once."""
+
+
 class FenceRefused(StoreError):
     """One transaction's compare-and-set on `leadership` found another position. Not yet a verdict: see `journal`."""

@@ -14,7 +14,18 @@ from sqlalchemy import Connection, text
 
 from appliance import clock, log
 from appliance.engine.changes import Change, Epoch
-from appliance.store import dialects, failovers, history, leading, loading, replication, retention, schema, target
+from appliance.store import (
+    dialects,
+    failovers,
+    history,
+    leading,
+    loading,
+    replication,
+    retention,
+    schema,
+    target,
+    tokens,
+)
 from appliance.store.errors import DatabaseAway, SchemaMissing, StoreError, Unusable
 from appliance.store.failovers import Failover
 from appliance.store.failures import translated
@@ -25,6 +36,7 @@ from appliance.store.replication import Durability, Replication
 from appliance.store.schema import SchemaStatus
 from appliance.store.tailing import LIMIT, Tail, TailReader
 from appliance.store.target import Kind
+from appliance.store.tokens import TokenRecord
 from appliance.store.writer import Writer
 
 CALL_TIMEOUT = 5.0
@@ -198,6 +210,24 @@ class Store:
         """The last changes of leader, oldest first."""
         with self._connection("reading the failovers") as connection:
             return failovers.read(connection, limit)
+
+    def tokens(self) -> list[TokenRecord]:
+        """Every token there has been, oldest first."""
+        with self._connection("reading the tokens") as connection:
+            return tokens.read(connection)
+
+    def add_token(self, record: TokenRecord) -> None:
+        """Let it be valid. Raises NameTaken."""
+        with self._connection("adding a token", write=True) as connection:
+            tokens.add(connection, record)
+            connection.commit()
+
+    def revoke_token(self, token_id: str, at: float) -> TokenRecord | None:
+        """Let it be valid no more, from `at` (wall clock, s) or earlier; None: no such token."""
+        with self._connection("revoking a token", write=True) as connection:
+            record = tokens.revoke(connection, token_id, at)
+            connection.commit()
+            return record
 
     def history(self, task_id: str, limit: int = 100) -> list[HistoryEntry]:
         """The last `limit` changes of a task's state, oldest first; empty if the log does not know the task."""

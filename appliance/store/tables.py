@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy sees them. `migrations` makes them; a test compares the two.
 
 `luigi_event` is the log; the other tables are its snapshot, changed in the transaction that appends to it. Only
-`luigi_failover` is neither: it is for people.
+`luigi_failover`, which is for people, and `luigi_token`, which commands change, are neither.
 
 A task's state is stored twice in its row, on purpose: `state` is exact and is what a load reads (JSON, all fields of
 `TaskState` in order: a priority may be a whole number of 300 digits, or NaN); `status`, `run_time`, `worker_id` and
@@ -24,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
@@ -180,4 +181,18 @@ failover = Table(
     Column("promotion_seconds", Double, nullable=False),
     Column("warm", Boolean, nullable=False),
     Column("events_read", BigInteger, nullable=False),
+)
+
+token = Table(
+    "luigi_token",
+    metadata,
+    Column("token_id", String(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),  # wall clock, s since the epoch of 1970, as the other times here
+    Column("created_by", LongText, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    UniqueConstraint("name", name="luigi_token_name"),
 )

@@ -73,7 +73,7 @@ def test_a_database_of_a_newer_program_is_left_alone(store: Store) -> None:
     assert store.check().state is SchemaState.TOO_NEW
     calls: list[Callable[[], object]] = [store.upgrade, store.load, lambda: store.take_leadership("x")]
     for call in calls:
-        with pytest.raises(SchemaTooNew, match="9999, newer than 0003"):
+        with pytest.raises(SchemaTooNew, match="9999, newer than 0004"):
             call()
     assert store.check().found == "9999"
 
@@ -118,7 +118,7 @@ def written_by_an_earlier_program(store: Store, *records: TaskPut | WorkerPut) -
     return position
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
 def test_an_older_schema_is_refused_and_upgraded_with_everything_in_it(url: str, revision: str) -> None:
     store = open_store(url)
     upgraded_to(store, revision)
@@ -131,17 +131,17 @@ def test_an_older_schema_is_refused_and_upgraded_with_everything_in_it(url: str,
     records = (creation(1), creation(2, attempt=1, run_id="r"), WorkerPut(1, "w", 1.5, False, "{}", "[]"))
     position = written_by_an_earlier_program(store, *records)
     status = store.check()
-    assert (status.found, status.wanted, status.state) == (revision, "0003", SchemaState.OLD)
+    assert (status.found, status.wanted, status.state) == (revision, "0004", SchemaState.OLD)
     calls: list[Callable[[], object]] = [store.load, lambda: store.take_leadership("x")]
     for call in calls:
-        with pytest.raises(SchemaMissing, match=f"is {revision}, this program needs 0003; run: luigi-ha db upgrade"):
+        with pytest.raises(SchemaMissing, match=f"is {revision}, this program needs 0004; run: luigi-ha db upgrade"):
             call()
     assert store.upgrade() == store.check()
     assert store.check().state is SchemaState.CURRENT
     assert store.position() == position
     assert loaded(store) == Model(records)
     assert loaded(store) == replayed(store)
-    assert store.failovers() == []
+    assert store.failovers() == store.tokens() == []
     taken = store.take_leadership("x")
     assert taken.epoch == 2
     write(store, taken, change(1, status="DONE"), WorkerPut(1, "w", 1.5, False, "{}", "[]", True))

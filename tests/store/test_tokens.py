@@ -1,0 +1,48 @@
+"""Tokens in the database: a name is given once, and what is revoked stays to be seen."""
+
+import threading
+
+import pytest
+
+from appliance.store import NameTaken, Store
+from appliance.store.tokens import TokenRecord
+
+FIRST = TokenRecord("0a1b2c3d", "ci", "worker", "d" * 64, 1_800_000_000.25, "root")
+SECOND = TokenRecord("ffffffff", "Ci", "operator", "e" * 64, 1_800_000_001.0, "me\0\ud800", 1_800_000_002.5)
+
+
+def test_tokens_are_read_back_as_they_were_added(store: Store) -> None:
+    assert store.tokens() == []
+    store.add_token(SECOND)
+    store.add_token(FIRST)  # another name: case counts
+    assert store.tokens() == [FIRST, SECOND]
+
+
+def test_a_revoked_token_says_since_when_and_keeps_its_name(store: Store) -> None:
+    store.add_token(FIRST)
+    assert store.revoke_token("00000000", 5.0) is None
+    revoked = store.revoke_token(FIRST.token_id, 1_800_000_009.0)
+    assert revoked is not None
+    assert revoked.revoked_at == 1_800_000_009.0
+    assert store.revoke_token(FIRST.token_id, 1_900_000_000.0) == revoked
+    assert store.tokens() == [revoked]
+    with pytest.raises(NameTaken, match="a token named ci"):
+        store.add_token(TokenRecord("11111111", "ci", "viewer", "f" * 64, 1.0, "root"))
+    assert store.tokens() == [revoked]
+
+
+def test_of_two_who_take_a_name_at_once_one_gets_it(store: Store) -> None:
+    taken: list[NameTaken] = []
+
+    def take(number: int) -> None:
+        try:
+            store.add_token(TokenRecord(f"{number:08x}", "same", "viewer", "f" * 64, float(number), "root"))
+        except NameTaken as error:
+            taken.append(error)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (len(taken), len(store.tokens())) == (3, 1)
