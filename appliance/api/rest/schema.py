@@ -4,7 +4,8 @@ The same objects go into the OpenAPI document, so that what it says and what is 
 says where, what is wrong, and what would be right; of a name that nobody knows, which one was probably meant.
 
 Understood: type, enum, pattern, minLength, maxLength, minimum, maximum, items, maxItems, properties, required,
-additionalProperties, and anyOf whose alternatives differ in their type. Everything else only describes.
+additionalProperties, and anyOf whose alternatives differ in their type. Everything else only describes; what begins
+with "x-" is ours.
 """
 
 import math
@@ -17,6 +18,7 @@ from typing import Any
 from appliance.api.errors import BadRequest
 
 Schema = Mapping[str, Any]
+ELSEWHERE = "x-items-are-checked-elsewhere"
 _SHOWN = 60  # characters of a wrong value that are repeated
 _MANY = 12  # names that are listed
 _A = {
@@ -104,7 +106,7 @@ def _check_array(schema: Schema, value: list[Any], where: str) -> None:
     if len(value) > schema.get("maxItems", math.inf):
         raise BadRequest(f"has {len(value)} entries", where=where, expected=describe(schema))
     items = schema.get("items")
-    if items is not None:
+    if items is not None and ELSEWHERE not in schema:
         for number, item in enumerate(value):
             check(items, item, f"{where}[{number}]")
 
@@ -165,4 +167,4 @@ def _short(text: str, *, quoted: bool = True) -> str:
 
 @lru_cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+    return re.compile(pattern.replace("$", r"\Z"))  # Python's $ also matches before a line's end

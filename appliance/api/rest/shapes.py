@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from appliance.api.rest.schema import Schema
+from appliance.api.rest.schema import ELSEWHERE, Schema
 
 MOST_TASKS = 10_000  # of one call: the scheduler does nothing else meanwhile (50,000 and more a second)
 MOST_REPORTS = 1_000
@@ -11,7 +11,7 @@ LONGEST_ID = 500
 LONGEST_ERROR = 1_000_000
 LONGEST_MESSAGE = 100_000
 LONGEST_WAIT = 30.0  # s
-LARGEST = 1e12
+LARGEST = 1e300
 STATUSES = ("PENDING", "RUNNING", "BATCH_RUNNING", "DONE", "FAILED", "DISABLED", "UNKNOWN")
 
 
@@ -94,7 +94,11 @@ _TASK_FIELDS: Mapping[str, Schema] = {
 NEW_TASK = _object(("family",), **_TASK_FIELDS)
 NEW_TASK_WITH_ID = _object(("task_id", "family"), task_id=TASK_ID, **_TASK_FIELDS)
 NEW_TASKS = _object(
-    ("tasks",), tasks=_list(NEW_TASK_WITH_ID, MOST_TASKS, "all are added, or none if there is something wrong with one")
+    ("tasks",),
+    tasks={
+        **_list(NEW_TASK_WITH_ID, MOST_TASKS, "all are added, or none if there is something wrong with one"),
+        ELSEWHERE: True,  # thousands of them: the engine checks each anyway
+    },
 )
 HELD = _object(("task_id", "attempt", "run_id"), task_id=TASK_ID, attempt=ATTEMPT, run_id=RUN_ID)
 TAKE = _object(
@@ -166,7 +170,7 @@ ASSIGNMENT = _reply(
     resources=_shown("object"),
     priority=_NUMBER,
 )
-LOST = _reply(task_id=_STRING, attempt=_shown("integer"), reason=_STRING)
+LOST_RUN = _reply(task_id=_STRING, attempt=_shown("integer"), reason=_STRING)
 COMMAND = {
     "type": "object",
     "required": ["name"],
@@ -177,7 +181,9 @@ COMMAND = {
 }  # fmt: skip
 HEARD = _reply(
     accepted=_list(_STRING, description="ids of the tasks whose reports were taken"),
-    lost=_list(LOST, description="runs that are no longer this worker's: to be stopped, or their results discarded"),
+    lost=_list(
+        LOST_RUN, description="runs that are no longer this worker's: to be stopped, or their results discarded"
+    ),
     commands=_list(COMMAND, description="what the worker is to do; each is said once"),
     deadline=_shown("number", "s since 1970: until then the scheduler must have heard of the worker again"),
     state={"type": "string", "enum": ["active", "draining", "disabled"]},
@@ -185,18 +191,62 @@ HEARD = _reply(
 DRAINING = _reply(
     worker_id=_STRING, state=_STRING, running=_list(_STRING, description="ids of the tasks it still runs")
 )
-TASK_STATUS = {
-    "type": "object", "required": ["task_id", "status"], "properties": {"task_id": _STRING, "status": _STATUS}
-}  # fmt: skip
-SHORT_TASK = TASK_STATUS
+_FIGURE = _shown(["number", "null"])
+DECIDED = _reply(task_id=_STRING, status=_STATUS, changed=_shown("boolean", "false: it was so already"))
+PRIORITISED = _reply(task_id=_STRING, status=_STATUS, changed=_shown("boolean"), priority=_FIGURE)
+SHORT_TASK = _reply(
+    task_id=_STRING,
+    status=_STATUS,
+    family=_STRING,
+    namespace=_STRING,
+    priority=_FIGURE,
+    worker=_shown(["string", "null"], "who runs it now, or ran it last"),
+    attempt=_shown("integer", "how many runs were handed out"),
+    updated_at=_TIME,
+    run_time=_shown(["number", "null"], "when its last run was handed out, s since 1970"),
+)
 TASKS = _reply(tasks=_list(SHORT_TASK), next=_shown(["string", "null"], "`after` of the next page; null: that was all"))
-TASK = TASK_STATUS
-WORKER = {"type": "object"}
-WORKERS: Mapping[str, Any] = {"type": "array"}
-RESOURCE = {"type": "object"}
-RESOURCES: Mapping[str, Any] = {"type": "array"}
-SCHEDULER = {"type": "object", "required": ["paused"], "properties": {"paused": _shown("boolean")}}
-NAMESPACES: Mapping[str, Any] = {"type": "array"}
+TASK = _reply(
+    **SHORT_TASK["properties"],
+    module=_MAYBE,
+    params=_shown("object", "those that are public"),
+    deps=_list(_STRING),
+    resources=_shown("object"),
+    capabilities=_list(_STRING),
+    run_id=_MAYBE,
+    added_at=_TIME,
+    retry_at=_TIME,
+    disabled_at=_shown(["number", "null"], "when the scheduler disabled it, s since 1970"),
+    failures=_shown("integer", "within the time for which they count"),
+    progress={"description": "percent, or what its worker made of it"},
+    message={"description": "what its worker said last"},
+    tracking_url=_MAYBE,
+    error={"description": "of the last failure; text, or what its worker made of it"},
+    batch=_MAYBE,
+    submitted=_shown("boolean", "it is held until it is done or cancelled"),
+    cancelled=_shown(["string", "null"], "why it was cancelled; null: it was not"),
+)
+WORKER = _reply(
+    worker_id=_STRING,
+    state={"type": "string", "enum": ["active", "draining", "disabled"]},
+    started_at=_TIME,
+    last_active=_TIME,
+    slots=_FIGURE,
+    running=_shown("integer"),
+    assistant=_shown("boolean", "it runs anybody's tasks"),
+    info=_shown("object", "what it said about itself"),
+)
+WORKERS = _list(WORKER)
+WORKER_AND_TASKS = _reply(**WORKER["properties"], tasks=_list(SHORT_TASK, description="what it runs"))
+RESOURCE = _reply(name=_STRING, total=_FIGURE, used=_FIGURE)
+RESOURCES = _list(RESOURCE)
+SCHEDULER = _reply(paused=_shown("boolean"), pause_enabled=_shown("boolean", "of Luigi's visualiser"))
+NAMESPACE = _reply(
+    name=_STRING,
+    counts=_map({"type": "integer"}, "tasks by status"),
+    limit=_shown(["number", "null"], "how many may run at once; null: as many as there are"),
+)
+NAMESPACES = _list(NAMESPACE)
 QUEUE = _reply(ready=_shown("integer"), pending=_shown("integer"), running=_shown("integer"))
 FACTS = _reply(task_id=_STRING, status=_STATUS, reason=_shown("string", "one sentence"), facts=_list(_shown("object")))
 HISTORY = _reply(task_id=_STRING, history=_list(_shown("object"), description="oldest first"))
@@ -239,17 +289,22 @@ NAMED: Mapping[str, Schema] = {
     "Heartbeat": HEARTBEAT,
     "Report": REPORT,
     "Heard": HEARD,
-    "LostRun": LOST,
+    "LostRun": LOST_RUN,
     "Command": COMMAND,
     "Drain": DRAIN,
     "Draining": DRAINING,
     "Added": ADDED,
     "AddedMany": ADDED_MANY,
     "Task": TASK,
+    "ShortTask": SHORT_TASK,
     "Tasks": TASKS,
+    "Decided": DECIDED,
+    "Prioritised": PRIORITISED,
     "Worker": WORKER,
+    "WorkerAndTasks": WORKER_AND_TASKS,
     "Resource": RESOURCE,
     "Scheduler": SCHEDULER,
+    "Namespace": NAMESPACE,
     "Queue": QUEUE,
     "Facts": FACTS,
     "History": HISTORY,

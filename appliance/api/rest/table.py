@@ -86,8 +86,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/api/worker", "rest_workers", "Workers", "All workers", shapes.WORKERS),
     Route(
-        "GET", "/api/worker/{worker_id}", "rest_worker", "Workers", "One worker", shapes.WORKER,
-        more={404: ("No such worker", shapes.PROBLEM)},
+        "GET", "/api/worker/{worker_id}", "rest_worker", "Workers", "One worker, and what it runs",
+        shapes.WORKER_AND_TASKS, more={404: ("No such worker", shapes.PROBLEM)},
     ),
     # -- for who has work to be done -------------------------------------------------------------------------------
     Route(
@@ -110,10 +110,10 @@ ROUTES: tuple[Route, ...] = (
             "status": {"type": "string", "enum": list(shapes.STATUSES)}, "family": _NAME, "namespace": _NAME,
             "worker": {**_NAME, "description": "run by this worker, now or last"},
             "search": {**_NAME, "description": "part of the id"}, "limit": _LIMIT,
-            "after": {**_NAME, "description": "`next` of the page before"},
+            "after": {"type": "string", "pattern": "^[0-9]{1,18}$", "description": "`next` of the page before"},
         },
-        text="In no particular order. A page may be empty and yet have a `next`: then so much was looked at, "
-        "and nothing found.",
+        text="In the order in which they were added. A page may be empty and yet have a `next`: then so much was "
+        "looked at, and nothing found.",
     ),
     Route(
         "GET", "/api/task/{task_id}", "rest_task", "Tasks", "One task", shapes.TASK,
@@ -129,23 +129,23 @@ ROUTES: tuple[Route, ...] = (
         answer=answers.history,
     ),
     Route(
-        "POST", "/api/task/{task_id}/retry", "rest_retry", "Tasks", "Run it again now", shapes.TASK_STATUS,
+        "POST", "/api/task/{task_id}/retry", "rest_retry", "Tasks", "Run it again now", shapes.DECIDED,
         body=shapes.NO_FIELDS, more={404: ("No such task", shapes.PROBLEM)},
         text="What has failed or was disabled is PENDING again, and its failures are forgiven.",
     ),
     Route(
-        "POST", "/api/task/{task_id}/cancel", "rest_cancel", "Tasks", "Have it run by nobody", shapes.TASK_STATUS,
+        "POST", "/api/task/{task_id}/cancel", "rest_cancel", "Tasks", "Have it run by nobody", shapes.DECIDED,
         body=shapes.CANCEL, more={404: ("No such task", shapes.PROBLEM)}, example={"reason": "wrong date"},
         answer=answers.cancel,
         text="What is not running is DISABLED. The worker of a running one is told with its next heartbeat; whatever "
         "it reports then, the task is DISABLED.",
     ),
     Route(
-        "POST", "/api/task/{task_id}/done", "rest_done", "Tasks", "Count it as done", shapes.TASK_STATUS,
+        "POST", "/api/task/{task_id}/done", "rest_done", "Tasks", "Count it as done", shapes.DECIDED,
         body=shapes.NO_FIELDS, more={404: ("No such task", shapes.PROBLEM)},
     ),
     Route(
-        "POST", "/api/task/{task_id}/priority", "rest_priority", "Tasks", "Change its priority", shapes.TASK_STATUS,
+        "POST", "/api/task/{task_id}/priority", "rest_priority", "Tasks", "Change its priority", shapes.PRIORITISED,
         body=shapes.NEW_PRIORITY, more={404: ("No such task", shapes.PROBLEM)}, example={"priority": 10},
     ),
     # -- for operators ---------------------------------------------------------------------------------------------
