@@ -7,7 +7,7 @@ database's packages is imported by the commands that use it. Commands of other p
 
 import typer
 
-from appliance.cli import ask, database, doctor, lab, leadership, serve
+from appliance.cli import ask, database, doctor, lab, leadership, serve, token
 from appliance.cli.errors import EXIT_CODES
 from appliance.cli.extra import WithExtraCommands
 
@@ -33,4 +33,5 @@ app.command(epilog=EXIT_CODES)(leadership.resume)
 app.command(epilog=EXIT_CODES)(leadership.release)
 app.command(epilog=doctor.DOCTOR_CODES)(doctor.doctor)
 app.add_typer(database.app, name="db")
+app.add_typer(token.app, name="token")
 app.add_typer(lab.app, name="lab")

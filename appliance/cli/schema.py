@@ -14,7 +14,7 @@ from appliance.store import SchemaState, Store, open_store
 def upgrade(database: str | None, config: Path | None, *, as_json: bool) -> None:
     """Make or update the tables, and say what was done."""
     with explained():
-        store = _open(database, config)
+        store = opened(database, config)
         before, after = store.check(), store.upgrade()
     if as_json:
         print(json.dumps({"database": store.target.shown, "before": before.found, "after": after.found}))
@@ -27,7 +27,7 @@ def upgrade(database: str | None, config: Path | None, *, as_json: bool) -> None
 def check(database: str | None, config: Path | None, *, as_json: bool) -> ExitCode:
     """Say whether the schema fits."""
     with explained():
-        store = _open(database, config)
+        store = opened(database, config)
         status = store.check()
     if as_json:
         found = {"database": store.target.shown, "state": status.state.value, "found": status.found}
@@ -38,6 +38,7 @@ def check(database: str | None, config: Path | None, *, as_json: bool) -> ExitCo
     return ExitCode.OK if status.state is SchemaState.CURRENT else ExitCode.SCHEMA
 
 
-def _open(database: str | None, config: Path | None) -> Store:
+def opened(database: str | None, config: Path | None) -> Store:
+    """The store that a command's options name."""
     loaded = load({"database": database}, config, os.environ)
     return open_store(database_url(loaded.options.serve), call_timeout=loaded.options.serve.database_timeout)

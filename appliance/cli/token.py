@@ -1,0 +1,73 @@
+"""Commands on tokens: token create, token list, token revoke. They write the nodes' database, not to a scheduler."""
+
+import enum
+from typing import Annotated
+
+import typer
+
+from appliance.cli.database import Config, Database, Json
+from appliance.cli.errors import EXIT_CODES
+
+app = typer.Typer(
+    help="Tokens: who may call the scheduler.", no_args_is_help=True, rich_markup_mode=None, epilog=EXIT_CODES
+)
+
+
+class RoleName(enum.StrEnum):
+    """What a token is for; each may do what those before may."""
+
+    VIEWER = "viewer"
+    WORKER = "worker"
+    OPERATOR = "operator"
+
+
+@app.command(epilog=EXIT_CODES)
+def create(
+    name: Annotated[str, typer.Argument(help="Whose it is: the log shows this name. A name is given once.")],
+    role: Annotated[
+        RoleName,
+        typer.Option(help="viewer: looks; worker: submits and runs tasks; operator: pauses, retries, disables, ..."),
+    ],
+    expires: Annotated[str, typer.Option(help="How long it is valid: 90d, 12h, 30m, ... [for ever]")] = "",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make a token and print it, this once: only its digest is kept. Every node knows it two seconds later.
+
+    Callers show it as `Authorization: Bearer TOKEN`, or as the password of any user: http://any:TOKEN@scheduler:8082
+
+    Example: luigi-ha token create nightly-etl --role worker --expires 90d > nightly-etl.token
+    """
+    from appliance.cli import tokens  # noqa: PLC0415 - see appliance.cli.app
+
+    tokens.create(database, config, name, role.value, expires, as_json=as_json)
+
+
+@app.command("list", epilog=EXIT_CODES)
+def list_(database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Every token there has been, and whether it is valid. The tokens themselves are nowhere to be seen.
+
+    Example: luigi-ha token list
+    """
+    from appliance.cli import tokens  # noqa: PLC0415
+
+    tokens.show(database, config, as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def revoke(
+    token: Annotated[
+        str, typer.Argument(metavar="ID", help="Its id or its name, as `luigi-ha token list` shows them.")
+    ],
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Let a token be valid no more, two seconds from now on every node that reaches the database. Safe to repeat.
+
+    Example: luigi-ha token revoke 1f6a90c2
+    """
+    from appliance.cli import tokens  # noqa: PLC0415
+
+    tokens.revoke(database, config, token, as_json=as_json)
