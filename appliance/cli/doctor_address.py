@@ -6,6 +6,7 @@ from pathlib import Path
 
 from appliance.cli.doctor_etcd import Patient
 from appliance.cli.doctor_findings import Examiner, Finding
+from appliance.cli.silence import silence
 from appliance.config import Serve
 from ha.errors import Unusable
 from ha.vip.configured import Ip, Vip, configured
@@ -41,6 +42,14 @@ def address(serve: Serve, patient: Patient) -> Iterator[Finding]:
         )
         return
     yield _examiner.ok("permission", " and ".join(CAPABILITIES))
+    rule = silence(serve)
+    if rule is not None and rule.program is None:
+        yield _examiner.warn(
+            "refusals",
+            "nft is not installed: whoever calls just after a scheduler was killed is refused, and a stock client then "
+            "pauses for 30 s",
+            "the package nftables",
+        )
     yield from _holders(vips, interface, here, patient)
 
 

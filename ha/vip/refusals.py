@@ -42,7 +42,7 @@ class Refusals:
         self.table = _name(cluster, port)
         self._vips = vips
         self._port = port
-        self._program = program
+        self._called = program
         self._mark: socket.socket | None = None  # of a process that wants the rule; ends with it
         self._in_vain = False
 
@@ -65,7 +65,7 @@ class Refusals:
     def allow(self) -> None:
         """Take the rule away, there or not. RefusalsError. If another process wants it, it stays: a keeper that lives
         would not notice. Nothing is tried that has failed before, or cannot be needed: without nft there is no rule."""
-        if self._in_vain or self._found() is None:
+        if self._in_vain or self.program is None:
             return
         if self._mark is None:
             try:
@@ -82,13 +82,15 @@ class Refusals:
             self._mark.close()
             self._mark = None
 
-    def _found(self) -> str | None:
-        return shutil.which(self._program) or shutil.which(self._program, path=os.pathsep.join(ALSO))
+    @property
+    def program(self) -> str | None:
+        """Where nft is; None: nowhere, so no refusal will be suppressed."""
+        return shutil.which(self._called) or shutil.which(self._called, path=os.pathsep.join(ALSO))
 
     def _run(self, commands: str) -> None:
-        program = self._found()
+        program = self.program
         if program is None:
-            raise RefusalsError(f"{self._program} is not installed (package nftables)")
+            raise RefusalsError(f"{self._called} is not installed (package nftables)")
         try:
             running = subprocess.Popen(  # noqa: S603 - by its whole path, and what it reads is ours
                 [program, "-f", "-"],

@@ -21,6 +21,7 @@ from ha.etcd.config import EtcdConfig
 from ha.etcd.opening import etcd_elector
 from ha.filelock import FileLockElector
 from ha.lease import Timing
+from ha.vip import refusals
 from ha.vip.configured import configured
 from ha.vip.kernel import Kernel, link
 from tests.api.test_life import process
@@ -271,6 +272,10 @@ def test_the_address(net: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
     net.b.ip("addr", "del", f"{vip}/24", "dev", "eth0")
     assert asked().one("address", vip) == ("ok", "held here")
     assert net.a.has(vip)  # an examination removes nothing
+    assert asked().of("address", "refusals") == []
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(refusals, "ALSO", ())
+    assert asked().one("address", "refusals")[0] == "warn"  # nothing would suppress them
 
 
 def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
