@@ -20,7 +20,7 @@ import psutil
 
 from tests.support.servers import free_port
 
-WAIT = 30.0  # s for what takes one or two
+WAIT = 90.0  # s for what takes one or two on a machine that has nothing else to do
 
 
 class Node:
