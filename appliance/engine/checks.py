@@ -19,6 +19,8 @@ _ABSENT = (None, None, None)  # what workers send where a task has no policy of 
 
 def text(argument: str, value: Any, *, empty: bool = True) -> str:
     """A string that fits into an indexed column."""
+    if type(value) is str and 0 < len(value) <= MAX_ID_CHARS:
+        return value
     if not isinstance(value, str):
         raise BadArgument(argument, f"is {_kind(value)}", "a string")
     if not value and not empty:
@@ -52,13 +54,13 @@ def ids(argument: str, value: Any) -> tuple[str, ...] | None:
     """A list of task ids without repetitions, or None."""
     if value is None:
         return None
-    if isinstance(value, str) or not isinstance(value, Iterable) or isinstance(value, dict):
+    if type(value) is not list and (isinstance(value, (str, dict)) or not isinstance(value, Iterable)):
         raise BadArgument(argument, f"is {_kind(value)}", "a list of task ids")
     if not value:
         return ()
     for item in value:
         text(argument, item)
-    return tuple(dict.fromkeys(value))
+    return (value[0],) if type(value) is list and len(value) == 1 else tuple(dict.fromkeys(value))
 
 
 def mapping(argument: str, value: Any) -> dict[str, Any]:
@@ -75,6 +77,8 @@ def mapping(argument: str, value: Any) -> dict[str, Any]:
 
 def number(argument: str, value: Any) -> float:
     """A number that can be compared: not NaN, and no whole number beyond what a float holds."""
+    if type(value) is int and -LARGEST <= value <= LARGEST:
+        return value
     if not isinstance(value, (int, float)) or is_too_large(value) or math.isnan(value):
         raise BadArgument(argument, f"is {value!r}"[:80], "a number")
     return value

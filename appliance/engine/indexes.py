@@ -30,6 +30,7 @@ from appliance.engine.model import (
     RUNNING,
     Task,
     Worker,
+    namespace_of,
 )
 
 
@@ -132,7 +133,7 @@ class Indexes(Links):
 
     # -- creation and removal ---------------------------------------------------------------------
 
-    def _create(self, task_id: str, status: str) -> Task:
+    def _create(self, task_id: str, status: str, family: str = "") -> Task:
         """A new task, out of the indexes. Whoever waited for its id waits for it now."""
         task = Task(
             self._number(),
@@ -144,10 +145,12 @@ class Indexes(Links):
             self._default_policy,
         )
         task.stakes = self._stakes.nobody
+        if family:
+            task.family, task.namespace = family, namespace_of(family)
         self.tasks[task_id] = task
         self.by_status.setdefault(status, {})[task.num] = task
         self._order.add(task)
-        self._count("", "", status)
+        self._count(task.namespace, "", status)
         waiting = self._missing.pop(task_id, None)
         if waiting:
             task.dependents = waiting
@@ -155,7 +158,7 @@ class Indexes(Links):
                 dependent.settled = None
         self._unwanted[task.num] = task
         self._dirty[task] = CREATED
-        self._transitions.append(Transition("", "", "", status))
+        self._transitions.append(Transition(family, task.namespace, "", status))
         return task
 
     def _remove(self, task: Task) -> None:

@@ -82,19 +82,18 @@ class Lifecycle(Submissions):
     # -- priorities -------------------------------------------------------------------------------
 
     def _raise_dependencies(self, task: Task) -> None:
-        below = [(dep_id, task.priority) for dep_id in task.deps]
+        tasks, priority = self.tasks, task.priority
+        below = [task]
         while below:
-            dep_id, priority = below.pop()
-            dep = self.tasks.get(dep_id)
-            if dep is None or dep.priority >= priority:
-                continue
-            if dep is task:
-                continue
-            self._leave(dep)
-            dep.priority = priority
-            self._enter(dep)
-            self._touched(dep)
-            below += [(deeper, priority) for deeper in dep.deps]
+            for dep_id in below.pop().deps:
+                dep = tasks.get(dep_id)
+                if dep is None or dep.priority >= priority or dep is task:
+                    continue
+                self._leave(dep)
+                dep.priority = priority
+                self._enter(dep)
+                self._touched(dep)
+                below.append(dep)
 
     # -- failures ---------------------------------------------------------------------------------
 

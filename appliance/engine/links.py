@@ -7,7 +7,7 @@ by id. A task that depends on itself waits for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from appliance.engine.model import (
     MARK_BLOCKING,
@@ -20,13 +20,13 @@ from appliance.engine.state import State
 class Links(State):
     """Edges between tasks."""
 
-    def _set_deps(self, task: Task, deps: Iterable[str]) -> None:
+    def _set_deps(self, task: Task, deps: tuple[str, ...]) -> None:
         """Replace a task's dependencies; it must be out of the indexes."""
-        wanted = dict.fromkeys(deps)
+        wanted = deps if len(deps) < 2 else dict.fromkeys(deps)
         for dep_id in task.deps:
             if dep_id not in wanted:
                 self._unlink(task, dep_id)
-        had = set(task.deps)
+        had = task.deps and set(task.deps)
         kept = []
         for dep_id in wanted:
             dep = self.tasks.get(dep_id)

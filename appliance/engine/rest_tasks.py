@@ -5,6 +5,7 @@ nothing: what is done stays done, what failed waits for its retry, what was canc
 A submitted task needs no worker that wants it, and any worker that offers what it asks for may run it.
 """
 
+import sys
 from typing import Any, Final, NamedTuple
 
 from appliance.engine import checks
@@ -30,6 +31,7 @@ _FIELDS: Final = frozenset(
         "submitter",
     }
 )  # fmt: skip
+_REQUIRED: Final = frozenset({"task_id", "family"})
 
 
 class Submission(NamedTuple):
@@ -71,19 +73,20 @@ class RestTasks(Lifecycle):
 
     def rest_put_tasks(self, tasks: Any) -> dict[str, int]:
         """Add many tasks, all or none: nothing changes before all are checked."""
-        puts = [self._checked_at(f"tasks[{i}]", task) for i, task in enumerate(checks.listed("tasks", tasks))]
+        puts = [self._checked_at("tasks", i, task) for i, task in enumerate(checks.listed("tasks", tasks))]
         added = sum([self._submit(put) for put in puts])
         return {"added": added, "known": len(puts) - added}
 
     # -- checking -------------------------------------------------------------------------------------------
 
-    def _checked_at(self, where: str, described: Any) -> Submission:
+    def _checked_at(self, argument: str, place: int, described: Any) -> Submission:
         """A task out of a list; errors say where it stands."""
-        fields = checks.described(where, described, _FIELDS, ("task_id", "family"))
+        if type(described) is not dict or not (described.keys() <= _FIELDS and described.keys() >= _REQUIRED):
+            checks.described(f"{argument}[{place}]", described, _FIELDS, ("task_id", "family"))
         try:
-            return self._checked(**fields)
+            return self._checked(**described)
         except BadArgument as error:
-            raise BadArgument(f"{where}.{error.argument}", error.problem, error.expected) from error
+            raise BadArgument(f"{argument}[{place}].{error.argument}", error.problem, error.expected) from error
 
     def _checked(  # noqa: PLR0917 - the fields in order
         self,
@@ -102,17 +105,16 @@ class RestTasks(Lifecycle):
         wanted = checks.ids("deps", deps)
         if wanted and task_id in wanted:
             raise BadArgument("deps", "names the task itself", "ids of other tasks")
-        offered = checks.ids("capabilities", capabilities)
         checks.optional_text("submitter", submitter)
         return Submission(
             task_id,
-            checks.text("family", family, empty=False),
-            checks.optional_text("module", module),
-            to_json(checks.mapping("params", params)) if params else EMPTY_OBJECT,
+            sys.intern(checks.text("family", family, empty=False)),
+            None if module is None else sys.intern(checks.text("module", module)),
+            EMPTY_OBJECT if params is None else to_json(checks.mapping("params", params)),
             wanted,
             checks.number("priority", priority),
             None if resources is None else checked_resources("resources", resources),
-            None if offered is None else tuple(sorted(offered)),
+            None if capabilities is None else tuple(sorted(checks.ids("capabilities", capabilities) or ())),
             None if retry_policy is None else checks.retry_policy(retry_policy, self._default_policy, "retry_policy"),
         )
 
@@ -122,13 +124,7 @@ class RestTasks(Lifecycle):
         """Add or complete a task; whether it is new."""
         task = self.tasks.get(put.task_id)
         if task is None:
-            task = self._create(put.task_id, PENDING)
-            self._complete(task, put)
-            waiting = dependents_of(task)
-            task.priority = max([put.priority, *(dependent.priority for dependent in waiting)])
-            self._hold(task)
-            self._raise_dependencies(task)
-            self._enter(task)
+            self._submit_new(put)
             return True
         if task.status == DONE:
             return False
@@ -143,6 +139,23 @@ class RestTasks(Lifecycle):
         self._raise_dependencies(task)
         self._enter(task)
         return False
+
+    def _submit_new(self, put: Submission) -> None:
+        # Hot: tasks are put by the ten thousand.
+        task = self._create(put.task_id, PENDING, put.family)
+        task.module, task.params, task.runnable = put.module, put.params, True
+        if put.policy is not None:
+            task.retry_policy = put.policy
+        if put.resources or put.capabilities or self._limits:
+            task.demand = self._demands.of(put.resources or {}, task.namespace, put.capabilities or ())
+        task.priority = put.priority
+        if task.dependents is not None:
+            task.priority = max([put.priority, *(waiting.priority for waiting in dependents_of(task))])
+        if put.deps:
+            self._set_deps(task, put.deps)
+            self._raise_dependencies(task)
+        self._hold_new(task)
+        self._enter(task)
 
     def _complete(self, task: Task, put: Submission) -> None:
         """Fill in what is not known of a task, and what may change."""

@@ -151,7 +151,7 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
     def _deps_of(self, where: str, deps: Any, task_id: str) -> tuple[str | Submission, ...]:
         found: list[str | Submission] = []
         for i, dep in enumerate(checks.listed(where, deps)):
-            put = self._checked_at(f"{where}[{i}]", dep) if isinstance(dep, dict) else checks.text(f"{where}[{i}]", dep)
+            put = self._checked_at(where, i, dep) if isinstance(dep, dict) else checks.text(f"{where}[{i}]", dep)
             if (put if isinstance(put, str) else put.task_id) == task_id:
                 raise BadArgument(f"{where}[{i}]", "names the task itself", "another task")
             found.append(put)

@@ -36,6 +36,14 @@ class Submissions(Indexes):
             task.remove_at = None
             self._touched(task)
 
+    def _hold_new(self, task: Task) -> None:
+        """Keep a task that was created now."""
+        holder = self._submissions or self._holder()
+        alone = self._stakes.known((holder.wid,)) or self._stakes.of([holder])
+        self._stakes.join(task, task.stakes, alone)
+        task.stakes = alone
+        del self._unwanted[task.num]
+
     def _let_go(self, task: Task) -> None:
         """Keep a task no longer."""
         if not self.is_held(task):

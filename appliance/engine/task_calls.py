@@ -90,7 +90,7 @@ class TaskCalls(Serializer, MailboxCalls, Runs):
         if task is None:
             if caller.disabled:
                 return
-            task = self._create(task_id, PENDING)
+            task = self._create(task_id, PENDING, family)
             task.priority = priority
         else:
             if caller.disabled and task.status != RUNNING:
