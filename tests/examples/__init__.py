@@ -1,0 +1,1 @@
+"""The examples, each run on a real node."""

@@ -1,0 +1,93 @@
+"""`luigi-ha serve` as a process of its own, on SQLite and a free port of the loopback address.
+
+with node_process(directory) as node:
+    node.url
+    node.get("/api/queue")
+    node.kill(), node.start()
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.support.server_process import free_port
+
+START_SECONDS = 90.0
+
+
+class NodeProcess:
+    """One scheduler; `arguments` are more options of `luigi-ha serve`."""
+
+    def __init__(self, directory: Path, arguments: tuple[str, ...] = ()) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.directory = directory
+        self.token: str | None = None  # sent with what is asked here
+        self.log = directory / "serve.log"
+        self._command = [
+            str(Path(sys.executable).with_name("luigi-ha")), "serve", "--database", f"sqlite:///{directory}/luigi.db",
+            "--host", "127.0.0.1", "--port", str(self.port), *arguments,
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it leads."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(self.log.read_text())
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
+            self._process = None
+
+    def get(self, path: str) -> Any:
+        """A JSON document."""
+        return self.send("GET", path)
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        """One call; its answer, if any."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            found = reply.read()
+            return json.loads(found) if found else None
+
+    def metric(self, name: str) -> float:
+        """A number of /metrics that has no labels."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as reply:
+            lines = reply.read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/leader", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+
+@contextlib.contextmanager
+def node_process(directory: Path, *arguments: str) -> Iterator[NodeProcess]:
+    """A running node that is stopped afterwards."""
+    node = NodeProcess(directory, arguments)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
