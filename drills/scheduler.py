@@ -72,6 +72,8 @@ class Scheduler:
             "none",
             "--database",
             self.url,
+            "--host",
+            "127.0.0.1",
             "--port",
             str(self.port),
             "--upgrade",

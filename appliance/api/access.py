@@ -1,6 +1,6 @@
 """Whether a request may do what it asks: 401 for who is not known, 403 for who may not.
 
-    guard.admit(head.authorization, METHOD_ROLES[head.method])      # -> Grant, or raises
+    guard("POST", "/api/add_task", authorization)       # -> the token's name, or raises
 
 Invariants
 * A verdict is remembered by the header's bytes, and never longer than what it was made from: it goes with the next
@@ -12,17 +12,19 @@ at all; what is compared with a secret's digest is, in constant time.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import inf
 from typing import NamedTuple
 
 from appliance import clock, log
-from appliance.api.access_roles import Role
-from appliance.api.access_tokens import NO_CREDENTIAL, Credential, Token, Tokens, is_token, presented
-from appliance.api.errors import Forbidden, Unauthorized, Unavailable
+from appliance.api.access_roles import Role, needed
+from appliance.api.access_tokens import Token, Tokens, is_token, presented
+from appliance.api.errors import Forbidden, NotReady, Unauthorized
 
 REMEMBERED = 4096  # headers; then all are forgotten
 HOW = "a token: Authorization: Bearer TOKEN, or the password of Basic (http://any:TOKEN@host); `luigi-ha token create`"
 _log = log.get("access")
+_needed = lru_cache(maxsize=4096)(needed)
 
 
 class Grant(NamedTuple):
@@ -31,7 +33,6 @@ class Grant(NamedTuple):
     name: str
     role: Role
     until: float  # wall clock, s; inf: no end
-    credential: Credential  # what they showed: for another node that is asked in their name
 
 
 class Guard:
@@ -49,9 +50,14 @@ class Guard:
         """Whether the tokens have been read at all."""
         return self._tokens.generation > 0
 
-    def admit(self, authorization: Credential, needs: Role) -> Grant | None:
+    def __call__(self, method: str, raw_path: str, authorization: bytes) -> str | None:
+        """See `appliance.api.calls.Admit`."""
+        grant = self.admit(authorization, _needed(method, raw_path))
+        return None if grant is None else grant.name
+
+    def admit(self, authorization: bytes, needs: Role) -> Grant | None:
         """Who it is; None: nobody is needed, and nobody said who they are. Raises Unauthorized, Forbidden, or
-        Unavailable before the tokens have been read."""
+        NotReady before the tokens have been read."""
         if self._tokens.generation != self._generation:
             self._generation = self._tokens.generation
             self._granted.clear()
@@ -70,11 +76,11 @@ class Guard:
             raise refusal
         return grant
 
-    def _recognise(self, authorization: Credential) -> Grant:
+    def _recognise(self, authorization: bytes) -> Grant:
         self._granted.pop(authorization, None)
         if not self.knows:
             what = "the tokens have not been read from the database yet"
-            raise Unavailable(what, where="Authorization", expected="to be asked again")
+            raise NotReady(what, where="Authorization", expected="to be asked again")
         if not authorization:
             raise Unauthorized("no token", where="Authorization", expected=HOW)
         brought = presented(authorization)
@@ -91,13 +97,10 @@ class Guard:
         if len(self._granted) >= REMEMBERED:
             self._granted.clear()
         until = inf if token.expires_at is None else token.expires_at
-        grant = Grant(token.name, token.role, until, authorization)
+        grant = Grant(token.name, token.role, until)
         self._granted[authorization] = grant
         return grant
 
     def _refused(self, kind: str, what: str, token: Token | None = None) -> Unauthorized:
         self._log.warning("access_refused", kind, token=None if token is None else token.name)
         return Unauthorized(what, where="Authorization", expected=HOW)
-
-
-__all__ = ["NO_CREDENTIAL", "Credential", "Grant", "Guard"]

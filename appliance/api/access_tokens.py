@@ -38,9 +38,6 @@ class Credential(bytes):
     __str__ = __repr__
 
 
-NO_CREDENTIAL = Credential()
-
-
 class Minted(NamedTuple):
     """A new token: what its owner gets, once, and what is kept."""
 

@@ -8,6 +8,8 @@ To a stock luigi client every status but 200 is the same failure; the body is fo
 import json
 from typing import NamedTuple
 
+CHALLENGE = 'Basic realm="luigi-ha", charset="UTF-8"'  # of a 401: a browser asks its user for a password
+
 
 class Reply(NamedTuple):
     """What goes back: a status, a JSON body, and for 503 the seconds after which to ask again."""
@@ -43,9 +45,13 @@ class BadRequest(Refusal):
 
 
 class Unauthorized(Refusal):
-    """Nobody knows who asks. The reply says how to say so (WWW-Authenticate)."""
+    """Nobody knows who asks. The reply says how to say so."""
 
     status = 401
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": CHALLENGE}
 
 
 class Forbidden(Refusal):
@@ -104,3 +110,7 @@ class Unavailable(Refusal):
     """Not now: not leading, database away, or too much is waiting. Ask again."""
 
     status = 503
+
+
+class NotReady(Unavailable):
+    """Too early to say whether this may be done. Who can wait a little asks again by itself."""

@@ -19,9 +19,10 @@ from typing import NamedTuple, cast
 
 from appliance import clock
 from appliance.api import wire
+from appliance.api.access_tokens import Credential
 from appliance.api.calls import MAX_KEY, Admit, Call, Terms
 from appliance.api.dispatch import METHODS, Dispatcher
-from appliance.api.errors import Refusal, Reply
+from appliance.api.errors import CHALLENGE, NotReady, Refusal, Reply
 from appliance.clock import monotonic
 from appliance.engine import SLICED_VIEWS
 
@@ -88,7 +89,7 @@ def parse_head(head: bytes) -> Head | None:
     terms = Terms(
         None if key is None else key.decode("ascii"),
         int(left) if _DIGITS.fullmatch(left) else None,
-        fields.get(b"authorization", b""),
+        Credential(fields.get(b"authorization", b"")),
     )
     return Head(method, int(length), close, terms)
 
@@ -126,11 +127,12 @@ class ReplyHead:
         head = self._heads.get((status, close))
         if head is None:
             connection = "Connection: close\r\n" if close else ""
+            challenge = f"WWW-Authenticate: {CHALLENGE}\r\n" if status == 401 else ""
             head = self._heads[status, close] = (
                 f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n"
                 "Content-Type: application/json; charset=UTF-8\r\n"
                 f"Date: {formatdate(second, usegmt=True)}\r\n"
-                f"Server: {self._server}\r\n{connection}Content-Length: "
+                f"Server: {self._server}\r\n{challenge}{connection}Content-Length: "
             ).encode("ascii")
         return head
 
@@ -215,6 +217,10 @@ class FastLane(asyncio.Protocol):
         try:
             actor = self._admit("POST", f"/api/{head.method}", terms.authorization)
             text = wire.form_data(data[end + 4 : stop])
+        except NotReady:  # the other lane can wait
+            self._buffer, self._busy = data, False
+            self._move_over()
+            return
         except Refusal as refusal:
             self._dispatcher.metrics.call(head.method, refusal.status, 0.0)
             self.answer(refusal.reply())

@@ -11,6 +11,7 @@ with None gives everything that waits for a connection back to the dispatcher.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from urllib.parse import quote_plus
 
@@ -21,6 +22,7 @@ from appliance.api.calls import Call
 from appliance.api.errors import Reply, Unavailable
 from appliance.api.fastlane import RELAYED
 from appliance.clock import monotonic
+from appliance.tls import Tls
 
 AGAIN_AFTER = 0.03  # s until a leader that could not be reached is tried again
 CONNECT = 1.0  # s
@@ -30,11 +32,26 @@ _log = log.get("relay")
 _HEADER = RELAYED.decode("ascii")
 
 
+def trust(tls: Tls | None) -> ssl.SSLContext | bool:
+    """For aiohttp: how another node is verified."""
+    return True if tls is None else tls.client
+
+
+def why_not_trusted(error: aiohttp.ClientSSLError) -> str:
+    """For people."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorSSLError) else error.__cause__
+    reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or type(error).__name__
+    return str(reason)
+
+
 class HttpRelay:
     """See `appliance.api.calls.Relay`. Needs a running event loop; `close` it."""
 
-    def __init__(self, budget: float, take_back: Callable[[Call], None]) -> None:
+    def __init__(self, budget: float, take_back: Callable[[Call], None], tls: Tls | None = None) -> None:
+        """`tls`: with which certificates the other nodes are verified."""
         self._budget = budget
+        self._tls = tls
+        self._log = log.Seldom(_log)
         self._take_back = take_back
         self._address: str | None = None
         self._changed = asyncio.Event()
@@ -118,12 +135,15 @@ class HttpRelay:
         url = f"{address}/api/{call.method}"
         timeout = aiohttp.ClientTimeout(total=left, sock_connect=min(CONNECT, left))
         try:
-            async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
+            async with session.post(url, data=body, headers=headers, timeout=timeout, ssl=trust(self._tls)) as response:
                 if response.status == 421:
                     await response.read()
                     return None
                 after = response.headers.get("Retry-After", "")
                 return Reply(response.status, await response.read(), int(after) if after.isdigit() else None)
+        except aiohttp.ClientSSLError as error:
+            self._log.warning("leader_not_trusted", address, reason=why_not_trusted(error), help="tls_ca, advertise")
+            return None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -17,11 +17,14 @@ from aiohttp import web
 
 from appliance import log
 from appliance.api import wire
+from appliance.api.access_browser import require_own_page
+from appliance.api.access_roles import needed
+from appliance.api.access_tokens import Credential
 from appliance.api.body import read_body
 from appliance.api.calls import Admit, Call, FutureCaller, Terms, checked_key
 from appliance.api.cors import Cors
 from appliance.api.dispatch import METHODS, Dispatcher
-from appliance.api.errors import MethodNotAllowed, NotFound, Refusal, Reply, TooLarge
+from appliance.api.errors import CHALLENGE, MethodNotAllowed, NotFound, NotReady, Refusal, Reply, TooLarge
 from appliance.api.fastlane import RELAYED, is_stock_agent
 from appliance.api.files import static_file
 from appliance.api.operations import Operations
@@ -33,6 +36,7 @@ from appliance.engine import RPC_METHODS, SLICED_VIEWS
 JSON = "application/json; charset=UTF-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MONITORED = ("/health", "/ready", "/leader", "/standby", "/metrics")
+READY_EVERY = 0.02  # s between two attempts to say who calls, while a node starts
 REPLY_TIMEOUT = 300.0  # s for a client to take a large reply
 GZIP_MAGIC = b"\x1f\x8b"
 _HISTORY = "the command `luigi-ha history TASK_ID`, or GET /api/task/<TASK_ID>/history"
@@ -65,6 +69,8 @@ class Routes:
             response.force_close()
         if not response.prepared:
             response.headers["Server"] = self._server
+            if response.status == 401:  # also where the leader said so
+                response.headers["WWW-Authenticate"] = CHALLENGE
         return response
 
     async def monitor(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -78,9 +84,8 @@ class Routes:
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         path, method = request.path, request.method
-        authorization = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        actor = self._admit(method, request.rel_url.raw_path, authorization)
-        terms = Terms(None, None, authorization, actor)
+        authorization = Credential(request.headers.get("Authorization", "").encode("utf-8", "surrogateescape"))
+        terms = Terms(None, None, authorization, await self._admitted(request, authorization))
         if path.startswith("/api/"):
             return await self._api(request, request.rel_url.raw_path.removeprefix("/api/"), terms)
         if path == "/" and method == "HEAD":
@@ -96,6 +101,22 @@ class Routes:
         if path.split("/")[1] in ("history", "tasklist"):
             raise NotFound("luigid's history pages are not served here", where=path, expected=_HISTORY)
         raise NotFound("no such path", where=path, expected="/, /api/<method>, /health, /ready or /metrics")
+
+    async def _admitted(self, request: web.BaseRequest, authorization: Credential) -> str | None:
+        """Who calls. Before that can be said, the call waits, as at the gate."""
+        until = monotonic() + self._dispatcher.limits.budget
+        method, path = request.method, request.rel_url.raw_path
+        while True:
+            try:
+                actor = self._admit(method, path, authorization)
+            except NotReady:
+                if monotonic() > until:
+                    raise
+                await asyncio.sleep(READY_EVERY)
+            else:
+                if actor is not None:
+                    require_own_page(request.headers, needed(method, path), self._cors)
+                return actor
 
     def _monitored(self, path: str) -> web.Response:
         if path == "/metrics":

@@ -23,9 +23,12 @@ from appliance.api.fastlane import FastLane, ReplyHead
 from appliance.api.operations import Operations
 from appliance.api.rest import Rest
 from appliance.api.routes import Routes
+from appliance.api.tls_listener import TlsListener
 from appliance.clock import monotonic
+from appliance.tls import Tls
 
 SERVER = "luigi-ha"
+MAX_LINE = 1 << 16  # bytes of a request's first line: as luigid, whose calls may come in the URL
 _log = log.get("api")
 
 
@@ -41,6 +44,7 @@ class Listen:
     keep_alive: float = 75.0  # s a connection may be idle
     shared: bool = False  # other processes of this machine listen on the same port
     for_peers: str = ""  # also on this Unix socket, where the other processes reach this one
+    tls: Tls | None = None  # host and port speak HTTPS; sockets and the metrics' port do not
 
 
 class ApiServer:
@@ -59,6 +63,7 @@ class ApiServer:
         self._heads = ReplyHead(SERVER)
         self._connections: set[FastLane] = set()
         self._servers: list[asyncio.Server] = []
+        self._tls_listeners: list[TlsListener] = []
         self._idle_sweep: asyncio.TimerHandle | None = None
         self._public: list[Socket] = []  # what clients connect to
         self.addresses: list[str] = []  # what it really listens on, for the log and for tests
@@ -67,13 +72,22 @@ class ApiServer:
         """Open the sockets; OSError if an address cannot be had."""
         loop = asyncio.get_running_loop()
         where = self._listen
-        self._http = web.Server(self._routes.handle, access_log=None, keepalive_timeout=where.keep_alive, debug=False)
+        self._http = web.Server(
+            self._routes.handle,
+            access_log=None,
+            keepalive_timeout=where.keep_alive,
+            max_line_size=MAX_LINE,
+            debug=False,
+        )
         self._monitor = web.Server(self._routes.monitor, access_log=None, debug=False)
         if where.unix_socket:
             await self._serve_unix(where.unix_socket)
         else:
             self._public = sockets.listen(where.host, where.port, shared=where.shared)
-            await self._serve(self._lane, self._public, "http")
+            if where.tls is None:
+                await self._serve(self._lane, self._public, "http")
+            else:
+                self._serve_tls(where.tls)
         if where.metrics_port is not None:
             own = sockets.listen(where.metrics_host, where.metrics_port)
             await self._serve(self._monitor, own, "metrics")
@@ -86,8 +100,14 @@ class ApiServer:
         loop = asyncio.get_running_loop()
         for sock in listening:
             self._servers.append(await loop.create_server(factory, sock=sock, backlog=sockets.BACKLOG))
-            name = sock.getsockname()
-            self.addresses.append(f"{kind}://{f'[{name[0]}]' if ':' in name[0] else name[0]}:{name[1]}")
+            self.addresses.append(f"{kind}://{sockets.shown(sock)}")
+
+    def _serve_tls(self, tls: Tls) -> None:
+        for sock in self._public:
+            listener = TlsListener(sock, self._lane, tls)
+            self.addresses.append(f"https://{sockets.shown(sock)}")
+            self._tls_listeners.append(listener)
+            listener.start()
 
     async def _serve_unix(self, path: str) -> None:
         await _remove_stale_socket(path)
@@ -101,13 +121,16 @@ class ApiServer:
 
     @property
     def connections(self) -> int:
-        """Connections open now, both lanes."""
-        return len(self._connections) + (len(self._http.connections) if self._http is not None else 0)
+        """Connections open now, both lanes, and those whose handshake is not done."""
+        beginning = sum(listener.beginning for listener in self._tls_listeners)
+        return beginning + len(self._connections) + (len(self._http.connections) if self._http is not None else 0)
 
     def stop_listening(self) -> None:
         """Accept no new connection; close idle ones; the others close with their reply."""
         for server in self._servers:
             server.close()
+        for listener in self._tls_listeners:
+            listener.close()
         self._rest.hang_up()
         for connection in list(self._connections):
             connection.shut()
@@ -127,6 +150,9 @@ class ApiServer:
             for connection in list(self._connections):
                 if connection.served or monotonic() - began > longest / 4:
                     connection.shut()
+            if monotonic() - began > longest / 4:
+                for listener in self._tls_listeners:
+                    listener.drop_silent()
             if not self.connections or monotonic() - began > longest:
                 break
         return not self.connections
@@ -154,6 +180,8 @@ class ApiServer:
         reply = Unavailable("the scheduler is stopping", where="server", expected="to be asked again").reply()
         for connection in list(self._connections):
             connection.shut(reply)
+        for listener in self._tls_listeners:
+            await listener.stop()
         for server in (self._http, self._monitor):
             if server is not None:
                 await server.shutdown(grace)

@@ -49,6 +49,12 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
     return sockets
 
 
+def shown(sock: socket.socket) -> str:
+    """host:port, as in a URL."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def hold_back(sock: socket.socket) -> bool:
     """Drop new connection requests from now on. False: the kernel does not let us, and nothing has changed."""
     program = ctypes.create_string_buffer(_DROP_SYN)

@@ -20,11 +20,13 @@ def check(flags: Flags, config: Path | None, *, as_json: bool) -> None:
     """Validate, and print every option with its source."""
     from appliance.cli.explained import explained  # noqa: PLC0415
     from appliance.config.load import database_url  # noqa: PLC0415
+    from appliance.node.access import tls_of  # noqa: PLC0415
     from appliance.store.target import parse  # noqa: PLC0415
 
     with explained():
         loaded = load(flags, config, os.environ)
         parse(database_url(loaded.options.serve))  # what cannot be understood is refused now
+        tls_of(loaded.options.serve)
         print(loaded.as_json() if as_json else _shown(loaded))
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def auth_is_on(serve: "Serve") -> bool:
     """Whether callers must show a token. By default they must where another machine could reach us."""
-    return serve.auth == "on" or (serve.auth == "auto" and not _stays_here(serve))
+    return serve.auth == "on" or (serve.auth == "auto" and not reached_from_here_only(serve))
 
 
 def speaks_tls(serve: "Serve") -> bool:
@@ -31,7 +31,8 @@ def check_access(serve: "Serve", where: Callable[[str], str]) -> None:
         raise ConfigError(where(option_name), what, expected)
 
 
-def _stays_here(serve: "Serve") -> bool:
+def reached_from_here_only(serve: "Serve") -> bool:
+    """Whether no other machine can connect."""
     if serve.unix_socket or serve.host == "localhost":
         return True
     try:

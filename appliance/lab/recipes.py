@@ -166,6 +166,7 @@ def serve(plan: Plan, host: Host) -> str:
     options: dict[str, Any] = {
         "database": f"postgresql://luigi@{hosts}/luigi",
         "port": PORT,
+        "auth": "off",  # within networks of its own
         "election": "etcd",
         "name": host.name,
         "advertise": f"http://{host.address}:{PORT}",

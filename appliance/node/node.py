@@ -31,6 +31,7 @@ from appliance.exit_codes import ExitCode
 from appliance.mail import Postman, sender
 from appliance.node import metrics as node_metrics
 from appliance.node import sharing, upkeep
+from appliance.node.access import Access
 from appliance.node.database import reach, require_schema
 from appliance.node.leading import Leading
 from appliance.node.operations import operations
@@ -82,7 +83,8 @@ class Node:
         self.gate = Gate("the scheduler is starting")
         limits = Limits(serve.call_budget, serve.max_waiting, serve.max_waiting_bytes, serve.max_body)
         self.dispatcher = Dispatcher(self.gate, limits, self.metrics, self.clock)
-        self.relay = HttpRelay(serve.call_budget, self.dispatcher.take_back)
+        self.access = Access(serve)
+        self.relay = HttpRelay(serve.call_budget, self.dispatcher.take_back, self.access.tls)
         self.postman = Postman(sender(node.options.email))
         self.roles = Roles(self)
         self.leading = Leading(self)
@@ -90,11 +92,11 @@ class Node:
         self.dispatcher.on_broken = self.leading.broken
         listen = Listen(
             serve.host, serve.port, serve.unix_socket, serve.metrics_host, serve.metrics_port, serve.keep_alive,
-            shared=bool(node.pair), for_peers=node.for_peers,
+            shared=bool(node.pair), for_peers=node.for_peers, tls=self.access.tls,
         )  # fmt: skip
-        self.peers = Peers(self.holder)
+        self.peers = Peers(self.holder, self.access.tls)
         self.reporter = Reporter(self)
-        self.api = ApiServer(listen, self.dispatcher, operations(self), node.options.cors)
+        self.api = ApiServer(listen, self.dispatcher, operations(self), node.options.cors, self.access.admit)
         self.supervisor = Supervisor() if self.link is None else Supervisor({})
         self.store: Store | None = None
         self.journal: Journal | None = None
@@ -121,7 +123,7 @@ class Node:
         self.postman.start()
         try:
             if self.pair:
-                await asyncio.to_thread(sharing.check_port, self.options.serve.host, self.options.serve.port, self.pair)
+                await asyncio.to_thread(sharing.check_port, self.options.serve, self.pair)
             await self.api.start()
         except OSError as error:
             _log.error("cannot_listen", error=str(error))

@@ -7,7 +7,9 @@ from typing import Any
 
 import aiohttp
 
+from appliance.api.relay import trust
 from appliance.clock import monotonic
+from appliance.tls import Tls
 
 ANSWER_WITHIN = 1.0  # s for a node to say how it is
 
@@ -15,7 +17,8 @@ ANSWER_WITHIN = 1.0  # s for a node to say how it is
 class Peers:
     """Who is present, as the keeper tells; asks them over HTTP."""
 
-    def __init__(self, own_name: str) -> None:
+    def __init__(self, own_name: str, tls: Tls | None = None) -> None:
+        self._tls = tls
         self.known: dict[str, dict[str, str]] = {}  # what each says of itself, ours included
         self._own_name = own_name
         self._well_since: dict[str, float] = {}
@@ -46,7 +49,7 @@ class Peers:
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.get(f"{'http://localhost' if unix else address}/health") as reply,
+                session.get(f"{'http://localhost' if unix else address}/health", ssl=trust(self._tls)) as reply,
             ):
                 found = json.loads(await reply.read())
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):

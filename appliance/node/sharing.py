@@ -10,18 +10,23 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from appliance import log
+from appliance.config import Serve
+from appliance.config.access import own_url, speaks_tls
+from appliance.tls import blind_context
 
 PATIENCE = 2.0  # s
 _log = log.get("node")
 
 
-def check_port(host: str, port: int, pair: str) -> None:
+def check_port(serve: Serve, pair: str) -> None:
     """OSError if somebody else than our pair listens there. Blocks for at most a few seconds."""
+    port = serve.port
     if port == 0:
         return
-    at = f"[{host}]" if ":" in host else host or "127.0.0.1"
+    context = blind_context() if speaks_tls(serve) else None
     try:
-        with urlopen(f"http://{at}:{port}/health", timeout=PATIENCE) as reply:
+        url = own_url(serve, serve.host or "127.0.0.1") + "/health"
+        with urlopen(url, timeout=PATIENCE, context=context) as reply:  # noqa: S310 - http or https, of ours
             found = json.loads(reply.read(100_000))
     except TimeoutError:
         _log.warning("port_does_not_answer", port=port)  # the other process of our pair may be stopped

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from appliance import log
 from appliance.clock import monotonic
+from appliance.node.access import read_tokens, renew_certificates
 from appliance.node.roles import TROUBLE_AFTER
 from appliance.node.states import State
 from appliance.store import Journal, JournalState, StoreError
@@ -144,4 +145,15 @@ async def look_at_replication(node: "Node") -> None:
         await asyncio.sleep(REPLICATION_EVERY)
 
 
-ALL = (look_at_replication, notice_trouble, take_leave, prune, watch, retain, keep_alive, beat)
+ALL = (
+    look_at_replication,
+    notice_trouble,
+    take_leave,
+    prune,
+    watch,
+    retain,
+    keep_alive,
+    beat,
+    read_tokens,
+    renew_certificates,
+)
