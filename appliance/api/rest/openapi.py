@@ -17,7 +17,7 @@ _KEY = {
     "required": False,
     "description": "The same for each repetition of one call, and another for each other call. Repeated, a call that "
     "changed something is answered as the first time and changes nothing, also by the next leader, for an hour.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": r"^[\x21-\x7e]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$"},
 }
 _INTRODUCTION = """\
 Workers in any language take tasks, say how they get on, and report results; whoever has work to be done adds tasks.

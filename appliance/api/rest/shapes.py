@@ -73,21 +73,21 @@ WORKER_ID = {
 ATTEMPT = _integer("which run of the task: 1, 2, ...", 1, 1 << 53)
 RUN_ID = _text("the random id of this run, as it was assigned", least=1)
 AMOUNT = _number("how much", 0)
-PRIORITY = _number("higher comes first")
+PRIORITY = {"type": "number", "description": "higher comes first"}
 NAMES = _list(_text(least=1), 1_000)
 RETRY_POLICY = _object(
-    retry_count=nullable(_number("failures within disable_window after which the task is disabled", 0)),
-    disable_hard_timeout=nullable(_number("s after the first failure at which it is disabled", 0)),
-    disable_window=nullable(_number("s for which failures count", 0)),
+    retry_count=_shown(["number", "null"], "failures within disable_window after which the task is disabled"),
+    disable_hard_timeout=_shown(["number", "null"], "s after the first failure at which it is disabled"),
+    disable_window=_shown(["number", "null"], "s for which failures count"),
 )
 _TASK_FIELDS: Mapping[str, Schema] = {
     "family": _text("the name of what it does; what is before its last dot is its namespace", least=1),
     "module": nullable(_text("for workers that load it from Python")),
     "params": _map({}, "its parameters, for its worker"),
-    "deps": _list(TASK_ID, 100_000, "ids of the tasks that must be DONE before it may run; they may be added later"),
+    "deps": _list(TASK_ID, None, "ids of the tasks that must be DONE before it may run; they may be added later"),
     "priority": PRIORITY,
     "resources": _map(AMOUNT, "what it occupies while it runs"),
-    "capabilities": {**NAMES, "description": "what its worker must be able to do"},
+    "capabilities": _list(_text(least=1), None, "what its worker must be able to do"),
     "retry_policy": nullable(RETRY_POLICY),
     "submitter": nullable(_text("who wants it")),
 }
