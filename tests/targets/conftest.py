@@ -1,6 +1,10 @@
 """An S3 per test file, a bucket per test, and nothing remembered from one test to the next."""
 
 import itertools
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +14,29 @@ import pytest
 from tests.support.s3_server import S3, s3_server
 from worker.targets import verified
 
+ROOT = Path(__file__).resolve().parents[2]
+WRITER = """
+import sys
+from worker import targets
+with getattr(targets, sys.argv[1])(sys.argv[2]).open("wb") as out:
+    out.write(b"half" * 100_000)
+    out.flush()
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
 _numbers = itertools.count()
+
+
+def kill_a_writer(kind: str, path: str, **environment: str) -> None:
+    """A process that is killed in the middle of writing a target."""
+    command = [sys.executable, "-W", "ignore", "-c", WRITER, kind, path]
+    surroundings = {**os.environ, **environment}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        process.send_signal(signal.SIGKILL)
 
 
 class Bucket(NamedTuple):

@@ -1,9 +1,7 @@
 """LocalTarget on a real file system."""
 
 import os
-import signal
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.targets.conftest import kill_a_writer
 from worker.targets import AlreadyWritten, ChecksumMismatch, LocalTarget, NoChecksum, NotStored
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(path: Path, data: bytes) -> None:
@@ -159,23 +156,8 @@ def test_a_stranger_who_takes_the_name_meanwhile_keeps_it_without_our_checksum(t
     assert LocalTarget(tmp_path / "k").exists()
 
 
-WRITER = """
-import sys
-from worker.targets import LocalTarget
-with LocalTarget(sys.argv[1]).open("wb") as out:
-    out.write(b"half" * 100_000)
-    out.flush()
-    print("writing", flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_a_writer_killed_in_the_middle_leaves_nothing_at_the_name(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", WRITER, str(tmp_path / "k")]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"writing\n"
-        process.send_signal(signal.SIGKILL)
+    kill_a_writer("LocalTarget", str(tmp_path / "k"))
     assert not LocalTarget(tmp_path / "k").exists()
     assert [name for name in names(tmp_path) if not name.startswith(".k.")] == []
     write(tmp_path / "k", b"whole")

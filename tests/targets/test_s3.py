@@ -1,10 +1,6 @@
 """S3Target against an S3 over HTTP."""
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +12,10 @@ import luigi.format
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.targets.conftest import Bucket
+from tests.targets.conftest import Bucket, kill_a_writer
 from worker.targets import AlreadyWritten, ChecksumMismatch, NoChecksum, NoConditionalWrites, S3Target, verified
 from worker.targets.s3_client import S3Client, boto_client
 
-ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 1 << 20
 LARGE = 5 * MEGABYTE + 1
 PARTS: dict[str, Any] = {"part_size": 5 * MEGABYTE}
@@ -347,24 +342,8 @@ def test_a_program_that_fails_leaves_nothing_at_its_path(bucket: Bucket) -> None
     assert bucket.keys() == []
 
 
-WRITER = """
-import sys
-from worker.targets import S3Target
-with S3Target(sys.argv[1]).open("wb") as out:
-    out.write(b"half" * 100_000)
-    out.flush()
-    print("writing", flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_a_writer_killed_in_the_middle_leaves_nothing(bucket: Bucket, tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", WRITER, bucket.url("k")]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"writing\n"
-        process.send_signal(signal.SIGKILL)
+    kill_a_writer("S3Target", bucket.url("k"), TMPDIR=str(tmp_path))
     assert bucket.keys() == []
     assert bucket.uploads() == 0
     assert [path.name for path in tmp_path.iterdir() if path.name != "verified"] == []
