@@ -71,7 +71,7 @@ class Holder:
         """The moment at which `turn` has something to do."""
         return min(
             self._look, self._deadline(), self._extend, self._contradict, *self._announcements[:1], *self._asks(),
-            *self._last_moments(),
+            *self._last_moments(), math.inf if self._callers is None else self._callers.next,
         )  # fmt: skip
 
     def turn(self) -> None:
@@ -187,7 +187,7 @@ class Holder:
             self._had.update(new)
             _log.info("address_added", addresses=" ".join(map(str, new)), interface=self._interface)
             if self._callers is not None:
-                self._callers.close()
+                self._callers.watch(self._interface)
             self._announce_anew()
 
     def _clear(self, found: Link) -> None:
@@ -196,8 +196,8 @@ class Holder:
         self._had.clear()
         self._contradict = math.inf
         shown = self._on_interface(found)
-        if any(one.ours for one in shown):
-            self.keep_callers()
+        if self._callers is not None and any(one.ours for one in shown):
+            self._callers.listen(self._interface, recent=True)
         for one in shown:
             if not one.ours:
                 self._event("address_not_ours", every=SELDOM, address=one.ip, interface=self._interface)
@@ -243,9 +243,9 @@ class Holder:
         return foreign
 
     def keep_callers(self) -> None:
-        """The address goes, or will soon: whom nobody answers from now on is passed on to who has it next."""
+        """The address goes soon: whom nobody answers from now on is passed on to who has it next."""
         if self._callers is not None:
-            self._callers.listen(self._interface)
+            self._callers.listen(self._interface, recent=False)
 
     def readable(self) -> list[socket.socket]:
         """What may have something to read: see `heard` and `turn`."""
