@@ -7,7 +7,6 @@ Invariants
 """
 
 import asyncio
-import gc
 from typing import TYPE_CHECKING
 
 from appliance import log
@@ -150,8 +149,7 @@ class Leading:
 
 
 def throw_away(node: "Node") -> None:
-    """The engine, which is one large cycle of objects, and all that was to be answered from it."""
+    """The engine, and all that was to be answered from it. Its memory is freed by whoever builds the next one: that
+    stops everything for a moment, and there are callers to be passed on now."""
     node.dispatcher.abandon(node.dispatcher.unavailable(), parked=False)
     node.engine = None
-    gc.unfreeze()
-    gc.collect()

@@ -32,6 +32,8 @@ _log = log.get("mirror")
 def build(snapshot: Snapshot, options: Options, clock: SchedulerClock) -> Scheduler:
     """A new engine with the state of the database. On a thread: nothing else knows this engine yet."""
     clock.not_before(snapshot.last_time)
+    gc.unfreeze()
+    gc.collect()  # the engine before, if there was one: a large cycle of objects
     engine = Scheduler(options.scheduler, resources=options.resources, clock=clock, random=random.SystemRandom())
     # What is loaded lives as long as the process: the garbage collector need not walk it again and again.
     gc.disable()
