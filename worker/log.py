@@ -86,6 +86,17 @@ class _Line(logging.Formatter):
         return " ".join([head, *(f"{name}={_plain(value)}" for name, value in line.items())])
 
 
+class _Text(logging.Formatter):
+    """For the log of a task: lines as programs write them."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        own: dict[str, Any] = getattr(record, _FIELDS, {})
+        return " ".join([super().format(record), *(f"{name}={_plain(value)}" for name, value in own.items())])
+
+
 def configure(style: str, level: str, always: dict[str, Any], descriptor: int = 2) -> None:
     """Everything goes to this descriptor in one format; `always` is part of each line."""
     _replace_handlers(_Descriptor(descriptor), _Line(always, style))
@@ -108,7 +119,7 @@ def configure_beside_others(style: str = "keyvalue") -> None:
 
 def configure_task_process() -> None:
     """In a process that runs one task: logging is text on stderr, part of the task's output."""
-    _replace_handlers(_Descriptor(2), logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    _replace_handlers(_Descriptor(2), _Text())
     logging.getLogger().setLevel(logging.INFO)
     logging.getLogger("luigi-interface").setLevel(logging.INFO)
 

@@ -101,7 +101,7 @@ def node(directory: Path, **environment: str) -> Iterator[Node]:
             one.kill()
 
 
-def eventually(holds: Callable[[], Any], what: Callable[[], str], seconds: float = 30.0) -> Any:
+def eventually(holds: Callable[[], Any], what: Callable[[], str], seconds: float = 90.0) -> Any:
     until = time.monotonic() + seconds
     while True:
         found = holds()

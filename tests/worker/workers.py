@@ -62,7 +62,7 @@ class Worker:
         self.popen.kill()
         self.popen.wait()
 
-    def ended(self, seconds: float = 30) -> int:
+    def ended(self, seconds: float = 90) -> int:
         assert self.popen is not None
         try:
             return self.popen.wait(seconds)
@@ -111,7 +111,7 @@ def submit(node: Node, *tasks: luigi.Task, name: str = "submitter") -> list[str]
     return [task.task_id for task in tasks]
 
 
-def await_status(node: Node, status: str, *task_ids: str, seconds: float = 60) -> None:
+def await_status(node: Node, status: str, *task_ids: str, seconds: float = 90) -> None:
     eventually(
         lambda: set(task_ids) <= set(node.tasks(status)),
         lambda: f"{task_ids} {status}: { {name: task['status'] for name, task in node.tasks().items()} }",

@@ -4,11 +4,12 @@ from worker.client.addresses import Address, BadAddress, parse_addresses
 from worker.client.credentials import Credentials, Tls
 from worker.client.errors import CallError, GaveUp, Refused, Stale
 from worker.client.patience import Patience
-from worker.client.scheduler import PatientScheduler
+from worker.client.scheduler import Call, PatientScheduler
 
 __all__ = [
     "Address",
     "BadAddress",
+    "Call",
     "CallError",
     "Credentials",
     "GaveUp",

@@ -72,14 +72,22 @@ class PatientScheduler(RemoteScheduler):
     def _request(self, url: str, data: Any, attempts: int = 3, allow_null: bool = True) -> Any:
         """What luigi's methods call. `attempts` is luigi's way to say that this is a ping: 1, otherwise 3."""
         body = b"data=" + quote_plus(json.dumps(data)).encode()
-        call = _Call(self, url, body, FORM, _response if allow_null else _work)
+        call = Call(self, url, body, FORM, _response if allow_null else _work)
         return self._made(call, patient=attempts > 1)
 
-    def post(self, path: str, value: Any, *, patient: bool = True) -> Any:
+    def post(self, path: str, value: Any) -> Any:
         """Send JSON, get JSON; None for 204. CallError."""
-        return self._made(_Call(self, path, json.dumps(value).encode(), JSON, _value), patient=patient)
+        return self._made(self.prepared(path, value), patient=True)
 
-    def _made(self, call: "_Call", *, patient: bool) -> Any:
+    def prepared(self, path: str, value: Any) -> "Call":
+        """A call to be made by `once`, and to be made again if that may have been executed."""
+        return Call(self, path, json.dumps(value).encode(), JSON, _value)
+
+    def once(self, call: "Call") -> Any:
+        """Ask each address once. GaveUp, Refused."""
+        return self._made(call, patient=False)
+
+    def _made(self, call: "Call", *, patient: bool) -> Any:
         self.calls += 1
         try:
             return call.round()
@@ -88,7 +96,7 @@ class PatientScheduler(RemoteScheduler):
                 raise GaveUp(f"no scheduler answered ({self.shown}): {error}", doubtful=call.doubtful) from None
             return call.persist(error)
 
-    def attempt(self, call: "_Call", index: int) -> Any:
+    def attempt(self, call: "Call", index: int) -> Any:
         """Ask one address. NoAnswer, Refused."""
         answer = self._exchange.send(
             self._addresses[index], call.path, call.body, call.headers, self._patience.attempt
@@ -114,7 +122,7 @@ class PatientScheduler(RemoteScheduler):
             self._rest(seconds, doubtful)
 
 
-class _Call:
+class Call:
     """One logical call and what became of its attempts."""
 
     def __init__(
@@ -192,7 +200,7 @@ class _Call:
 # -- what an answer means --------------------------------------------------------------------------------------
 
 
-def _judged(answer: Answer, call: _Call) -> Any:
+def _judged(answer: Answer, call: Call) -> Any:
     status = answer.status
     if status in (200, 201, 204):
         try:

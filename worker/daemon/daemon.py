@@ -11,7 +11,9 @@ The main thread runs luigi's loop, and is the only one that forks. A signal hand
 """
 
 import contextlib
+import gc
 import importlib
+import os
 import signal
 import threading
 import time
@@ -19,7 +21,6 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
-from luigi.task_register import Register
 from luigi.task_status import FAILED
 from luigi.worker import fork_lock
 
@@ -40,6 +41,7 @@ from worker.daemon.systemd import Notifier
 from worker.daemon.watch import Watch
 from worker.spool import Home, Leftover, Run, Spool
 
+ADVISORY = 10.0  # s that a task waits until a scheduler has heard of its progress; then it goes on without
 LAST_WORDS = 5.0  # s in which a worker that stops tries to report, after its tasks have ended
 _log = log.get()
 
@@ -61,14 +63,17 @@ class Daemon:
         self._notifier = Notifier()
         self._waker = Waker()
         self._asked_to_end = 0
+        self._pid = os.getpid()
         self._drain_until: float | None = None
         self._stop_until: float | None = None
         process.use_fork()
         self._import()
-        self._client = self._connection(rest=self._rest)
+        gc.collect()
+        gc.freeze()  # what is there now stays: a collection in a task's process need not copy its pages
+        self._client = self._connection(Patience(denied_for=None), self._rest)
         self._spool = Spool(home.spool)
         self._scheduler = FencedScheduler(
-            self._client, self._spool,
+            self._client, self._connection(Patience(give_up_after=ADVISORY), None), self._spool,
             {"namespaces": options.namespaces, "families": options.families, "capabilities": options.capabilities},
             self._status,
         )  # fmt: skip
@@ -95,10 +100,11 @@ class Daemon:
             self._notifier.tell("READY=1", "STATUS=Waiting for a scheduler")
             try:
                 self._find_fence()
+                self._worker.introduce()
                 self._status.state = "working"
                 self._notifier.tell("STATUS=Working")
                 heartbeat = Heartbeat(
-                    self._connection(rest=None, guard=fork_lock), self._options.ping_interval, self._status,
+                    self._connection(Patience(), None, fork_lock), self._options.ping_interval, self._status,
                     self._notifier, self._runs, Orders(self._message, self._lost, self._returned),
                 )  # fmt: skip
                 parts.callback(heartbeat.close)
@@ -120,10 +126,10 @@ class Daemon:
             except (Exception, SystemExit) as error:
                 raise OptionError(f"module: {name} cannot be imported: {type(error).__name__}: {error}") from error
 
-    def _connection(self, rest: Any, guard: Any = None) -> PatientScheduler:
+    def _connection(self, patience: Patience, rest: Any, guard: Any = None) -> PatientScheduler:
         options = self._options
         return PatientScheduler(
-            options.addresses, Patience(denied_for=None if rest is not None else 0.0),
+            options.addresses, patience,
             Credentials(options.token, options.token_file), Tls(options.ca_file, options.certificate, options.key),
             Resolver(guard), rest,
         )  # fmt: skip
@@ -138,11 +144,12 @@ class Daemon:
 
     def _find_fence(self) -> None:
         """Ask a scheduler whether it knows runs; waits for one."""
+        asking = self._connection(Patience(), self._rest)  # one that takes 401 for an answer, after a while
         try:
-            self._client.post(HEARTBEAT, beat(self._status, []))
+            asking.post(HEARTBEAT, beat(self._status, []))
         except Refused as refused:
             if refused.status not in (404, 405):
-                raise OptionError(f"the scheduler refuses this worker: {refused}") from None
+                raise
             if not self._options.unfenced:
                 raise OptionError(
                     f"the scheduler at {self._client.shown} has no fence: it does not number attempts, so the late "
@@ -153,14 +160,13 @@ class Daemon:
             _log.warning("scheduler_without_fence", scheduler=self._client.shown)
         else:
             self._status.fenced = True
+        finally:
+            asking.close()
         self._status.heard_at = time.monotonic()
 
     def _work(self) -> None:
         with self._worker:
             try:
-                self._worker.introduce()
-                for family in Register.task_names():
-                    self._worker.announce_batches(Register.get_task_cls(family))
                 for leftover in self._spool.leftovers:
                     self._resume(leftover)
                 self._worker.run()
@@ -235,6 +241,9 @@ class Daemon:
 
     def _rest(self, seconds: float, doubtful: bool) -> None:
         """Wait before a call is repeated. GaveUp, _Stop."""
+        if os.getpid() != self._pid:  # a task's process: what wakes the worker is not for it
+            time.sleep(seconds)
+            return
         self._account()
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
@@ -266,7 +275,7 @@ class Daemon:
 
     def _returned(self) -> None:
         with contextlib.suppress(CallError):
-            self._worker.introduce()
+            self._worker.remind()
 
     def _thread_died(self, args: threading.ExceptHookArgs) -> None:
         name = args.thread.name if args.thread is not None else "?"

@@ -16,24 +16,35 @@ from typing import Any
 from luigi.task_status import DONE, FAILED, PENDING, RUNNING
 
 from worker import log
-from worker.client import PatientScheduler, Refused, Stale
+from worker.client import GaveUp, PatientScheduler, Refused, Stale
 from worker.daemon.status import Status
 from worker.spool import Entry, Run, Spool
 
 _log = log.get()
+_OF_THIS_PROCESS: list["FencedScheduler"] = []
 
 
 class FencedScheduler:
     """Has every method of luigi's scheduler. `entries`: the runs this worker has now, by task id."""
 
-    def __init__(self, client: PatientScheduler, spool: Spool, filters: dict[str, list[str]], status: Status) -> None:
+    def __init__(
+        self, client: PatientScheduler, brief: PatientScheduler, spool: Spool, filters: dict[str, list[str]],
+        status: Status,
+    ) -> None:  # fmt: skip
+        """`brief` is less patient, for what a task says of its progress: no task waits for hours to say that."""
         self._client: Any = client
+        self._brief: Any = brief
         self._spool = spool
         self._filters = {name: values for name, values in filters.items() if values}
         self._status = status
         self._batch: Run | None = None  # handed out, its head not named yet
         self.entries: dict[str, Entry] = {}
         self.on_lost: Callable[[Run, str], None] = lambda _run, _reason: None
+        _OF_THIS_PROCESS[:] = [self]
+
+    def __reduce__(self) -> Any:
+        """Luigi sends its scheduler to a task's process with each message: there it is the one of that process."""
+        return _of_this_process, ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -62,6 +73,21 @@ class FencedScheduler:
         else:
             self._report(entry, report, ends=ends)
 
+    def set_task_status_message(self, task_id: str, status_message: str) -> None:
+        self._tell("set_task_status_message", task_id, status_message)
+
+    def set_task_progress_percentage(self, task_id: str, progress_percentage: Any) -> None:
+        self._tell("set_task_progress_percentage", task_id, progress_percentage)
+
+    def report_task_statistics(self, task_id: str, statistics: Any) -> None:
+        self._tell("report_task_statistics", task_id, statistics)
+
+    def _tell(self, method: str, *told: Any) -> None:
+        try:
+            getattr(self._brief, method)(*told)
+        except GaveUp as error:
+            _log.warning("progress_not_told", method=method, reason=str(error))
+
     def adopt(self, entry: Entry) -> None:
         """Report on a run of an earlier worker."""
         self.entries[entry.run.task_id] = entry
@@ -80,10 +106,16 @@ class FencedScheduler:
     def _report(self, entry: Entry, report: dict[str, Any], *, ends: bool) -> None:
         run = entry.run
         fence = {"run_id": run.run_id, "attempt": run.attempt} if run.run_id else {}
+        brief = not ends and report.get("batch_id") is None  # its tracking URL
         try:
-            self._client.add_task(**report, **fence)
+            (self._brief if brief else self._client).add_task(**report, **fence)
+        except GaveUp as error:
+            if not brief:
+                raise
+            _log.warning("progress_not_told", method="add_task", reason=str(error))
         except Stale as stale:
-            self._lost(run, str(report.get("status")), stale.reason, ends=ends)
+            claim = report.get("batch_id") is not None
+            self._lost(run, str(report.get("status")), stale.reason, ends=ends, claim=claim)
         except Refused as refused:
             if not ends:
                 raise
@@ -101,10 +133,13 @@ class FencedScheduler:
         self._spool.acknowledged(entry)
         self._status.spooled = self._spool.outstanding
 
-    def _lost(self, run: Run, status: str, reason: str, *, ends: bool) -> None:
+    def _lost(self, run: Run, status: str, reason: str, *, ends: bool, claim: bool) -> None:
         if ends:
             self._status.refused += 1
             _log.warning("result_refused", status=status, reason=reason, **run.fields)
+        elif claim:
+            _log.warning("batch_lost", reason=reason, **run.fields)
+            self.over(self.entries[run.task_id])
         else:
             self.on_lost(run, reason)
 
@@ -119,6 +154,10 @@ class FencedScheduler:
             )
         except Refused as again:
             _log.error("failure_not_taken", reason=str(again), **run.fields)
+
+
+def _of_this_process() -> FencedScheduler:
+    return _OF_THIS_PROCESS[0]
 
 
 def _run(task_id: str, reply: dict[str, Any]) -> Run:

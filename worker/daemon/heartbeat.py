@@ -1,8 +1,8 @@
 """The thread that keeps a worker alive in the scheduler's eyes, and brings back what the scheduler wants of it.
 
 A scheduler with a fence is told with each beat which runs go on, and answers which of them are no longer ours; another
-one gets luigi's ping. Nothing is repeated: the next beat comes soon. While no scheduler answers, beats come less and
-less often, up to every `SLOWEST` seconds with full jitter.
+one gets luigi's ping. Nothing is repeated within a beat: the next one comes soon. While no scheduler answers, they come
+less and less often, up to every `SLOWEST` seconds with full jitter.
 
 Unlike luigi's own thread it holds no lock while it waits for a reply, so that tasks start meanwhile.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from worker import log
-from worker.client import CallError, PatientScheduler
+from worker.client import Call, CallError, GaveUp, PatientScheduler
 from worker.client.waker import Waker
 from worker.daemon.status import Status
 from worker.daemon.systemd import Notifier
@@ -48,6 +48,7 @@ class Heartbeat:
         self._orders = orders
         self._silent_since: float | None = None
         self._over = False
+        self._doubtful: Call | None = None
         self._waker = Waker()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
@@ -94,12 +95,19 @@ class Heartbeat:
         return True
 
     def _with_runs(self) -> None:
-        runs = {run.task_id: run for run in self._runs() if run.run_id}
-        reply = self._client.post(HEARTBEAT, beat(self._status, list(runs.values())), patient=False)
+        runs = [run for run in self._runs() if run.run_id]
+        # A beat whose reply was lost is sent again as it was: its key brings back the commands that were in the reply.
+        call = self._doubtful or self._client.prepared(HEARTBEAT, beat(self._status, runs))
+        try:
+            reply = self._client.once(call)
+        except GaveUp as error:
+            self._doubtful = call if error.doubtful else None
+            raise
+        self._doubtful = None
         for lost in reply["lost"]:
-            run = runs.get(lost["task_id"])
-            if run is not None:
-                self._orders.lost(run, str(lost.get("reason")))
+            for run in runs:
+                if (run.task_id, run.attempt) == (lost["task_id"], lost["attempt"]):
+                    self._orders.lost(run, str(lost.get("reason")))
         for command in reply["commands"]:
             name = command.pop("name")
             self._orders.message({"name": "cancel_task" if name == "cancel" else name, "kwargs": command})

@@ -27,15 +27,16 @@ import luigi
 from luigi.scheduler import WORKER_STATE_ACTIVE
 from luigi.task_register import Register, load_task
 from luigi.task_status import FAILED
-from luigi.worker import GetWorkResponse, TaskStatusReporter, Worker, rpc_message_callback
+from luigi.worker import GetWorkResponse, TaskStatusReporter, Worker, fork_lock, rpc_message_callback
 
 from worker import log
 from worker.client import CallError, GaveUp
 from worker.client.waker import Waker
+from worker.daemon.carriers import Carriers
 from worker.daemon.fenced import FencedScheduler
 from worker.daemon.options import Options
 from worker.daemon.output import Output
-from worker.daemon.process import Outcome, TaskProcess
+from worker.daemon.process import TaskProcess
 from worker.daemon.results import Results
 from worker.daemon.status import Status
 from worker.daemon.watch import Watch
@@ -64,7 +65,7 @@ class LuigiWorker(Worker):
         self._waker = waker
         self._watch = watch
         self._output = output
-        self._close_in_task = close_in_task
+        self._carriers = Carriers(close_in_task)
         self._task_result_queue.close()  # luigi's own
         self._task_result_queue = results  # type: ignore[assignment]
         self._results = results
@@ -81,6 +82,7 @@ class LuigiWorker(Worker):
         for task in self._running_tasks.values():
             if isinstance(task, TaskProcess) and task.is_alive():
                 task.terminate()
+        self._carriers.discard()
         self._results.close()
 
     # -- work --------------------------------------------------------------------------------------------------
@@ -110,6 +112,8 @@ class LuigiWorker(Worker):
         task_id: str | None = super()._get_work_task_id(get_work_response)
         if task_id is None or task_id in self._running_tasks:
             return task_id
+        if task_id not in self._fenced.entries:
+            return None  # the batch was no longer ours when we named its head
         try:
             task = load_task(
                 get_work_response.get("task_module"), get_work_response["task_family"], get_work_response["task_params"]
@@ -143,17 +147,20 @@ class LuigiWorker(Worker):
                 Register.clear_instance_cache()
             self._results.expect(task)
             self._status.running[task_id] = time.monotonic()
-            run = task.outcome.entry.run
+            run = task.entry.run
             _log.info("task_started", pid=task.pid, output=str(self._output.path(run)), **_told(task.task, run))
+            if not self.draining:
+                with fork_lock:  # nobody looks up a name meanwhile
+                    self._carriers.prepare()
 
     def _create_task_process(self, task: luigi.Task) -> TaskProcess:
         entry = self._fenced.entries[self._beginning]
         messages: Any = multiprocessing.Queue() if task.accepts_messages else None
         reporter = TaskStatusReporter(self._scheduler, entry.run.task_id, self._id, messages)
         return TaskProcess(
-            self._config.task_process_context, task, self._id,
-            outcome=Outcome(entry), output=self._output.open(entry.run), close=self._close_in_task,
-            status_reporter=reporter, worker_timeout=self._options.task_timeout or self._config.timeout,
+            self._carriers, entry, lambda source: self._output.capture(entry.run, source), task, reporter,
+            context=self._config.task_process_context, worker_id=self._id,
+            worker_timeout=self._options.task_timeout or self._config.timeout,
             check_unfulfilled_deps=self._config.check_unfulfilled_deps,
             check_complete_on_run=self._config.check_complete_on_run,
             task_completion_cache=self._task_completion_cache,
@@ -238,7 +245,9 @@ class LuigiWorker(Worker):
         self._waker.wake()
 
     def lost(self, run: Run, reason: str) -> None:
-        """The scheduler says that a run which goes on here is no longer ours."""
+        """The scheduler says that a run is no longer ours. If it does not go on here, it was just reported."""
+        if not self._watch.has(run):
+            return
         _log.warning("attempt_lost", policy=self._options.lost_attempt, reason=reason, **run.fields)
         if self._options.lost_attempt == "stop":
             why = f"Task {run.task_id} was stopped: its attempt is no longer this worker's ({reason})."
@@ -260,8 +269,13 @@ class LuigiWorker(Worker):
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def introduce(self) -> None:
-        """Tell the scheduler who we are, again: it may have forgotten."""
+        """Tell the scheduler that this worker begins: whatever it was told to do before, such as to drain, is over."""
         self._scheduler.add_worker(self._id, dict(self._worker_info))
+        for family in Register.task_names():
+            self.announce_batches(Register.get_task_cls(family))
+
+    def remind(self) -> None:
+        """Schedulers answer again; they may have forgotten what we can batch."""
         families = list(self._batch_families_sent)
         self._batch_families_sent.clear()
         for family in families:

@@ -76,14 +76,14 @@ class TaskLog:
 
 
 class _Stream:
-    def __init__(self, run: Run, file: TaskLog) -> None:
+    def __init__(self, run: Run, file: TaskLog | None) -> None:
         self.run = run
-        self.file: TaskLog | None = file
+        self.file = file
         self.line = b""
 
 
 class Output:
-    """The thread that reads. `open` gives a task's process something to write to."""
+    """The thread that reads. `capture` gives it something to read."""
 
     def __init__(self, directory: Path, limit: int, keep: int, *, tell: bool) -> None:
         """`tell`: each line is also an event of the worker's own log. OSError."""
@@ -106,17 +106,21 @@ class Output:
             name = name[:160] + hashlib.sha256(name.encode()).hexdigest()[:16]
         return self._directory / f"{name}.{run.attempt or run.key}.log"
 
-    def open(self, run: Run) -> int:
-        """A descriptor to write to; whoever gets it closes it. OSError."""
+    def capture(self, run: Run, source: int) -> None:
+        """Read what comes from a descriptor, to its end, and close it."""
         if self._opened % 50 == 0:
             self._forget_old()
         self._opened += 1
-        stream = _Stream(run, TaskLog(self.path(run), self._limit))
-        source, sink = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(source, False)
-        self._new.append((source, stream))
+        self._new.append((source, _Stream(run, self._file(run))))
         self._waker.wake()
-        return sink
+
+    def _file(self, run: Run) -> TaskLog | None:
+        try:
+            return TaskLog(self.path(run), self._limit)
+        except OSError as error:
+            _log.error("task_output_not_kept", file=str(self.path(run)), error=str(error), **run.fields)
+            return None
 
     def close(self) -> None:
         """Read what is there, and end."""

@@ -8,7 +8,7 @@ import os
 import signal
 
 from worker import log
-from worker.daemon import process
+from worker.daemon import kernel
 from worker.spool import Leftover
 
 INTERRUPTED = "The worker ended while this task ran; what the task had done until then is unknown."
@@ -20,10 +20,10 @@ def clear(leftover: Leftover) -> None:
     started = leftover.started
     if started is None or started.session == os.getpid():
         return
-    members = process.sessions().get(started.session, [])
-    leader = process.born(started.session)
+    members = kernel.sessions().get(started.session, [])
+    leader = kernel.born(started.session)
     if leader and leader != started.born:
         return  # another process has its number, so no process of that session is left
     if members:
         _log.warning("processes_of_earlier_worker_killed", pids=members, **leftover.run.fields)
-        process.kill_session(started.session, signal.SIGKILL)
+        kernel.kill_session(started.session, signal.SIGKILL)

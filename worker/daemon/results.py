@@ -19,10 +19,12 @@ from luigi.task_status import FAILED
 
 from worker import log
 from worker.client.waker import Waker
-from worker.daemon.process import HEADER, TaskProcess
+from worker.daemon.carriers import HEADER
+from worker.daemon.process import TaskProcess
 from worker.daemon.watch import Watch
 from worker.spool import Finished, Spool
 
+LEAVE_SECONDS = 5.0  # a task's process has so long to end after its result, when the worker ends
 Result = tuple[str, str, Any, list[str], list[Any]]
 _log = log.get()
 
@@ -37,7 +39,7 @@ class _Pending:
         """What is in the pipe now."""
         try:
             while True:
-                piece = os.read(self.task.outcome.source, 65536)
+                piece = os.read(self.task.result, 65536)
                 if not piece:
                     self.closed = True
                     return
@@ -52,7 +54,7 @@ class _Pending:
         (length,) = HEADER.unpack_from(self.text)
         if len(self.text) < HEADER.size + length:
             return None
-        return Finished(self.task.outcome.entry.run, *json.loads(bytes(self.text[HEADER.size :])))
+        return Finished(self.task.entry.run, *json.loads(bytes(self.text[HEADER.size :])))
 
 
 class Results:
@@ -71,8 +73,8 @@ class Results:
 
     def expect(self, task: TaskProcess) -> None:
         """A task's process was started."""
-        os.set_blocking(task.outcome.source, False)
-        self._pending[task.outcome.entry.run.key] = _Pending(task)
+        os.set_blocking(task.result, False)
+        self._pending[task.entry.run.key] = _Pending(task)
         self._watch.add(task)
 
     def put(self, result: Result) -> None:
@@ -94,14 +96,16 @@ class Results:
     def close(self) -> None:
         """Luigi calls this at its end."""
         for task in self._leaving:
-            task.terminate()
-            task.join()
+            task.join(LEAVE_SECONDS)
+            if task.is_alive():
+                task.terminate()
+                task.join()
 
     def _await(self, timeout: float) -> None:
         self._reap()
         whose: dict[Any, _Pending] = {}
         for pending in self._pending.values():
-            whose[pending.task.outcome.source] = whose[pending.task.sentinel] = pending
+            whose[pending.task.result] = whose[pending.task.sentinel] = pending
         ready = wait([self._waker.fileno(), *whose], timeout)
         self._waker.clear()
         for pending in dict.fromkeys(whose[found] for found in ready if found in whose):
@@ -112,9 +116,9 @@ class Results:
                 self._over(pending, finished)
 
     def _over(self, pending: _Pending, finished: Finished | None) -> None:
-        task, run = pending.task, pending.task.outcome.entry.run
+        task, run = pending.task, pending.task.entry.run
         del self._pending[run.key]
-        os.close(task.outcome.source)
+        os.close(task.result)
         why = self._watch.remove(run)
         if finished is None:
             finished = self._written(task) or self._died(task, why)
@@ -128,13 +132,13 @@ class Results:
     def _written(self, task: TaskProcess) -> Finished | None:
         """It died between writing its result down and telling us."""
         try:
-            return self._spool.outcome(task.outcome.entry)
+            return self._spool.outcome(task.entry)
         except OSError as error:
-            _log.error("spool_not_read", error=str(error), **task.outcome.entry.run.fields)
+            _log.error("spool_not_read", error=str(error), **task.entry.run.fields)
             return None
 
     def _died(self, task: TaskProcess, why: str) -> Finished:
-        run = task.outcome.entry.run
+        run = task.entry.run
         if why:
             event = Event.TIMEOUT if "timed out after" in why else Event.PROCESS_FAILURE
         else:

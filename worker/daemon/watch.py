@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from worker import log
 from worker.client.waker import Waker
-from worker.daemon import process
+from worker.daemon import kernel
 from worker.daemon.process import TaskProcess
 from worker.daemon.status import Status
 from worker.spool import Run
@@ -29,7 +29,6 @@ _log = log.get()
 class _Watched:
     task: TaskProcess
     began: float
-    ended: bool = False  # it has given its result
     reason: str = ""
     kill_at: float | None = None  # SIGKILL, if it has not ended by then
 
@@ -48,7 +47,11 @@ class Watch:
         self._thread.start()
 
     def add(self, task: TaskProcess) -> None:
-        self._watched[task.outcome.entry.run.key] = _Watched(task, time.monotonic())
+        self._watched[task.entry.run.key] = _Watched(task, time.monotonic())
+
+    def has(self, run: Run) -> bool:
+        """Whether it goes on. Any thread."""
+        return run.key in self._watched
 
     def remove(self, run: Run) -> str:
         """Its result is there, or it is dead; why we ended it, or ""."""
@@ -64,7 +67,7 @@ class Watch:
         self._status.killed[kind] += 1
         _log.warning("task_killed", reason=kind, explanation=reason, **run.fields)
         watched.kill_at = time.monotonic() + self._grace
-        process.kill_session(watched.task.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+        kernel.kill_session(watched.task.pid, signal.SIGKILL if at_once else signal.SIGTERM)
         self._waker.wake()
 
     def close(self) -> None:
@@ -83,11 +86,11 @@ class Watch:
                 self._judge(one, now, sizes.get(one.task.pid or 0, 0))
 
     def _judge(self, one: _Watched, now: float, size: int) -> None:
-        run, limit = one.task.outcome.entry.run, one.task.limit
+        run, limit = one.task.entry.run, one.task.limit
         if one.kill_at is not None:
             if now >= one.kill_at:
                 one.kill_at = now + self._grace
-                process.kill_session(one.task.pid, signal.SIGKILL)
+                kernel.kill_session(one.task.pid, signal.SIGKILL)
         elif limit and now - one.began > limit:
             # luigi's words, which people search for
             reason = f"Task {run.task_id} timed out after {limit:g} seconds and was terminated."
@@ -102,7 +105,7 @@ class Watch:
     def _sizes(self) -> dict[int, int]:
         """Resident bytes of each session."""
         found: dict[int, int] = {}
-        for _pid, fields in process.processes():
+        for _pid, fields in kernel.processes():
             leader = int(fields[3])
             found[leader] = found.get(leader, 0) + int(fields[21]) * PAGE
         return found
