@@ -120,8 +120,3 @@ class Scheduler(RestPeople, RestWork, TaskCalls, Records, RunningCalls, ViewCall
     def counts(self) -> Mapping[str, int]:
         """How many tasks there are in each status."""
         return {status: len(tasks) for status, tasks in self.by_status.items()}
-
-    @property
-    def anything_ready(self) -> bool:
-        """Whether any task waits for nothing but a worker and its resources."""
-        return bool(self._ready.groups)
