@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.examples.conftest import EXAMPLES
-from tests.support.node_process import NodeProcess
+from tests.support.node_process import NodeProcess, node_process
 
 SHELL = EXAMPLES / "shell"
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -58,8 +59,8 @@ def until(node: NodeProcess, task_id: str, status: str, seconds: float = 60) -> 
     return task
 
 
-def drain(node: NodeProcess, name: str, seconds: int = 60) -> int:
-    environment = {**os.environ, "LUIGI_HA_URL": node.url, "DRAIN_SECONDS": str(seconds)}
+def drain(node: NodeProcess, name: str, seconds: int = 60, **more: str) -> int:
+    environment = {**os.environ, "LUIGI_HA_URL": node.url, "DRAIN_SECONDS": str(seconds), **more}
     return subprocess.run(["sh", str(SHELL / "drain.sh"), name], env=environment, timeout=120, check=False).returncode
 
 
@@ -125,3 +126,34 @@ def test_an_outage_of_the_scheduler_is_waited_for(node: NodeProcess, start: Star
 
 def test_draining_a_worker_that_nobody_knows_fails(node: NodeProcess) -> None:
     assert drain(node, "nobody") == 1
+
+
+def test_with_tokens_both_scripts_show_theirs(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "secure").mkdir()
+    with node_process(tmp_path / "secure", auth="on") as secure:
+        files = {}
+        for role in ("worker", "operator"):
+            command = [
+                str(Path(sys.executable).with_name("luigi-ha")),
+                "token",
+                "create",
+                f"the-{role}",
+                "--role",
+                role,
+            ]
+            database = f"sqlite:///{secure.directory}/luigi.db"
+            made = subprocess.run(
+                [*command, "--database", database], capture_output=True, text=True, check=True, cwd=tmp_path
+            )
+            files[role] = tmp_path / f"{role}.token"
+            files[role].write_text(made.stdout)
+        secure.token = files["operator"].read_text().strip()
+        time.sleep(3)  # a node reads the tokens every two seconds
+        secure.send("PUT", "/api/task/secret", {"family": "shell.Count", "params": {"files": [], "to": "out"}})
+        process = start("trusted", LUIGI_HA_URL=secure.url, LUIGI_HA_TOKEN_FILE=str(files["worker"]))
+        until(secure, "secret", "DONE")
+        seen = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
+        assert not any(file.read_text().strip() in seen for file in files.values())
+        assert drain(secure, "trusted", LUIGI_HA_TOKEN_FILE=str(files["worker"])) == 1  # that is for operators
+        assert drain(secure, "trusted", LUIGI_HA_TOKEN_FILE=str(files["operator"])) == 0
+        assert process.wait(60) == 0

@@ -8,12 +8,13 @@ with node_process(directory) as node:
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ START_SECONDS = 90.0
 
 
 class NodeProcess:
-    """One scheduler; `arguments` are more options of `luigi-ha serve`."""
+    """One scheduler; `options` are more of those of `luigi-ha serve`, by name."""
 
-    def __init__(self, directory: Path, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, options: Mapping[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.directory = directory
@@ -33,15 +34,21 @@ class NodeProcess:
         self.log = directory / "serve.log"
         self._command = [
             str(Path(sys.executable).with_name("luigi-ha")), "serve", "--database", f"sqlite:///{directory}/luigi.db",
-            "--host", "127.0.0.1", "--port", str(self.port), *arguments,
+            "--host", "127.0.0.1", "--port", str(self.port),
         ]  # fmt: skip
+        self._environment = {**os.environ, **{f"LUIGI_HA_{name.upper()}": value for name, value in options.items()}}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns when it leads."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command,
+                cwd=self.directory,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
@@ -83,9 +90,9 @@ class NodeProcess:
 
 
 @contextlib.contextmanager
-def node_process(directory: Path, *arguments: str) -> Iterator[NodeProcess]:
+def node_process(directory: Path, **options: str) -> Iterator[NodeProcess]:
     """A running node that is stopped afterwards."""
-    node = NodeProcess(directory, arguments)
+    node = NodeProcess(directory, options)
     try:
         node.start()
         yield node
