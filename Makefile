@@ -5,7 +5,7 @@ SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
 .PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock clean
-.PHONY: failover-drill pipeline-drill freeze-drill
+.PHONY: failover-drill pipeline-drill freeze-drill fleet-drill compat-drill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,13 @@ pipeline-drill: setup databases ## stock luigi's pipelines through failovers (as
 
 freeze-drill: setup databases ## SIGSTOP of the leader for 30 s, each part of it (as root; about 5 minutes; ARGS="--help")
 	@$(BIN)/python -m drills.failover.freezes $(ARGS)
+
+fleet-drill: setup databases ## workers through failovers, outages and their own deaths (as root; about 70 minutes; ARGS="--help")
+	@$(BIN)/python -m drills.fleet --self-test
+	@$(BIN)/python -m drills.fleet $(if $(ARGS),$(ARGS),--all)
+
+compat-drill: setup databases ## pipelines of law and b2luigi through a failover (as root; about 5 minutes; ARGS="--help")
+	@$(BIN)/python -m drills.compat $(ARGS)
 
 lock: setup ## write requirements.lock anew from pyproject.toml (slow: fetches every wheel's hash)
 	@.ci/lock
