@@ -41,17 +41,23 @@ class WorkCalls(Choosing):
         caller = self._heard_of(worker_id)
         caller.last_get_work = caller.last_active
         if caller.disabled or caller.draining:
-            return {
+            reply: dict[str, Any] = {
                 "n_pending_tasks": 0,
                 "running_tasks": [],
                 "task_id": None,
                 "n_unique_pending": 0,
                 "worker_state": caller.state,
             }
+            if current is not None and not caller.disabled:
+                lost = self._lost_run(worker_id, lambda task: task.id in current)
+                if lost is not None:  # it is the worker's already
+                    self._hand_out(lost, worker_id, True)
+                    reply.update(_assigned(lost, runs=runs))
+            return reply
         if assistant and caller.info.get("assistant") != assistant:
             caller.info["assistant"] = assistant
             self._dirty_workers[caller] = None
-        if offer is not ANYTHING:
+        if runs or offer is not ANYTHING:
             self._note(caller, offer.shown(), OFFERED)
 
         best, batch = None, []
@@ -69,16 +75,10 @@ class WorkCalls(Choosing):
         reply = self._count_pending(caller)
         if len(batch) > 1 and best is not None:
             reply.update(self._hand_out_batch(batch, worker_id))
-            if runs:
-                reply["attempt"], reply["run_id"] = best.attempt, best.run_id
+            reply.update(_run(best) if runs else {})
         elif best is not None:
             self._hand_out(best, worker_id, offered_again)
-            reply["task_id"] = best.id
-            reply["task_family"] = best.family
-            reply["task_module"] = best.module
-            reply["task_params"] = best.all_params()
-            if runs:
-                reply["attempt"], reply["run_id"] = best.attempt, best.run_id
+            reply.update(_assigned(best, runs=runs))
         else:
             reply["task_id"] = None
         return reply
@@ -168,3 +168,18 @@ class WorkCalls(Choosing):
             "batch_id": batch_id,
             "batch_task_ids": [task.id for task in batch],
         }
+
+
+def _assigned(task: Task, *, runs: bool) -> dict[str, Any]:
+    """What a worker is told of the task it gets."""
+    told: dict[str, Any] = {
+        "task_id": task.id,
+        "task_family": task.family,
+        "task_module": task.module,
+        "task_params": task.all_params(),
+    }
+    return {**told, **_run(task)} if runs else told
+
+
+def _run(task: Task) -> dict[str, Any]:
+    return {"attempt": task.attempt, "run_id": task.run_id}

@@ -294,6 +294,8 @@ def test_a_draining_worker_of_stock_luigi_phases_out(make: Make) -> None:
     s.rest_drain(worker_id="stock")
     reply = s.get_work(worker="stock", current_tasks=["t"])
     assert (reply["task_id"], reply["worker_state"], reply["n_pending_tasks"]) == (None, "disabled", 0)
+    again = s.get_work(worker="stock", current_tasks=[])
+    assert (again["task_id"], again["worker_state"]) == ("t", "disabled")  # the reply that gave it was lost
     assert s.count_pending(worker="stock")["worker_state"] == "disabled"
     assert s.ping(worker="stock") == {"rpc_messages": []}  # it would not understand
     s.add_task(task_id="t", worker="stock", status="DONE")
