@@ -1,4 +1,4 @@
-"""Certificates: files for etcd and PostgreSQL, and what etcd's members show. Readable, and until when."""
+"""Certificates: our own, files for etcd and PostgreSQL, and what etcd's members show. Readable, and until when."""
 
 import os
 import ssl
@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from appliance.cli.doctor_findings import Examiner, Finding
+from appliance.cli.doctor_tls import own_certificate
 from appliance.clock import wall
 from appliance.config import Serve
 from appliance.store.target import Target
@@ -21,16 +22,19 @@ _examiner = Examiner("certificates")
 
 
 def certificates(serve: Serve, target: Target) -> Iterator[Finding]:
-    """Of the options etcd_*_file, of the database URL's sslcert and the like, and of https endpoints."""
+    """Of the options tls_* and etcd_*_file, of the database URL's sslcert and the like, and of https endpoints."""
     options = dict(target.options)
-    files = {"etcd_ca_file": serve.etcd_ca_file, "etcd_cert_file": serve.etcd_cert_file}
+    files = {"tls_certificate": serve.tls_certificate, "tls_client_ca": serve.tls_client_ca, "tls_ca": serve.tls_ca}
+    files |= {"etcd_ca_file": serve.etcd_ca_file, "etcd_cert_file": serve.etcd_cert_file}
     files |= {name: options.get(name, "") for name in ("sslrootcert", "sslcert")}
     for option, path in files.items():
         if path and path != "system":
             yield from _file(option, Path(path))
-    for option, path in (("etcd_key_file", serve.etcd_key_file), ("sslkey", options.get("sslkey", ""))):
+    keys = {"tls_key": serve.tls_key, "etcd_key_file": serve.etcd_key_file, "sslkey": options.get("sslkey", "")}
+    for option, path in keys.items():
         if path:
             yield _key(option, Path(path))
+    yield from own_certificate(serve)
     for endpoint in serve.etcd_endpoints:
         if endpoint.startswith("https:"):
             yield _server(endpoint)
