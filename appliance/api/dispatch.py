@@ -32,7 +32,8 @@ from appliance.engine.changes import Changes, Mail
 
 SWEEP_EVERY = 0.25  # s
 SLICE = 0.002  # s of parked calls executed before others get a turn
-METHODS = RPC_METHODS | REST_METHODS
+OWN_METHODS = frozenset({"rest_log", "rest_put_log"})  # called like the engine's, and not the engine's
+METHODS = RPC_METHODS | REST_METHODS | OWN_METHODS
 MISDIRECTED = Misdirected("not executed: this node does not lead", where="leadership", expected="the leader").reply()
 _log = log.get("api")
 
@@ -53,6 +54,7 @@ class Dispatcher:
         self.relay: Relay | None = None
         self.on_mail: Callable[[int, list[Mail]], None] = lambda _position, _mails: None
         self.on_broken: Callable[[str], None] = lambda _reason: None  # the engine can no longer be trusted
+        self.own: Mapping[str, Callable[..., Any]] = {}  # OWN_METHODS
         self._clock = scheduler_clock
         self._methods: Mapping[str, Callable[..., Any]] = {}
         self._parked = ParkedCalls(limits)
@@ -66,7 +68,7 @@ class Dispatcher:
     def install(self, engine: Engine, journal: Journal) -> None:
         """Execute on this engine from now on, and write to this journal. The gate decides when."""
         self.engine, self.journal, self.mirror = engine, journal, None
-        self._methods = {name: getattr(engine, name) for name in METHODS}
+        self._methods = {name: getattr(engine, name) for name in RPC_METHODS | REST_METHODS} | {**self.own}
         journal.add_listener(self.committed)
 
     def reflect(self, engine: Engine, mirror: Mirror) -> None:

@@ -24,6 +24,7 @@ from appliance.api.operations import Operations
 from appliance.api.rest import openapi, page, problems, router, shapes
 from appliance.api.rest.answers import failed
 from appliance.api.rest.asked import Answer, Asked
+from appliance.api.rest.logs import Logs
 from appliance.api.rest.polls import Polls
 from appliance.api.rest.schema import Schema, check, unknown
 from appliance.api.rest.table import Route
@@ -40,6 +41,8 @@ class Rest:
         self.operations = operations
         self.polls = Polls(dispatcher)
         self._dispatcher = dispatcher
+        logs = Logs(lambda: dispatcher.engine)
+        dispatcher.own = {"rest_log": logs.rest_log, "rest_put_log": logs.rest_put_log}
 
     @staticmethod
     def knows(request: web.BaseRequest) -> bool:

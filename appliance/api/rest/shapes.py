@@ -10,6 +10,7 @@ MOST_REPORTS = 1_000
 LONGEST_ID = 500
 LONGEST_ERROR = 1_000_000
 LONGEST_MESSAGE = 100_000
+LONGEST_OUTPUT = 65_536
 LONGEST_WAIT = 30.0  # s
 LARGEST = 1e300
 STATUSES = ("PENDING", "RUNNING", "BATCH_RUNNING", "DONE", "FAILED", "DISABLED", "UNKNOWN")
@@ -143,6 +144,12 @@ DRAIN = _object(
     worker_id=WORKER_ID,
     draining={"type": "boolean", "description": "false: it gets work again", "default": True},
 )
+OUTPUT = _object(
+    ("attempt", "run_id", "text"),
+    attempt=ATTEMPT,
+    run_id=RUN_ID,
+    text=_text("the end of what it has printed", LONGEST_OUTPUT),
+)
 NO_FIELDS = _object()
 CANCEL = _object(reason=_text("why, for people", LONGEST_MESSAGE))
 NEW_PRIORITY = _object(("priority",), priority=PRIORITY)
@@ -249,6 +256,8 @@ NAMESPACE = _reply(
 NAMESPACES = _list(NAMESPACE)
 QUEUE = _reply(ready=_shown("integer"), pending=_shown("integer"), running=_shown("integer"))
 FACTS = _reply(task_id=_STRING, status=_STATUS, reason=_shown("string", "one sentence"), facts=_list(_shown("object")))
+KEPT_OUTPUT = _reply(task_id=_STRING, attempt=_shown("integer"), kept=_shown("integer", "characters"))
+TAIL = _reply(task_id=_STRING, attempt=_shown("integer"), worker=_MAYBE, text=_STRING)
 HISTORY = _reply(task_id=_STRING, history=_list(_shown("object"), description="oldest first"))
 CLUSTER = {"type": "object", "required": ["node", "state", "leading", "ready"], "properties": {
     "node": _STRING, "state": _STRING, "leading": _shown("boolean"), "ready": _shown("boolean"), "leader": _MAYBE,
@@ -291,6 +300,9 @@ NAMED: Mapping[str, Schema] = {
     "Heard": HEARD,
     "LostRun": LOST_RUN,
     "Command": COMMAND,
+    "Output": OUTPUT,
+    "KeptOutput": KEPT_OUTPUT,
+    "Tail": TAIL,
     "Drain": DRAIN,
     "Draining": DRAINING,
     "Added": ADDED,

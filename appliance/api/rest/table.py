@@ -89,6 +89,13 @@ ROUTES: tuple[Route, ...] = (
         "GET", "/api/worker/{worker_id}", "rest_worker", "Workers", "One worker, and what it runs",
         shapes.WORKER_AND_TASKS, more={404: ("No such worker", shapes.PROBLEM)},
     ),
+    Route(
+        "PUT", "/api/task/{task_id}/log", "rest_put_log", "Workers", "Show what a run has printed", shapes.KEPT_OUTPUT,
+        body=shapes.OUTPUT, example={"attempt": 1, "run_id": _RUN["run_id"], "text": "loaded 3 of 7 files\n"},
+        more={404: ("No such task", shapes.PROBLEM), 409: ("It is not the task's last run", shapes.PROBLEM)},
+        text="The end of the output of the task's current or last run, instead of what was there before. It is kept in "
+        "the leader's memory only: the next leader has none, and old ones go when there are many.",
+    ),
     # -- for who has work to be done -------------------------------------------------------------------------------
     Route(
         "PUT", "/api/task/{task_id}", "rest_put_task", "Tasks", "Add a task", shapes.ADDED,
@@ -127,6 +134,10 @@ ROUTES: tuple[Route, ...] = (
         "GET", "/api/task/{task_id}/history", "history", "Tasks", "The log of its changes", shapes.HISTORY,
         query={"limit": {**_MANY, "default": 1000}}, more={404: ("No such task", shapes.PROBLEM)},
         answer=answers.history,
+    ),
+    Route(
+        "GET", "/api/task/{task_id}/log", "rest_log", "Tasks", "The end of what it has printed", shapes.TAIL,
+        more={404: ("No such task, or nothing is kept of it: `expected` says where the whole is", shapes.PROBLEM)},
     ),
     Route(
         "POST", "/api/task/{task_id}/retry", "rest_retry", "Tasks", "Run it again now", shapes.DECIDED,
