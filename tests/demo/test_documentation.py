@@ -70,7 +70,8 @@ def source(*places: str) -> str:
 
 def test_names_in_code_exist() -> None:
     """Log events, options, metrics and fields that a page shows are words of the program."""
-    words = set(re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", source("appliance", "ha", "worker", "drills", "bench", "examples").lower()))
+    code = source("appliance", "ha", "worker", "drills", "bench", "examples").lower()
+    words = set(re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)+", code))
     for page in PAGES:
         text = page.read_text()
         shown = re.findall(r"```.*?```", text, re.DOTALL) + re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
