@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from drills.fleet.__main__ import LAB, logs, somewhere
 from drills.fleet.daemons import say, wait_for
 from drills.fleet.evidence import Strike
 from drills.fleet.gather import EXIT_CODES, FAILED, INCONCLUSIVE, PASSED
-from drills.fleet.place import DrillError, Place, now
+from drills.fleet.place import DrillError, Place, TooLong, now
 
 STARTS_WITHIN, ENDS_WITHIN = 180.0, 400.0  # s
 TARGETS = "targets"
@@ -54,7 +55,8 @@ def run(place: Place, package: Package, programs: Path, directory: Path, seconds
         wait_for(f"{WORKERS + 1} tasks at work", lambda: _begun(directory) > WORKERS, STARTS_WITHIN)
         time.sleep(random.uniform(0.0, seconds))
         strike = place.kill_leader()
-        wait_for("the pipeline's end", lambda: process.poll() is not None, ENDS_WITHIN)
+        with suppress(TooLong):
+            wait_for("the pipeline's end", lambda: process.poll() is not None, ENDS_WITHIN)
         code, ended = process.returncode, now()
     except DrillError as error:
         raise DrillError(f"{error}; its last words: {_last_words(log)}") from None

@@ -28,10 +28,12 @@ from typing import Any
 from appliance.lab.errors import LabError
 from appliance.lab.lab import Lab
 from drills.fleet import scenarios, selftest
+from drills.fleet.cluster import InLab
 from drills.fleet.daemons import say
 from drills.fleet.gather import EXIT_CODES, FAILED, INCONCLUSIVE, PASSED, Result, statuses, tell
 from drills.fleet.load import Size, load
-from drills.fleet.place import DrillError, InLab, OnLoopback, Place, ask
+from drills.fleet.loopback import OnLoopback
+from drills.fleet.place import DrillError, Place, TooLong, ask
 
 LAB = Path("/var/tmp/fleet-drill")
 QUICK = {  # schedulers on the loopback
@@ -96,7 +98,8 @@ def drill(name: str, story: Callable[[Place, Path], Result], place: Place, direc
     try:
         result = story(place, directory)
     except (DrillError, LabError, OSError) as error:
-        result = Result(name, undecided=[f"the drill could not go on: {error}"])
+        late = isinstance(error, TooLong)
+        result = Result(name, wrong=[str(error)] if late else [], undecided=[] if late else [f"no end: {error!r}"])
         with suppress(DrillError, LabError, OSError):
             place.restore()
             _clear(place)

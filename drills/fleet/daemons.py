@@ -13,7 +13,7 @@ from appliance.lab import processes
 from appliance.lab.processes import Process
 from drills.fleet import evidence
 from drills.fleet.evidence import Effect, Word
-from drills.fleet.place import BIN, ROOT, DrillError, Place
+from drills.fleet.place import BIN, ROOT, DrillError, Place, TooLong
 from drills.fleet.tasks import EFFECTS, MODULE, WORKER
 
 ENDS_WITHIN = 120.0  # s from SIGTERM, with short tasks
@@ -154,11 +154,11 @@ def say(text: str) -> None:
 
 
 def wait_for(what: str, holds: Any, seconds: float, every: float = 0.05) -> Any:
-    """Until it holds; what it gave. DrillError if it does not."""
+    """Until it holds; what it gave. TooLong if it does not."""
     until = time.monotonic() + seconds
     while not (found := holds()):
         if time.monotonic() > until:
-            raise DrillError(f"waited {seconds:g} s for {what}")
+            raise TooLong(f"waited {seconds:.0f} s for {what}")
         time.sleep(every)
     return found
 

@@ -18,6 +18,7 @@ from typing import Any
 from drills.fleet.evidence import REMOVED, Effect, Entry, Evidence, Strike, Word
 
 SHOWN = 3  # examples of each wrong
+REPORTING = 0.25  # s: a run that ended so shortly ago is still being reported, and the worker asks for the next
 Run = tuple[str, int, str]  # task, attempt, run_id
 
 
@@ -34,7 +35,7 @@ def judge(evidence: Evidence) -> list[str]:
 
 
 def bitten(strikes: Iterable[Strike], effects: Sequence[Effect], log: Sequence[Entry]) -> list[str]:
-    """For each strike why it decides nothing, or "": it met tasks at work, and their successor took results."""
+    """For each strike why it decides nothing, or "": it met tasks at work, and the next leader took results."""
     found = []
     for strike in strikes:
         at_work = _at_work(effects, strike.at)
@@ -194,7 +195,9 @@ def _last(log: Iterable[Entry]) -> dict[str, str]:
 
 
 def _at_work(effects: Iterable[Effect], at: float) -> int:
-    return sum((1 if effect.what == "begin" else -1) for effect in effects if effect.at <= at)
+    """Runs that went on, or had just ended."""
+    begun = sum(effect.at <= at for effect in effects if effect.what == "begin")
+    return begun - sum(effect.at <= at - REPORTING for effect in effects if effect.what == "end")
 
 
 def _shown(run: Run) -> str:

@@ -6,6 +6,7 @@ All lengths are multiplied by `scale`; scaled down, the stories are the same.
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def outage(place: Place, directory: Path, _size: Size, scale: float) -> Result:
         strike = place.outage()
         time.sleep(max(0.0, strike.over + 120 * scale - now()))
         result.proves(not _over(fleet, task), "the task ended in the outage")
-        result.must(daemon.alive and len(daemon.processes()) > 1, "the worker or its task did not live through it")
+        result.must(daemon.alive and begin.pid in _pids(daemon), "the worker or its task did not live through it")
         restored = now()
         epoch = place.restore()
         say(f"outage: nobody answered for {restored - strike.over:.1f} s; {strike.proof}")
@@ -154,6 +155,7 @@ def rolling(place: Place, directory: Path, size: Size, _scale: float) -> Result:
     """Each worker in turn is drained by SIGTERM and started again, under load."""
     result, lot = Result("rolling"), _lot("rolling")
     turns: list[dict[str, object]] = []
+    size = replace(size, seconds=max(size.seconds, 1.0))  # long enough to be met
     with Fleet(place, directory, lot) as fleet:
         enough = min(work.AT_ONCE, size.tasks)
         feeder = Feeder(place, lot, size.seconds, enough, effects_file(directory))
@@ -163,25 +165,30 @@ def rolling(place: Place, directory: Path, size: Size, _scale: float) -> Result:
         feeder.start()
         try:
             for daemon in daemons:
-                before, at = _begins(fleet)[daemon.name], now()
-                at_work = len(daemon.processes()) > 1
-                daemon.signal(signal.SIGTERM)
-                code, took = daemon.ended(), now() - at
-                result.must(code == 0, f"{daemon.name} ended with exit code {code}")
-                done = _begins(fleet)[daemon.name]
-                daemon.start()
-                wait_for("its next task", lambda d=daemon, n=done: _begins(fleet)[d.name] > n, STARTS_WITHIN)
-                turns.append({"worker": daemon.name, "at_work": at_work, "drained_in_s": round(took, 2), "run": before})
-                say(f"rolling: {daemon.name} drained in {took:.2f} s and works again; {feeder.ended()} tasks over")
+                turns.append(_turn(result, fleet, daemon))
+                say(f"rolling: {turns[-1]}; {feeder.ended()} tasks over")
         finally:
             feeder.stop()
         wait_for("the end of all tasks", lambda: not feeder.left(), feeder.left() / 3.0 + SOON, 0.2)
         codes = fleet.drain()
         conclude(result, fleet, feeder.needs, codes)
-    busy = sum(bool(turn["at_work"]) for turn in turns)
-    result.proves(busy >= 0.7 * len(daemons), f"only {busy} of {len(daemons)} workers had tasks when they were told")
     result.seen["turns"] = turns
     return result
+
+
+def _turn(result: Result, fleet: Fleet, daemon: Daemon) -> dict[str, object]:
+    """Drain one worker and start it again; returns when it works again."""
+    wait_for("a task to meet", lambda: _at_work(fleet, daemon), STARTS_WITHIN)
+    daemon.signal(signal.SIGTERM)
+    told = now()
+    code, took = daemon.ended(), now() - told
+    result.must(code == 0, f"{daemon.name} ended with exit code {code}")
+    finished = sum(one.worker == daemon.name and one.what == "end" and one.at > told for one in fleet.effects())
+    result.proves(finished, f"{daemon.name} had no task when it was told to drain")
+    run = _begins(fleet)[daemon.name]
+    daemon.start()
+    wait_for("its next task", lambda: _begins(fleet)[daemon.name] > run, STARTS_WITHIN)
+    return {"worker": daemon.name, "finished_draining": finished, "drained_in_s": round(took, 2), "run_before": run}
 
 
 # -- how a worker is told to drain -------------------------------------------------------------------------------
@@ -243,6 +250,17 @@ def _over(fleet: Fleet, task: str) -> bool:
 def _ended(fleet: Fleet, task: str, seconds: float) -> Effect:
     found: Effect = wait_for(f"the end of {task}", lambda: _effect(fleet, task, "end"), seconds)
     return found
+
+
+def _pids(daemon: Daemon) -> set[int]:
+    """Of the daemon's processes, as they are numbered on its host."""
+    return {process.inner for process in daemon.processes()}
+
+
+def _at_work(fleet: Fleet, daemon: Daemon) -> int:
+    """How many tasks it runs."""
+    mine = [effect.what for effect in fleet.effects() if effect.worker == daemon.name]
+    return mine.count("begin") - mine.count("end")
 
 
 def _begins(fleet: Fleet) -> dict[str, int]:
