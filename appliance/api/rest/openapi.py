@@ -6,7 +6,7 @@ from typing import Any
 
 from appliance.api.access_roles import Role
 from appliance.api.calls import MAX_KEY
-from appliance.api.rest import shapes
+from appliance.api.rest import replies, requests
 from appliance.api.rest.problems import KINDS, PROBLEM, problem
 from appliance.api.rest.schema import Schema
 from appliance.api.rest.table import ROUTES, Route
@@ -46,7 +46,46 @@ _ROLES = {
     Role.WORKER: "Role: worker.",
     Role.OPERATOR: "Role: operator.",
 }
-_BY_IDENTITY = {id(schema): name for name, schema in shapes.NAMED.items()}
+# Objects that appear under a name of their own.
+NAMED: Mapping[str, Schema] = {
+    "NewTask": requests.NEW_TASK,
+    "NewTaskWithId": requests.NEW_TASK_WITH_ID,
+    "NewTasks": requests.NEW_TASKS,
+    "RetryPolicy": requests.RETRY_POLICY,
+    "Take": requests.TAKE,
+    "Held": requests.HELD,
+    "Assignment": replies.ASSIGNMENT,
+    "Heartbeat": requests.HEARTBEAT,
+    "Report": requests.REPORT,
+    "Heard": replies.HEARD,
+    "LostRun": replies.LOST_RUN,
+    "Command": replies.COMMAND,
+    "Output": requests.OUTPUT,
+    "KeptOutput": replies.KEPT_OUTPUT,
+    "Tail": replies.TAIL,
+    "Drain": requests.DRAIN,
+    "Draining": replies.DRAINING,
+    "Added": replies.ADDED,
+    "AddedMany": replies.ADDED_MANY,
+    "Task": replies.TASK,
+    "ShortTask": replies.SHORT_TASK,
+    "Tasks": replies.TASKS,
+    "Decided": replies.DECIDED,
+    "Prioritised": replies.PRIORITISED,
+    "Worker": replies.WORKER,
+    "WorkerAndTasks": replies.WORKER_AND_TASKS,
+    "Resource": replies.RESOURCE,
+    "Scheduler": replies.SCHEDULER,
+    "Namespace": replies.NAMESPACE,
+    "Queue": replies.QUEUE,
+    "Facts": replies.FACTS,
+    "History": replies.HISTORY,
+    "Cluster": replies.CLUSTER,
+    "Failovers": replies.FAILOVERS,
+    "Problem": replies.PROBLEM,
+    "StaleReport": replies.STALE,
+}
+_BY_IDENTITY = {id(schema): name for name, schema in NAMED.items()}
 
 
 def document() -> dict[str, Any]:
@@ -68,7 +107,7 @@ def document() -> dict[str, Any]:
         "security": [{}, {"token": []}, {"password": []}],
         "paths": paths,
         "components": {
-            "schemas": {name: _schema(schema, named=False) for name, schema in shapes.NAMED.items()},
+            "schemas": {name: _schema(schema, named=False) for name, schema in NAMED.items()},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "A token of `luigi-ha token create`"},
                 "password": {"type": "http", "scheme": "basic", "description": "A token as the password of any user"},
@@ -98,7 +137,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     found = [
-        {"name": name, "in": "path", "required": True, "schema": _schema(shapes.PATH_PARAMETERS[name])}
+        {"name": name, "in": "path", "required": True, "schema": _schema(requests.PATH_PARAMETERS[name])}
         for name in route.parameters
     ]
     for name, schema in route.query.items():
@@ -139,7 +178,7 @@ def _problem(status: int) -> dict[str, Any]:
     example = problem(status, detail="...", where="...", expected="...")
     reply: dict[str, Any] = {
         "description": f"{KINDS[status].title}: {KINDS[status].text}",
-        "content": {PROBLEM: {"schema": _schema(shapes.PROBLEM), "example": example}},
+        "content": {PROBLEM: {"schema": _schema(replies.PROBLEM), "example": example}},
     }
     if status == 503:
         reply["headers"] = {"Retry-After": {"description": "s", "schema": {"type": "integer"}}}

@@ -21,7 +21,7 @@ from appliance.api.calls import Call, FutureCaller, Terms
 from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import BadRequest, Refusal, Reply, Unavailable
 from appliance.api.operations import Operations
-from appliance.api.rest import openapi, page, problems, router, shapes
+from appliance.api.rest import openapi, page, problems, requests, router
 from appliance.api.rest.answers import failed
 from appliance.api.rest.asked import Answer, Asked
 from appliance.api.rest.logs import Logs
@@ -100,7 +100,7 @@ class Rest:
     ) -> tuple[dict[str, Any], str | None]:
         """The arguments, checked; and their text, if that is the body's as it stands."""
         for name, value in of_path.items():
-            check(shapes.PATH_PARAMETERS[name], value, name)
+            check(requests.PATH_PARAMETERS[name], value, name)
         fields = {**of_path, **_query(request, route)}
         if route.body is None:
             return fields, None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from appliance.api.access_roles import Role, needed
-from appliance.api.rest import answers, shapes
+from appliance.api.rest import answers, building, replies, requests
 from appliance.api.rest.asked import Answer, Asked
 from appliance.api.rest.schema import Schema
 
@@ -52,7 +52,7 @@ class Route:
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
 
 
-_NAME = {"type": "string", "maxLength": shapes.LONGEST_ID}
+_NAME = {"type": "string", "maxLength": building.LONGEST_ID}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100, "description": "entries of one page"}
 _MANY = {"type": "integer", "minimum": 1, "maximum": 100_000, "description": "entries at most"}
 _RUN = {"task_id": "etl.Load_1", "attempt": 1, "run_id": "3d0c7b6c2f5e4d1c9d6b6a1f0e9c8b7a"}
@@ -60,8 +60,8 @@ _RUN = {"task_id": "etl.Load_1", "attempt": 1, "run_id": "3d0c7b6c2f5e4d1c9d6b6a
 ROUTES: tuple[Route, ...] = (
     # -- for workers ---------------------------------------------------------------------------------------------
     Route(
-        "POST", "/api/task", "rest_take", "Workers", "Take work", shapes.ASSIGNMENT,
-        body=shapes.TAKE, own=("wait",), answer=answers.take,
+        "POST", "/api/task", "rest_take", "Workers", "Take work", replies.ASSIGNMENT,
+        body=requests.TAKE, own=("wait",), answer=answers.take,
         more={204: ("There is no work for this worker now", None)},
         example={"worker": "etl-1", "slots": 4, "wait": 20},
         text="Answers the next task that this worker may run, or 204. With `wait` the answer comes as soon as there is "
@@ -69,9 +69,9 @@ ROUTES: tuple[Route, ...] = (
         "given again, with the same attempt. Luigi's rules of priority, resources and fairness decide what is next.",
     ),
     Route(
-        "POST", "/api/heartbeat", "rest_heartbeat", "Workers", "Report what runs and what has ended", shapes.HEARD,
-        body=shapes.HEARTBEAT,
-        more={409: ("A run that was reported as ended is not this worker's any more", shapes.STALE)},
+        "POST", "/api/heartbeat", "rest_heartbeat", "Workers", "Report what runs and what has ended", replies.HEARD,
+        body=requests.HEARTBEAT,
+        more={409: ("A run that was reported as ended is not this worker's any more", replies.STALE)},
         answer=answers.heartbeat,
         example={"worker": "etl-1", "tasks": [{**_RUN, "status": "RUNNING", "progress": 40}]},
         text="Renews the worker's deadline. Each report names the run it is about; a run that is no longer the "
@@ -79,42 +79,42 @@ ROUTES: tuple[Route, ...] = (
         "are said until they are done, messages once: do them, also those of a 409.",
     ),
     Route(
-        "POST", "/api/worker/drain", "rest_drain", "Workers", "Give a worker no new work", shapes.DRAINING,
-        body=shapes.DRAIN, more={404: ("No such worker", shapes.PROBLEM)}, example={"worker_id": "etl-1"},
+        "POST", "/api/worker/drain", "rest_drain", "Workers", "Give a worker no new work", replies.DRAINING,
+        body=requests.DRAIN, more={404: ("No such worker", replies.PROBLEM)}, example={"worker_id": "etl-1"},
         text="What it runs, it finishes. A worker of stock luigi phases out and ends. It stays so until it is told "
         "otherwise (`draining`: false) or forgotten.",
     ),
-    Route("GET", "/api/worker", "rest_workers", "Workers", "All workers", shapes.WORKERS),
+    Route("GET", "/api/worker", "rest_workers", "Workers", "All workers", replies.WORKERS),
     Route(
         "GET", "/api/worker/{worker_id}", "rest_worker", "Workers", "One worker, and what it runs",
-        shapes.WORKER_AND_TASKS, more={404: ("No such worker", shapes.PROBLEM)},
+        replies.WORKER_AND_TASKS, more={404: ("No such worker", replies.PROBLEM)},
     ),
     Route(
-        "PUT", "/api/task/{task_id}/log", "rest_put_log", "Workers", "Show what a run has printed", shapes.KEPT_OUTPUT,
-        body=shapes.OUTPUT, example={"attempt": 1, "run_id": _RUN["run_id"], "text": "loaded 3 of 7 files\n"},
-        more={404: ("No such task", shapes.PROBLEM), 409: ("It is not the task's last run", shapes.PROBLEM)},
+        "PUT", "/api/task/{task_id}/log", "rest_put_log", "Workers", "Show what a run has printed", replies.KEPT_OUTPUT,
+        body=requests.OUTPUT, example={"attempt": 1, "run_id": _RUN["run_id"], "text": "loaded 3 of 7 files\n"},
+        more={404: ("No such task", replies.PROBLEM), 409: ("It is not the task's last run", replies.PROBLEM)},
         text="The end of the output of the task's current or last run, instead of what was there before. It is kept in "
         "the leader's memory only: the next leader has none, and old ones go when there are many.",
     ),
     # -- for who has work to be done -------------------------------------------------------------------------------
     Route(
-        "PUT", "/api/task/{task_id}", "rest_put_task", "Tasks", "Add a task", shapes.ADDED,
-        body=shapes.NEW_TASK, more={201: ("It is new", shapes.ADDED)}, answer=answers.put_task,
+        "PUT", "/api/task/{task_id}", "rest_put_task", "Tasks", "Add a task", replies.ADDED,
+        body=requests.NEW_TASK, more={201: ("It is new", replies.ADDED)}, answer=answers.put_task,
         example={"family": "etl.Load", "params": {"date": "2026-05-01"}, "deps": ["etl.Transform_1"]},
         text="A task that is known is described anew, no more: what is DONE stays DONE. It waits until its "
         "dependencies are DONE, and does not vanish with whoever added it: it is held until it is DONE or cancelled.",
     ),
     Route(
-        "POST", "/api/tasks", "rest_put_tasks", "Tasks", "Add many tasks", shapes.ADDED_MANY,
-        body=shapes.NEW_TASKS,
+        "POST", "/api/tasks", "rest_put_tasks", "Tasks", "Add many tasks", replies.ADDED_MANY,
+        body=requests.NEW_TASKS,
         example={"tasks": [{"task_id": "etl.Extract_1", "family": "etl.Extract"},
                            {"task_id": "etl.Transform_1", "family": "etl.Transform", "deps": ["etl.Extract_1"]}]},
         text="All of them or, if there is something wrong with one, none. About a thousand for each call is best.",
     ),
     Route(
-        "GET", "/api/task", "rest_tasks", "Tasks", "List tasks", shapes.TASKS,
+        "GET", "/api/task", "rest_tasks", "Tasks", "List tasks", replies.TASKS,
         query={
-            "status": {"type": "string", "enum": list(shapes.STATUSES)}, "family": _NAME, "namespace": _NAME,
+            "status": {"type": "string", "enum": list(building.STATUSES)}, "family": _NAME, "namespace": _NAME,
             "worker": {**_NAME, "description": "run by this worker, now or last"},
             "search": {**_NAME, "description": "part of the id"}, "limit": _LIMIT,
             "after": {"type": "string", "pattern": "^[0-9]{1,18}$", "description": "`next` of the page before"},
@@ -123,70 +123,70 @@ ROUTES: tuple[Route, ...] = (
         "looked at, and nothing found.",
     ),
     Route(
-        "GET", "/api/task/{task_id}", "rest_task", "Tasks", "One task", shapes.TASK,
-        more={404: ("No such task", shapes.PROBLEM)},
+        "GET", "/api/task/{task_id}", "rest_task", "Tasks", "One task", replies.TASK,
+        more={404: ("No such task", replies.PROBLEM)},
     ),
     Route(
-        "GET", "/api/task/{task_id}/why", "why", "Tasks", "Why it is not running", shapes.FACTS,
-        more={404: ("No such task", shapes.PROBLEM)}, answer=answers.why,
+        "GET", "/api/task/{task_id}/why", "why", "Tasks", "Why it is not running", replies.FACTS,
+        more={404: ("No such task", replies.PROBLEM)}, answer=answers.why,
     ),
     Route(
-        "GET", "/api/task/{task_id}/history", "history", "Tasks", "The log of its changes", shapes.HISTORY,
-        query={"limit": {**_MANY, "default": 1000}}, more={404: ("No such task", shapes.PROBLEM)},
+        "GET", "/api/task/{task_id}/history", "history", "Tasks", "The log of its changes", replies.HISTORY,
+        query={"limit": {**_MANY, "default": 1000}}, more={404: ("No such task", replies.PROBLEM)},
         answer=answers.history,
     ),
     Route(
-        "GET", "/api/task/{task_id}/log", "rest_log", "Tasks", "The end of what it has printed", shapes.TAIL,
-        more={404: ("No such task, or nothing is kept of it: `expected` says where the whole is", shapes.PROBLEM)},
+        "GET", "/api/task/{task_id}/log", "rest_log", "Tasks", "The end of what it has printed", replies.TAIL,
+        more={404: ("No such task, or nothing is kept of it: `expected` says where the whole is", replies.PROBLEM)},
     ),
     Route(
-        "POST", "/api/task/{task_id}/retry", "rest_retry", "Tasks", "Run it again now", shapes.DECIDED,
-        body=shapes.NO_FIELDS, more={404: ("No such task", shapes.PROBLEM)},
+        "POST", "/api/task/{task_id}/retry", "rest_retry", "Tasks", "Run it again now", replies.DECIDED,
+        body=requests.NO_FIELDS, more={404: ("No such task", replies.PROBLEM)},
         text="What has failed or was disabled is PENDING again, and its failures are forgiven.",
     ),
     Route(
-        "POST", "/api/task/{task_id}/cancel", "rest_cancel", "Tasks", "Have it run by nobody", shapes.DECIDED,
-        body=shapes.CANCEL, more={404: ("No such task", shapes.PROBLEM)}, example={"reason": "wrong date"},
+        "POST", "/api/task/{task_id}/cancel", "rest_cancel", "Tasks", "Have it run by nobody", replies.DECIDED,
+        body=requests.CANCEL, more={404: ("No such task", replies.PROBLEM)}, example={"reason": "wrong date"},
         answer=answers.cancel,
         text="What is not running is DISABLED. The worker of a running one is told with its next heartbeat; whatever "
         "it reports then, the task is DISABLED.",
     ),
     Route(
-        "POST", "/api/task/{task_id}/done", "rest_done", "Tasks", "Count it as done", shapes.DECIDED,
-        body=shapes.NO_FIELDS, more={404: ("No such task", shapes.PROBLEM)},
+        "POST", "/api/task/{task_id}/done", "rest_done", "Tasks", "Count it as done", replies.DECIDED,
+        body=requests.NO_FIELDS, more={404: ("No such task", replies.PROBLEM)},
     ),
     Route(
-        "POST", "/api/task/{task_id}/priority", "rest_priority", "Tasks", "Change its priority", shapes.PRIORITISED,
-        body=shapes.NEW_PRIORITY, more={404: ("No such task", shapes.PROBLEM)}, example={"priority": 10},
+        "POST", "/api/task/{task_id}/priority", "rest_priority", "Tasks", "Change its priority", replies.PRIORITISED,
+        body=requests.NEW_PRIORITY, more={404: ("No such task", replies.PROBLEM)}, example={"priority": 10},
     ),
     # -- for operators ---------------------------------------------------------------------------------------------
-    Route("GET", "/api/resource", "rest_resources", "Scheduler", "All resources", shapes.RESOURCES),
+    Route("GET", "/api/resource", "rest_resources", "Scheduler", "All resources", replies.RESOURCES),
     Route(
-        "PUT", "/api/resource", "rest_put_resource", "Scheduler", "Set a resource's total", shapes.RESOURCE,
-        body=shapes.NAMED_TOTAL, example={"name": "database", "total": 4},
+        "PUT", "/api/resource", "rest_put_resource", "Scheduler", "Set a resource's total", replies.RESOURCE,
+        body=requests.NAMED_TOTAL, example={"name": "database", "total": 4},
     ),
     Route(
-        "GET", "/api/resource/{name}", "rest_resources", "Scheduler", "One resource", shapes.RESOURCE,
-        more={404: ("No such resource", shapes.PROBLEM)}, answer=answers.resource,
+        "GET", "/api/resource/{name}", "rest_resources", "Scheduler", "One resource", replies.RESOURCE,
+        more={404: ("No such resource", replies.PROBLEM)}, answer=answers.resource,
     ),
     Route(
-        "PUT", "/api/resource/{name}", "rest_put_resource", "Scheduler", "Set its total", shapes.RESOURCE,
-        body=shapes.TOTAL, example={"total": 4},
+        "PUT", "/api/resource/{name}", "rest_put_resource", "Scheduler", "Set its total", replies.RESOURCE,
+        body=requests.TOTAL, example={"total": 4},
         text="It outlives restarts and goes before what is configured.",
     ),
-    Route("GET", "/api/scheduler", "rest_scheduler", "Scheduler", "Whether work is handed out", shapes.SCHEDULER),
+    Route("GET", "/api/scheduler", "rest_scheduler", "Scheduler", "Whether work is handed out", replies.SCHEDULER),
     Route(
-        "PUT", "/api/scheduler", "rest_put_scheduler", "Scheduler", "Pause or go on", shapes.SCHEDULER,
-        body=shapes.PAUSED, example={"paused": True},
+        "PUT", "/api/scheduler", "rest_put_scheduler", "Scheduler", "Pause or go on", replies.SCHEDULER,
+        body=requests.PAUSED, example={"paused": True},
     ),
-    Route("GET", "/api/namespace", "rest_namespaces", "Scheduler", "All namespaces", shapes.NAMESPACES),
-    Route("GET", "/api/queue", "rest_queue", "Scheduler", "How much there is to do, for autoscalers", shapes.QUEUE),
+    Route("GET", "/api/namespace", "rest_namespaces", "Scheduler", "All namespaces", replies.NAMESPACES),
+    Route("GET", "/api/queue", "rest_queue", "Scheduler", "How much there is to do, for autoscalers", replies.QUEUE),
     Route(
-        "GET", "/api/cluster", "cluster", "Cluster", "What `luigi-ha status` shows", shapes.CLUSTER,
+        "GET", "/api/cluster", "cluster", "Cluster", "What `luigi-ha status` shows", replies.CLUSTER,
         answer=answers.cluster,
     ),
     Route(
-        "GET", "/api/cluster/failovers", "failovers", "Cluster", "Who led when, and why that changed", shapes.FAILOVERS,
+        "GET", "/api/cluster/failovers", "failovers", "Cluster", "Who led when, and why that changed", replies.FAILOVERS,
         query={"limit": {**_MANY, "default": 20}}, answer=answers.failovers,
     ),
     Route(
