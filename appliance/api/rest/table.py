@@ -186,8 +186,8 @@ ROUTES: tuple[Route, ...] = (
         answer=answers.cluster,
     ),
     Route(
-        "GET", "/api/cluster/failovers", "failovers", "Cluster", "Who led when, and why that changed", replies.FAILOVERS,
-        query={"limit": {**_MANY, "default": 20}}, answer=answers.failovers,
+        "GET", "/api/cluster/failovers", "failovers", "Cluster", "Who led when, and why that changed",
+        replies.FAILOVERS, query={"limit": {**_MANY, "default": 20}}, answer=answers.failovers,
     ),
     Route(
         "GET", "/api/openapi.json", "openapi", "Documentation", "This API as an OpenAPI 3.1 document",
