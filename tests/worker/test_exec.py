@@ -11,14 +11,15 @@ import pytest
 from tests.support.servers import free_port
 from tests.worker import pipelines
 from tests.worker.peers import ROOT, eventually, node
-from tests.worker.workers import Worker, await_status, submit
+from tests.worker.workers import Worker, await_status, no_configuration, submit
 from worker.daemon.options import OptionError, Options, size
 
 LUIGI_HA = [sys.executable, "-m", "appliance.cli"]
 
 
 def environment(directory: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": ROOT, "LEDGER": str(directory), "LUIGI_CONFIG_PATH": "/dev/null"}
+    own = {"PYTHONPATH": ROOT, "LEDGER": str(directory), "LUIGI_CONFIG_PATH": no_configuration(directory)}
+    return {**os.environ, **own}
 
 
 def execute(directory: Path, *arguments: str) -> "subprocess.Popen[str]":

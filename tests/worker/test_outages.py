@@ -150,7 +150,7 @@ def test_new_dependencies_found_by_a_worker_that_was_killed_are_scheduled_by_the
 def test_p3_a_worker_frozen_past_its_delay_loses_its_attempt_and_its_late_result_is_refused(
     tmp_path: Path, policy: str
 ) -> None:
-    with node(tmp_path, worker_disconnect_delay="4", retry_delay="1", prune_every="1") as one:
+    with node(tmp_path, scheduler_worker_disconnect_delay="4", scheduler_retry_delay="1", prune_every="1") as one:
         (task,) = submit(one, pipelines.Slow(n=1, seconds=300))
         with worker(tmp_path, one, "--lost-attempt", policy) as first:
             first.await_event("task_started")
@@ -162,6 +162,7 @@ def test_p3_a_worker_frozen_past_its_delay_loses_its_attempt_and_its_late_result
                 assert (lost["attempt"], lost["policy"], lost["task_id"]) == (1, policy, task)
                 if policy == "stop":
                     assert first.await_event("task_killed")["reason"] == "lost"
+                    first.await_event("result_refused")
                 open_gate(tmp_path, 1)
                 refused = first.await_event("result_refused")
                 assert (refused["attempt"], refused["status"]) == (1, "FAILED" if policy == "stop" else "DONE")

@@ -35,7 +35,7 @@ class Worker:
 
     def start(self, *more: str, **environment: str) -> "Worker":
         env = {**os.environ, "PYTHONPATH": ROOT, "LEDGER": str(self.directory), **environment}
-        env["LUIGI_CONFIG_PATH"] = "/dev/null"
+        env["LUIGI_CONFIG_PATH"] = no_configuration(self.directory)
         with self.log_file.open("ab") as out:
             self.popen = subprocess.Popen([*self._command, *more], stdout=out, stderr=out, env=env, cwd=self.directory)
         return self
@@ -85,6 +85,13 @@ class Worker:
 
     def output(self, task_id: str, attempt: int = 1) -> str:
         return (self.state / "log" / f"{task_id}.{attempt}.log").read_text()
+
+
+def no_configuration(directory: Path) -> str:
+    """A luigi.cfg that says nothing."""
+    file = directory / "empty.cfg"
+    file.touch()
+    return str(file)
 
 
 @contextlib.contextmanager

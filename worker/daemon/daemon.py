@@ -42,6 +42,7 @@ from worker.daemon.watch import Watch
 from worker.spool import Home, Leftover, Run, Spool
 
 ADVISORY = 10.0  # s that a task waits until a scheduler has heard of its progress; then it goes on without
+DOUBT = 10.0  # s that a worker that drains asks whether it was given a task in a reply that it did not get
 LAST_WORDS = 5.0  # s in which a worker that stops tries to report, after its tasks have ended
 _log = log.get()
 
@@ -64,6 +65,7 @@ class Daemon:
         self._waker = Waker()
         self._asked_to_end = 0
         self._pid = os.getpid()
+        self._drains_since = 0.0
         self._drain_until: float | None = None
         self._stop_until: float | None = None
         process.use_fork()
@@ -235,6 +237,7 @@ class Daemon:
 
     def _draining(self) -> None:
         self._status.state = "draining"
+        self._drains_since = time.monotonic()
         self._notifier.tell("STATUS=Draining")
         if self._options.drain_timeout:
             self._drain_until = time.monotonic() + self._options.drain_timeout
@@ -248,11 +251,15 @@ class Daemon:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._check()
-            if self._worker.draining and not doubtful and not self._scheduler.entries:
-                # Nothing to report, and nothing that a scheduler may have handed out: nobody is needed.
-                raise GaveUp("draining, and no scheduler answers", doubtful=False)
+            if self._worker.draining and not self._scheduler.entries and (not doubtful or self._doubted_enough()):
+                raise GaveUp("draining, and no scheduler answers", doubtful=doubtful)
             self._waker.wait(left)
         self._check()
+
+    def _doubted_enough(self) -> bool:
+        """Nothing is to be reported, but a scheduler may have handed out a task in a reply that was lost. Not for ever:
+        the next worker of this state directory is offered that task again, and any other one after a while."""
+        return time.monotonic() - self._drains_since > DOUBT
 
     # -- from other threads ------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from worker.daemon.systemd import Notifier
 from worker.spool import Run
 
 SLOWEST = 5.0  # s
+CLOSE_SECONDS = 2.0
 HEARTBEAT = "/api/heartbeat"
 _log = log.get()
 
@@ -56,8 +57,7 @@ class Heartbeat:
     def close(self) -> None:
         self._over = True
         self._waker.wake()
-        self._thread.join()
-        self._waker.close()
+        self._thread.join(CLOSE_SECONDS)  # it may be waiting for a scheduler that does not answer; then it ends with us
 
     def _beat(self) -> None:
         failures = 0
