@@ -215,7 +215,7 @@ def records() -> st.SearchStrategy[Change]:
 
 
 class Writing:
-    """Makes arbitrary sequences into ones a scheduler could write: a task is created whole, its number never reused."""
+    """Makes arbitrary sequences into ones a scheduler could write: a task is created whole, no number is used again."""
 
     def __init__(self) -> None:
         self.numbers: dict[int, int] = {}
@@ -234,6 +234,11 @@ class Writing:
                     record.detail or detail(),
                 )  # fmt: skip
             return record._replace(num=self.numbers[slot])
+        if isinstance(record, AnswerPut):
+            self.next += 1
+            return record._replace(num=self.next - 1)
+        if isinstance(record, AnswersForgotten):
+            return AnswersForgotten(min(record.up_to, self.next - 1))
         return record
 
 
