@@ -1,6 +1,5 @@
 """Between the engine's objects and the records of `changes`: what a take hands over, and how it is taken back."""
 
-import functools
 import heapq
 import json
 import sys
@@ -13,11 +12,9 @@ from appliance.engine.changes import (
     BatcherRemoved,
     Change,
     Changes,
-    JsonText,
     ResourcePut,
     SettingPut,
     TaskDefinition,
-    TaskDetail,
     TaskPut,
     TaskRemoved,
     TaskState,
@@ -26,19 +23,15 @@ from appliance.engine.changes import (
 )
 from appliance.engine.mailbox import NEXT_SEND, BatchMailbox
 from appliance.engine.model import (
-    CREATED,
-    DEFINITION,
-    DETAIL,
     FAILED,
-    STATE,
     UNKNOWN,
-    RetryPolicy,
     Task,
     Worker,
     shared,
     to_json,
 )
 from appliance.engine.pruning import Pruning
+from appliance.engine.recording import policy_of, task_record, worker_record
 from appliance.engine.submissions import SUBMISSIONS
 from appliance.engine.worker_calls import WorkerCalls
 
@@ -190,7 +183,7 @@ class Records(WorkerCalls, Pruning):
             task.demand = self._demands.nothing
         else:
             task.demand = self._demands.of(json.loads(told.resources), told.namespace, told.capabilities)
-        policy = _policy(told.retry_policy)
+        policy = policy_of(told.retry_policy)
         task.retry_policy = self._default_policy if policy == self._default_policy else policy
         task.runnable, task.batchable = told.runnable, told.batchable
         task.accepts_messages = shared(told.accepts_messages)
@@ -262,72 +255,3 @@ class Records(WorkerCalls, Pruning):
             self.paused = json.loads(record.value)
         elif record.name.startswith(NEXT_SEND) and isinstance(self.mailbox, BatchMailbox):
             self.mailbox.load(record.name, record.value)
-
-
-@functools.lru_cache(maxsize=1024)
-def _policy(text: JsonText) -> RetryPolicy:
-    return RetryPolicy(*json.loads(text))
-
-
-@functools.lru_cache(maxsize=1024)
-def _policy_text(policy: RetryPolicy) -> JsonText:
-    return to_json(policy)
-
-
-def task_record(task: Task, what: int) -> TaskPut:
-    """A task's record with the column groups named by `what`."""
-    definition = state = detail = None
-    if what & (DEFINITION | CREATED):
-        definition = TaskDefinition(
-            task.family,
-            task.namespace,
-            task.module,
-            task.params,
-            task.param_visibilities,
-            task.deps,
-            task.demand.text,
-            _policy_text(task.retry_policy),
-            task.runnable,
-            task.batchable,
-            task.accepts_messages,
-            task.added_at,
-            task.demand.capabilities,
-        )
-    if what & (STATE | CREATED):
-        state = TaskState(
-            task.status,
-            task.priority,
-            task.updated_at,
-            task.team.key,
-            task.stakes.key,
-            task.worker_running,
-            task.time_running,
-            None if task.resources_running is None else to_json(task.resources_running),
-            task.run_id,
-            task.attempt,
-            task.run_reported,
-            task.retry_at,
-            task.remove_at,
-            task.disabled_at,
-            task.failures,
-            task.first_failure_at,
-            task.failed_in_row,
-            task.batch_id,
-            task.cancelled,
-        )
-    if what & (DETAIL | CREATED):
-        detail = TaskDetail(task.expl, task.tracking_url, task.status_message, task.progress_percentage, task.responses)
-    return TaskPut(task.num, task.id, definition, state, detail)
-
-
-def worker_record(worker: Worker) -> WorkerPut:
-    """A worker's record."""
-    return WorkerPut(
-        worker.wid,
-        worker.id,
-        worker.started_at,
-        worker.disabled,
-        to_json(worker.info),
-        to_json(worker.messages),
-        worker.draining,
-    )

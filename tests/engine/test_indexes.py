@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import rule
 
 from appliance.engine import Scheduler, Settings
 from tests.engine.conftest import Clock
+from tests.engine.histories import Recorded
 from tests.engine.invariants import check
 
 WORKERS = ["w1", "w2", "w3", "assistant"]
@@ -19,42 +20,8 @@ OPTIONS = {"retry_count": 3, "namespace_limits": {"ns1": 2}, "batch_emails": Tru
 ids = st.lists(st.sampled_from(TASKS), max_size=4)
 
 
-def picture(s: Scheduler) -> dict[str, Any]:
-    """Everything durable of an engine. A mark for removal is memory: it is made again by the next prune."""
-    tasks = {
-        task.id: (
-            s._serialize(task),
-            task.params,
-            task.namespace,
-            sorted(w.id for w in task.stakes.members),
-            task.runnable,
-            task.batchable,
-            task.batch_id,
-            (task.run_id, task.attempt, task.run_reported),
-            (task.retry_at, task.disabled_at),
-            (task.failures, task.first_failure_at, task.failed_in_row),
-            (task.expl, task.responses, task.retry_policy),
-            (task.cancelled, task.demand.capabilities),
-        )
-        for task in s.tasks.values()
-    }
-    workers = {w.id: (w.started_at, w.disabled, w.draining, w.info, w.messages) for w in s.workers.values()}
-    mails = {name: s.mailbox.dump(name) for name in getattr(s.mailbox, "_entries", ())}  # type: ignore[union-attr]
-    return {
-        "tasks": tasks, "workers": workers, "resources": s.resources, "paused": s.paused, "batchers": s.batchers,
-        "mails": mails, "usage": s._usage.amounts, "answers": list(s._answers.values()),
-    }  # fmt: skip
-
-
-class Histories(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = Clock()
-        self.s = self.engine()
-        self.log: list[Any] = []
-
-    def engine(self) -> Scheduler:
-        return Scheduler(Settings(**OPTIONS), resources={"db": 2}, clock=self.clock, random=random.Random(7))
+class Histories(Recorded):
+    options = OPTIONS
 
     @rule(
         task_id=st.sampled_from(TASKS), worker=st.sampled_from(WORKERS), status=st.sampled_from(STATUS),
@@ -112,18 +79,6 @@ class Histories(RuleBasedStateMachine):
         self.s.add_worker(worker=worker, info={"workers": amount})
         (self.s.pause if amount == 1 else self.s.unpause)()
         self.s.set_task_progress_percentage(task_id=TASKS[amount], progress_percentage=amount)
-
-    @invariant()
-    def the_indexes_agree_with_the_tasks(self) -> None:
-        check(self.s)
-
-    @invariant()
-    def the_records_rebuild_the_engine(self) -> None:
-        self.log += self.s.take_changes().records
-        rebuilt = self.engine()
-        rebuilt.restore(self.log)
-        check(rebuilt)
-        assert picture(rebuilt) == picture(self.s)
 
 
 TestHistories = Histories.TestCase

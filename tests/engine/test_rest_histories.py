@@ -1,19 +1,15 @@
 """Random histories of REST calls and RPCs: no task runs twice at once, no stale report changes anything, no submitted
 task vanishes, and the records alone rebuild the engine."""
 
-import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
-from appliance.engine import Conflict, Scheduler, Settings
-from tests.engine.conftest import Clock
-from tests.engine.invariants import check
-from tests.engine.test_indexes import picture
+from appliance.engine import Conflict, Scheduler
+from tests.engine.histories import Recorded, picture
 
 WORKERS = ["w1", "w2", "w3"]
 STOCK = ["stock1", "stock2"]
@@ -23,21 +19,15 @@ ids = st.lists(st.sampled_from(TASKS), max_size=3)
 Run = tuple[str, str, int, str]  # worker, task id, attempt, run id
 
 
-class RestHistories(RuleBasedStateMachine):
-    make: Callable[..., Scheduler] = Scheduler
+class RestHistories(Recorded):
+    options = OPTIONS
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = Clock()
-        self.s = self.engine()
-        self.log: list[Any] = []
         self.runs: list[Run] = []  # every run that was handed out
         self.over: set[str] = set()  # ids of runs that nobody may continue
         self.submitted: set[str] = set()
         self.keys = 0
-
-    def engine(self) -> Scheduler:
-        return self.make(Settings(**OPTIONS), resources={"db": 2}, clock=self.clock, random=random.Random(7))
 
     # -- the model -------------------------------------------------------------------------------------------
 
@@ -257,18 +247,6 @@ class RestHistories(RuleBasedStateMachine):
         self.settle()
         for task_id in self.submitted:
             assert self.s.is_held(self.s.tasks[task_id])
-
-    @invariant()
-    def the_indexes_agree_with_the_tasks(self) -> None:
-        check(self.s)
-
-    @invariant()
-    def the_records_rebuild_the_engine(self) -> None:
-        self.log += self.s.take_changes().records
-        rebuilt = self.engine()
-        rebuilt.restore(self.log)
-        check(rebuilt)
-        assert picture(rebuilt) == picture(self.s)
 
 
 TestRestHistories = RestHistories.TestCase

@@ -1,0 +1,76 @@
+"""The engine's objects as records."""
+
+import functools
+import json
+
+from appliance.engine.changes import JsonText, TaskDefinition, TaskDetail, TaskPut, TaskState, WorkerPut
+from appliance.engine.model import CREATED, DEFINITION, DETAIL, STATE, RetryPolicy, Task, Worker, to_json
+
+
+@functools.lru_cache(maxsize=1024)
+def policy_of(text: JsonText) -> RetryPolicy:
+    return RetryPolicy(*json.loads(text))
+
+
+@functools.lru_cache(maxsize=1024)
+def policy_text(policy: RetryPolicy) -> JsonText:
+    return to_json(policy)
+
+
+def task_record(task: Task, what: int) -> TaskPut:
+    """A task's record with the column groups named by `what`."""
+    definition = state = detail = None
+    if what & (DEFINITION | CREATED):
+        definition = TaskDefinition(
+            task.family,
+            task.namespace,
+            task.module,
+            task.params,
+            task.param_visibilities,
+            task.deps,
+            task.demand.text,
+            policy_text(task.retry_policy),
+            task.runnable,
+            task.batchable,
+            task.accepts_messages,
+            task.added_at,
+            task.demand.capabilities,
+        )
+    if what & (STATE | CREATED):
+        state = TaskState(
+            task.status,
+            task.priority,
+            task.updated_at,
+            task.team.key,
+            task.stakes.key,
+            task.worker_running,
+            task.time_running,
+            None if task.resources_running is None else to_json(task.resources_running),
+            task.run_id,
+            task.attempt,
+            task.run_reported,
+            task.retry_at,
+            task.remove_at,
+            task.disabled_at,
+            task.failures,
+            task.first_failure_at,
+            task.failed_in_row,
+            task.batch_id,
+            task.cancelled,
+        )
+    if what & (DETAIL | CREATED):
+        detail = TaskDetail(task.expl, task.tracking_url, task.status_message, task.progress_percentage, task.responses)
+    return TaskPut(task.num, task.id, definition, state, detail)
+
+
+def worker_record(worker: Worker) -> WorkerPut:
+    """A worker's record."""
+    return WorkerPut(
+        worker.wid,
+        worker.id,
+        worker.started_at,
+        worker.disabled,
+        to_json(worker.info),
+        to_json(worker.messages),
+        worker.draining,
+    )
