@@ -11,7 +11,6 @@ none twice, and the scheduler says so (drills.failover.effects judges); 1: not s
 """
 
 import argparse
-import json
 import random
 import signal
 import sys
@@ -31,7 +30,7 @@ from drills.failover.pipelines import self_test
 from drills.fleet.__main__ import LAB, logs, somewhere
 from drills.fleet.daemons import say, wait_for
 from drills.fleet.evidence import Strike
-from drills.fleet.gather import EXIT_CODES, FAILED, INCONCLUSIVE, PASSED
+from drills.fleet.gather import FAILED, INCONCLUSIVE, PASSED, exit_code, keep
 from drills.fleet.place import DrillError, Place, TooLong, now
 
 STARTS_WITHIN, ENDS_WITHIN = 180.0, 400.0  # s
@@ -154,12 +153,9 @@ def main() -> int:
     with logs(options.logs) as directory, somewhere(options, directory) as place:
         for name in names:
             results[name] = drill(place, ALL[name], options.runs, directory, options.seconds)
-            if options.json:
-                kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-                options.json.write_text(json.dumps({**kept, name: results[name]}, indent=1) + "\n")
+            keep(options.json, name, results[name])
     show(results)
-    verdicts = {found["verdict"] for found in results.values()}
-    return next((EXIT_CODES[verdict] for verdict in (FAILED, INCONCLUSIVE) if verdict in verdicts), EXIT_CODES[PASSED])
+    return exit_code(results.values())
 
 
 if __name__ == "__main__":

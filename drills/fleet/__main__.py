@@ -14,7 +14,6 @@ something was wrong; 3: something decides nothing.
 """
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from appliance.lab.lab import Lab
 from drills.fleet import scenarios, selftest
 from drills.fleet.cluster import InLab
 from drills.fleet.daemons import say
-from drills.fleet.gather import EXIT_CODES, FAILED, INCONCLUSIVE, PASSED, Result, statuses, tell
+from drills.fleet.gather import Result, exit_code, keep, statuses, tell
 from drills.fleet.load import Size, load
 from drills.fleet.loopback import OnLoopback
 from drills.fleet.place import DrillError, Place, TooLong, ask
@@ -175,12 +174,9 @@ def main() -> int:
     with logs(options.logs) as directory, somewhere(options, directory) as place:
         for name in names:
             results[name] = drill(name, known[name], place, directory / name).shown()
-            if options.json:
-                kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-                options.json.write_text(json.dumps({**kept, name: results[name]}, indent=1) + "\n")
+            keep(options.json, name, results[name])
     show(results)
-    verdicts = {found["verdict"] for found in results.values()}
-    return next((EXIT_CODES[verdict] for verdict in (FAILED, INCONCLUSIVE) if verdict in verdicts), EXIT_CODES[PASSED])
+    return exit_code(results.values())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The evidence of a lot, gathered when all is over; and how a drill's result looks."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -86,6 +88,19 @@ def conclude(
     result.wrong += judge(found)
     result.figures |= figures(found)
     return found
+
+
+def keep(file: Path | None, name: str, found: dict[str, Any]) -> None:
+    """Put it into the file of results, if there is to be one; what others left there stays."""
+    if file is not None:
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps({**kept, name: found}, indent=1) + "\n")
+
+
+def exit_code(results: Iterable[dict[str, Any]]) -> int:
+    """Of all results: that of the worst verdict."""
+    verdicts = {found["verdict"] for found in results}
+    return next((EXIT_CODES[verdict] for verdict in (FAILED, INCONCLUSIVE) if verdict in verdicts), EXIT_CODES[PASSED])
 
 
 def tell(result: Result) -> None:

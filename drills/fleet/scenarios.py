@@ -12,7 +12,7 @@ from pathlib import Path
 
 from drills.fleet import work
 from drills.fleet.daemons import Daemon, Fleet, effects_file, say, wait_for
-from drills.fleet.evidence import Effect
+from drills.fleet.evidence import Effect, read_log, statement
 from drills.fleet.gather import Result, conclude, register, statuses
 from drills.fleet.load import STARTS_WITHIN, Feeder, Size
 from drills.fleet.place import ROOT, Place, ask, now
@@ -63,6 +63,8 @@ def restart(place: Place, directory: Path, _size: Size, scale: float, *, when: s
         wait_for("the result in the spool", lambda: daemon.outstanding() == ["DONE"], SOON)
         proof = daemon.kill()
         result.must(daemon.outstanding() == ["DONE"], "its result was in the spool and is not any more")
+        heard = read_log(place.rows(statement(lot)))[-1].status
+        result.proves(heard == "RUNNING", f"when the worker was killed, the database had heard that it is {heard}")
         if when == "before":
             daemon.start()
             wait_for("the worker's new life", lambda: len(daemon.events("worker_started")) == 2, SOON)
