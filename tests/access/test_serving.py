@@ -108,7 +108,7 @@ def test_a_new_token_is_known_soon_and_a_revoked_one_refused_soon_on_connections
         store, later = database(tmp_path), made(Role.WORKER, "later")
         with logged() as lines:
             async with serving(tmp_path, auth="on") as served:
-                assert lines.getvalue().count("no_tokens") == 1
+                await eventually(lambda: "no_tokens" in lines.getvalue())
                 reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
 
                 async def status() -> int:
@@ -121,6 +121,7 @@ def test_a_new_token_is_known_soon_and_a_revoked_one_refused_soon_on_connections
                 store.revoke_token(later.kept.token_id, time.time())
                 await until(401, status)
                 writer.close()
+        assert lines.getvalue().count("no_tokens") == 1
         assert later.text not in lines.getvalue()
 
     run(scenario())
