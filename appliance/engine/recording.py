@@ -1,10 +1,24 @@
-"""The engine's objects as records."""
+"""The engine's objects as records. Hot: one for each change of a task; tuples are made without their constructors."""
 
 import functools
 import json
 
 from appliance.engine.changes import JsonText, TaskDefinition, TaskDetail, TaskPut, TaskState, WorkerPut
-from appliance.engine.model import CREATED, DEFINITION, DETAIL, STATE, RetryPolicy, Task, Worker, to_json
+from appliance.engine.model import (
+    CREATED,
+    DEFINITION,
+    DETAIL,
+    EMPTY_OBJECT,
+    NULL,
+    STATE,
+    RetryPolicy,
+    Task,
+    Worker,
+    to_json,
+)
+
+_new = tuple.__new__
+NOTHING_SAID = TaskDetail(NULL, None, NULL, NULL, EMPTY_OBJECT)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -21,7 +35,7 @@ def task_record(task: Task, what: int) -> TaskPut:
     """A task's record with the column groups named by `what`."""
     definition = state = detail = None
     if what & (DEFINITION | CREATED):
-        definition = TaskDefinition(
+        told = (
             task.family,
             task.namespace,
             task.module,
@@ -36,8 +50,9 @@ def task_record(task: Task, what: int) -> TaskPut:
             task.added_at,
             task.demand.capabilities,
         )
+        definition = _new(TaskDefinition, told)
     if what & (STATE | CREATED):
-        state = TaskState(
+        stands = (
             task.status,
             task.priority,
             task.updated_at,
@@ -58,9 +73,11 @@ def task_record(task: Task, what: int) -> TaskPut:
             task.batch_id,
             task.cancelled,
         )
+        state = _new(TaskState, stands)
     if what & (DETAIL | CREATED):
-        detail = TaskDetail(task.expl, task.tracking_url, task.status_message, task.progress_percentage, task.responses)
-    return TaskPut(task.num, task.id, definition, state, detail)
+        says = (task.expl, task.tracking_url, task.status_message, task.progress_percentage, task.responses)
+        detail = NOTHING_SAID if says == NOTHING_SAID else _new(TaskDetail, says)
+    return _new(TaskPut, (task.num, task.id, definition, state, detail))
 
 
 def worker_record(worker: Worker) -> WorkerPut:
