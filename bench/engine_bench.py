@@ -15,6 +15,7 @@ from time import process_time
 from typing import Any
 
 from appliance.engine import Scheduler, Settings
+from appliance.node.mirror import GC_THRESHOLDS
 
 NEW = 50_000
 READY = 100_000
@@ -104,6 +105,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--repeat", type=int, default=3)
     repeat = options.parse_args().repeat
+    gc.set_threshold(*GC_THRESHOLDS)  # as the server runs
     for chunk in (1_000, NEW):
         gc.collect()
         rounds = [put_tasks(chunk) for _ in range(repeat)]
