@@ -13,7 +13,7 @@ from appliance.lab.lab import Lab
 from appliance.lab.plan import PORT, VIP, Host
 from appliance.lab.targets import Target, found
 from drills.fleet.evidence import Strike
-from drills.fleet.place import Answer, DrillError, await_leader, now, silent
+from drills.fleet.place import ASKING, Answer, DrillError, await_leader, now, silent
 
 
 class InLab:
@@ -22,7 +22,6 @@ class InLab:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self.url = lab.plan.vip_url
-        self._epoch = 0
 
     def popen(self, argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":
         with log.open("ab") as out:
@@ -30,8 +29,8 @@ class InLab:
                 "client", argv, env=dict(env), cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
 
-    def once(self, method: str, path: str, body: Any = None) -> Answer:
-        return Answer(*self._lab.ask("client", VIP, PORT, path, method=method, body=body, timeout=15.0))
+    def once(self, method: str, path: str, body: Any = None, timeout: float = ASKING) -> Answer:
+        return Answer(*self._lab.ask("client", VIP, PORT, path, method=method, body=body, timeout=timeout))
 
     def leading(self) -> tuple[str, int] | None:
         found_ = [(host.name, said["epoch"]) for host in self._lab.plan.servers if (said := self._health(host))]

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from appliance.lab import inside
 from drills.fleet.evidence import Strike
-from drills.fleet.place import BIN, LEADS_WITHIN, Answer, DrillError, await_leader, now, silent
+from drills.fleet.place import ASKING, BIN, LEADS_WITHIN, Answer, DrillError, await_leader, now, silent
 
 
 class OnLoopback:
@@ -57,12 +57,12 @@ class OnLoopback:
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
 
-    def once(self, method: str, path: str, body: Any = None) -> Answer:
+    def once(self, method: str, path: str, body: Any = None, timeout: float = ASKING) -> Answer:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "Connection": "close"}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=15) as reply:
+            with urllib.request.urlopen(request, timeout=timeout) as reply:
                 return Answer(reply.status, _parsed(reply.read()))
         except urllib.error.HTTPError as error:
             with error:

@@ -16,6 +16,7 @@ from drills.fleet.evidence import Strike
 
 ROOT = Path(__file__).resolve().parents[2]
 LEADS_WITHIN = 180.0  # s; as a rule some seconds, but a busy machine may start programs for a minute
+ASKING = 15.0  # s for one question
 PATIENCE = 120.0  # s for a question of the drill itself
 BIN = Path(sys.executable).parent
 
@@ -44,7 +45,7 @@ class Place(Protocol):
     def popen(self, argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":
         """A program on the workers' host; it dies with us."""
 
-    def once(self, method: str, path: str, body: Any = None) -> Answer:
+    def once(self, method: str, path: str, body: Any = None, timeout: float = ASKING) -> Answer:
         """Ask the schedulers, from the workers' host. OSError if nobody answers."""
 
     def leading(self) -> tuple[str, int] | None:
@@ -106,7 +107,7 @@ def silent(place: Place) -> str:
     until = time.monotonic() + 30
     while True:
         try:
-            answer = place.once("GET", "/health")
+            answer = place.once("GET", "/health", timeout=1.5)
         except OSError as error:
             return f"nobody answers: {type(error).__name__}"
         if time.monotonic() > until:
