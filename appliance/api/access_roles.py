@@ -35,13 +35,13 @@ _WORKER = """
     add_scheduler_message_response add_task add_task_batcher add_worker announce_scheduling_failure count_pending
     decrease_running_task_resources get_work ping report_task_statistics set_task_progress_percentage
     set_task_status_message update_metrics_task_started
-    rest_heartbeat rest_put_log rest_put_task rest_put_tasks rest_take
+    rest_drain rest_heartbeat rest_put_log rest_put_task rest_put_tasks rest_take
 """
 # get_scheduler_message_response takes the answer out of the box: it is for who sent the message.
 _OPERATOR = """
     disable_worker forgive_failures get_scheduler_message_response mark_as_done pause prune re_enable_task
     send_scheduler_message set_worker_processes unpause update_resource update_resources
-    rest_cancel rest_done rest_drain rest_priority rest_put_resource rest_put_scheduler rest_retry
+    rest_cancel rest_done rest_priority rest_put_resource rest_put_scheduler rest_retry
 """
 
 METHOD_ROLES: Mapping[str, Role] = {

@@ -2,7 +2,7 @@
 # Gives a worker no new work and waits until what it runs has ended: before its machine goes down, as a preStop hook, ...
 #   LUIGI_HA_URL=http://scheduler:8082 drain.sh [WORKER_ID]       default: $WORKER_ID, or this host's name
 # Exit code 0: it runs nothing. 1: it still does after $DRAIN_SECONDS (600); it gets no new work all the same.
-# LUIGI_HA_TOKEN_FILE names a file with a token of role operator, if the scheduler wants one.
+# LUIGI_HA_TOKEN_FILE names a file with a token of role worker, if the scheduler wants one.
 set -eu
 url=${LUIGI_HA_URL:-http://localhost:8082} worker=${1:-${WORKER_ID:-$(hostname)}}
 end=$(($(date +%s) + ${DRAIN_SECONDS:-600}))

@@ -82,7 +82,7 @@ def test_a_call_that_nobody_thought_of_is_for_operators() -> None:
         ("POST /api/task/a/retry", Role.OPERATOR),
         ("GET /api/task/a/why", Role.VIEWER),
         ("DELETE /api/task/a", Role.OPERATOR),
-        ("POST /api/worker/drain", Role.OPERATOR),
+        ("POST /api/worker/drain", Role.WORKER),
         ("GET /api/worker/w", Role.VIEWER),
         ("PUT /api/resource/gpu", Role.OPERATOR),
         ("GET /api/resource", Role.VIEWER),

@@ -132,7 +132,7 @@ def test_with_tokens_both_scripts_show_theirs(start: Start, tmp_path: Path) -> N
     (tmp_path / "secure").mkdir()
     with node_process(tmp_path / "secure", auth="on") as secure:
         files = {}
-        for role in ("worker", "operator"):
+        for role in ("worker", "viewer"):
             command = [
                 str(Path(sys.executable).with_name("luigi-ha")),
                 "token",
@@ -147,13 +147,13 @@ def test_with_tokens_both_scripts_show_theirs(start: Start, tmp_path: Path) -> N
             )
             files[role] = tmp_path / f"{role}.token"
             files[role].write_text(made.stdout)
-        secure.token = files["operator"].read_text().strip()
+        secure.token = files["worker"].read_text().strip()
         time.sleep(3)  # a node reads the tokens every two seconds
         secure.send("PUT", "/api/task/secret", {"family": "shell.Count", "params": {"files": [], "to": "out"}})
         process = start("trusted", LUIGI_HA_URL=secure.url, LUIGI_HA_TOKEN_FILE=str(files["worker"]))
         until(secure, "secret", "DONE")
         seen = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
         assert not any(file.read_text().strip() in seen for file in files.values())
-        assert drain(secure, "trusted", LUIGI_HA_TOKEN_FILE=str(files["worker"])) == 1  # that is for operators
-        assert drain(secure, "trusted", LUIGI_HA_TOKEN_FILE=str(files["operator"])) == 0
+        assert drain(secure, "trusted", LUIGI_HA_TOKEN_FILE=str(files["viewer"])) == 1  # who looks changes nothing
+        assert drain(secure, "trusted", LUIGI_HA_TOKEN_FILE=str(files["worker"])) == 0
         assert process.wait(60) == 0
