@@ -12,27 +12,29 @@ _run_task               the queue of results must know of it; a process that can
 _handle_next_task       what a user's requires() of new dependencies raises ends its task only
 _purge_children         dead tasks are seen by the queue of results, limits by the watch
 _sleeper                luigi's cannot be woken
-_start_phasing_out      is told in the log
+_start_phasing_out      is told in the log (worker.daemon.commands)
 """
 
+import contextlib
 import json
 import multiprocessing
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 import luigi
 from luigi.scheduler import WORKER_STATE_ACTIVE
-from luigi.task_register import Register, load_task
+from luigi.task_register import Register, TaskClassException, load_task
 from luigi.task_status import FAILED
-from luigi.worker import GetWorkResponse, TaskStatusReporter, Worker, fork_lock, rpc_message_callback
+from luigi.worker import GetWorkResponse, TaskStatusReporter, fork_lock
 
 from worker import log
 from worker.client import CallError, GaveUp
 from worker.client.waker import Waker
 from worker.daemon.carriers import Carriers
+from worker.daemon.commands import Commands
 from worker.daemon.fenced import FencedScheduler
 from worker.daemon.options import Options
 from worker.daemon.output import Output
@@ -47,7 +49,7 @@ NO_WORK = GetWorkResponse(None, [], 0, 0, 0, WORKER_STATE_ACTIVE)
 _log = log.get()
 
 
-class LuigiWorker(Worker):
+class LuigiWorker(Commands):
     """An assistant that stays until it is drained."""
 
     def __init__(
@@ -71,9 +73,8 @@ class LuigiWorker(Worker):
         self._results = results
         self._began = 0
         self._beginning = ""
+        self._announced: dict[str, type[luigi.Task]] = {}  # families with batches
         self._worker_info += [("commands", True), ("version", status.version), ("luigi", luigi.__version__)]
-        self.draining = ""  # why
-        self.on_drain: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         return self
@@ -209,53 +210,7 @@ class LuigiWorker(Worker):
             self._results.check()
             yield
 
-    # -- what the scheduler, or a signal, wants ----------------------------------------------------------------
-
-    def _start_phasing_out(self) -> None:
-        self.drain_because("the scheduler gives it no more work")
-
-    def drain_because(self, reason: str) -> None:
-        """No new work; `run` returns when what runs is finished."""
-        if not self.draining:
-            self.draining = reason
-            _log.info("draining", reason=reason, running=len(self._running_tasks))
-            self.on_drain()
-        super()._start_phasing_out()
-
-    @rpc_message_callback
-    def drain(self, **_kwargs: Any) -> None:
-        """Command: by the API."""
-        self.drain_because("the scheduler asks for it")
-        self._waker.wake()
-
-    @rpc_message_callback
-    def cancel_task(self, task_id: str, attempt: int | None = None, reason: str = "", **_kwargs: Any) -> None:
-        """Command: end a task that runs."""
-        entry = self._fenced.entries.get(task_id)
-        if entry is not None and attempt in (None, entry.run.attempt):
-            why = f"Task {task_id} was cancelled" + (f": {reason}" if reason else ".")
-            self._watch.end(entry.run, "cancelled", why)
-
-    @rpc_message_callback
-    def set_worker_processes(self, n: int) -> None:
-        """Command, as luigi's."""
-        super().set_worker_processes(n)
-        self._status.slots = self.worker_processes
-        _log.info("slots_changed", slots=self.worker_processes)
-        self._waker.wake()
-
-    def lost(self, run: Run, reason: str) -> None:
-        """The scheduler says that a run is no longer ours. If it does not go on here, it was just reported."""
-        if not self._watch.has(run):
-            return
-        _log.warning("attempt_lost", policy=self._options.lost_attempt, reason=reason, **run.fields)
-        if self._options.lost_attempt == "stop":
-            why = f"Task {run.task_id} was stopped: its attempt is no longer this worker's ({reason})."
-            self._watch.end(run, "lost", why)
-
-    def take_message(self, message: dict[str, Any]) -> None:
-        """From the heartbeat, in its thread."""
-        self._handle_rpc_message(message)
+    # -- the end, and the beginning ----------------------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
@@ -266,32 +221,32 @@ class LuigiWorker(Worker):
         """Wait for a result and report it."""
         self._handle_next_task()
 
-    # -- beginning ---------------------------------------------------------------------------------------------
-
     def introduce(self) -> None:
         """Tell the scheduler that this worker begins: whatever it was told to do before, such as to drain, is over."""
         self._scheduler.add_worker(self._id, dict(self._worker_info))
-        for family in Register.task_names():
-            self.announce_batches(Register.get_task_cls(family))
+        for name in Register.task_names():
+            with contextlib.suppress(TaskClassException):  # two modules have a task of this name
+                self.announce_batches(Register.get_task_cls(name))
 
     def remind(self) -> None:
         """Schedulers answer again; they may have forgotten what we can batch."""
-        families = list(self._batch_families_sent)
-        self._batch_families_sent.clear()
-        for family in families:
-            self.announce_batches(Register.get_task_cls(family))
+        for family in list(self._announced.values()):
+            self._announce(family)
 
     def announce_batches(self, family: type[luigi.Task]) -> None:
         """Luigi tells which tasks it can batch when it schedules them. We schedule none, and still run batches."""
         name = family.get_task_family()
-        if name in self._batch_families_sent:
-            return
-        arguments = family.batch_param_names()
-        if arguments:
-            self._scheduler.add_task_batcher(
-                worker=self._id, task_family=name, batched_args=arguments, max_batch_size=family.max_batch_size
-            )
-        self._batch_families_sent.add(name)
+        if name not in self._batch_families_sent:
+            self._batch_families_sent.add(name)
+            if family.batch_param_names():
+                self._announced[name] = family
+                self._announce(family)
+
+    def _announce(self, family: type[luigi.Task]) -> None:
+        self._scheduler.add_task_batcher(
+            worker=self._id, task_family=family.get_task_family(), batched_args=family.batch_param_names(),
+            max_batch_size=family.max_batch_size,
+        )  # fmt: skip
 
     def resume(self, leftover: Leftover, status: str, explanation: Any) -> None:
         """Report on a run of an earlier worker, as luigi reports on one of its own."""
