@@ -74,6 +74,8 @@ def needed(method: str, raw_path: str) -> Role:
             role = METHOD_ROLES[name]
         case ["POST", "api", "task" | "tasks" | "heartbeat"]:
             role = Role.WORKER
+        case ["POST", "api", "worker", "drain"]:
+            role = Role.WORKER
         case ["PUT", "api", "task", _] | ["PUT", "api", "task", _, "log"]:
             role = Role.WORKER
     return role

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 from openapi_spec_validator import validate
 
+from appliance.api.access_roles import METHOD_ROLES
 from appliance.api.rest.router import is_ours
 from appliance.api.rest.table import ROUTES, Route
 from appliance.engine import REST_METHODS, RPC_METHODS
@@ -44,6 +45,11 @@ def test_no_path_is_one_of_luigis_names() -> None:
 
 def test_each_call_of_the_engine_has_a_route() -> None:
     assert {route.call for route in ROUTES} >= REST_METHODS
+
+
+def test_a_path_needs_the_role_that_its_call_needs_when_it_is_passed_on() -> None:
+    for route in ROUTES:
+        assert route.role == METHOD_ROLES.get(route.call, route.role), of(route)
 
 
 def test_what_is_right_is_answered_as_documented(tmp_path: Path) -> None:
