@@ -7,9 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -147,27 +148,47 @@ def test_a_port_in_use_and_an_unwritable_directory_end_with_one_line(tmp_path: P
             assert "Traceback" not in done.stderr
 
 
+@contextmanager
+def supervisor_listening(address: str) -> Iterator[list[str]]:
+    """What is said to a supervisor, as it comes: its socket keeps ten messages, and the rest is lost."""
+    heard: list[str] = []
+    over = threading.Event()
+
+    def listen(systemd: socket.socket) -> None:
+        while not over.is_set():
+            with suppress(TimeoutError):
+                heard.append(systemd.recv(1000).decode())
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        systemd.settimeout(0.05)
+        listening = threading.Thread(target=listen, args=(systemd,))
+        listening.start()
+        try:
+            yield heard
+        finally:
+            over.set()
+            listening.join()
+
+
 @pytest.mark.parametrize("abstract", [False, True])
 def test_systemd_is_told(tmp_path: Path, *, abstract: bool) -> None:
     name = f"@luigi-ha-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind("\0" + name[1:] if abstract else name)
-        systemd.settimeout(10)
-        environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "200000"}
-        with process(tmp_path, environment=environment) as served:
-            heard: list[str] = []
-            until = time.monotonic() + 10
-            while time.monotonic() < until and not (
-                heard.count("WATCHDOG=1") >= 3
-                and any(message.startswith("READY=1\nSTATUS=leading, epoch 1") for message in heard)
-            ):
-                heard.append(systemd.recv(1000).decode())
-            assert heard.count("WATCHDOG=1") >= 3
-            assert any(message.startswith("READY=1\nSTATUS=leading, epoch 1") for message in heard)
-            served.popen.terminate()
-            while not systemd.recv(1000).startswith(b"STOPPING=1"):
-                pass
-            served.popen.wait(5)
+
+    def has_said(wanted: str, times: int = 1) -> bool:
+        until = time.monotonic() + 30
+        while time.monotonic() < until and sum(message.startswith(wanted) for message in heard) < times:
+            time.sleep(0.02)
+        return sum(message.startswith(wanted) for message in heard) >= times
+
+    environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "200000"}
+    address = "\0" + name[1:] if abstract else name
+    with supervisor_listening(address) as heard, process(tmp_path, environment=environment) as served:
+        assert has_said("READY=1\nSTATUS=leading, epoch 1")
+        assert has_said("WATCHDOG=1", times=3)
+        served.popen.terminate()
+        assert has_said("STOPPING=1")
+        served.popen.wait(5)
 
 
 def test_no_supervisor_is_no_trouble() -> None:
