@@ -8,7 +8,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -35,6 +35,20 @@ def listeners(net: Segment, address: str) -> Iterator[tuple[socket.socket, socke
         yield at_a, at_b
 
 
+@contextlib.asynccontextmanager
+async def both(net: Segment, port: int | None = PORT) -> AsyncIterator[tuple[NetlinkAddress, NetlinkAddress]]:
+    """The addresses as host a knows them, which passes callers of `port` on, and as host b does."""
+    with net.a.inside():
+        old = NetlinkAddress(BOTH, "eth0", port=port)
+        await old.start()
+    with net.b.inside():
+        new = NetlinkAddress(BOTH, "eth0")
+        await new.start()
+    yield old, new
+    await new.close()
+    await old.close()
+
+
 async def moved(net: Segment, address: str, at_a: socket.socket, port: int | None, ahead: int = 1) -> list[float]:
     """The address moves from a to b; how long `ahead` callers have waited who called between the two."""
 
@@ -43,26 +57,19 @@ async def moved(net: Segment, address: str, at_a: socket.socket, port: int | Non
         call(net.c, address, 5).close()
         return time.monotonic() - started
 
-    with net.a.inside():
-        old = NetlinkAddress(BOTH, "eth0", port=port)
-        await old.start()
-    with net.b.inside():
-        new = NetlinkAddress(BOTH, "eth0")
-        await new.start()
-    await old.hold(monotonic() + 20)
-    call(net.c, address, 3).close()  # knows now where the address is
-    await old.leaving()
-    with ThreadPoolExecutor(ahead) as callers:
-        assert hold_back(at_a)
-        waiting = [callers.submit(wait) for _ in range(ahead)]
-        await asyncio.sleep(0.1)
-        await old.drop()
-        await asyncio.sleep(0.1)
-        assert not any(each.done() for each in waiting)
-        await new.hold(monotonic() + 20)
-        seconds = [await asyncio.wrap_future(each) for each in waiting]
-    await new.close()
-    await old.close()
+    async with both(net, port) as (old, new):
+        await old.hold(monotonic() + 20)
+        call(net.c, address, 3).close()  # knows now where the address is
+        await old.leaving()
+        with ThreadPoolExecutor(ahead) as callers:
+            assert hold_back(at_a)
+            waiting = [callers.submit(wait) for _ in range(ahead)]
+            await asyncio.sleep(0.1)
+            await old.drop()
+            await asyncio.sleep(0.1)
+            assert not any(each.done() for each in waiting)
+            await new.hold(monotonic() + 20)
+            seconds = [await asyncio.wrap_future(each) for each in waiting]
     return seconds
 
 
@@ -89,22 +96,15 @@ def test_without_it_their_kernel_asks_again_after_a_second(net: Segment, address
 
 def test_a_caller_who_has_not_heard_of_the_move_is_sent_on(net: Segment) -> None:
     async def work() -> None:
-        with net.a.inside():
-            old = NetlinkAddress(BOTH, "eth0", port=PORT)
-            await old.start()
-        with net.b.inside():
-            new = NetlinkAddress(BOTH, "eth0")
-            await new.start()
-        await old.hold(monotonic() + 20)
-        await old.drop()
-        await new.hold(monotonic() + 20)
-        await asyncio.sleep(0.2)  # it is announced twice by then
-        net.c.ip("neigh", "replace", V4, "lladdr", net.a.mac, "dev", "eth0", "nud", "permanent")
-        started = monotonic()
-        (await asyncio.to_thread(call, net.c, V4, 3)).close()
-        assert monotonic() - started < AGAIN / 2
-        await new.close()
-        await old.close()
+        async with both(net) as (old, new):
+            await old.hold(monotonic() + 20)
+            await old.drop()
+            await new.hold(monotonic() + 20)
+            await asyncio.sleep(0.2)  # it is announced twice by then
+            net.c.ip("neigh", "replace", V4, "lladdr", net.a.mac, "dev", "eth0", "nud", "permanent")
+            started = monotonic()
+            (await asyncio.to_thread(call, net.c, V4, 3)).close()
+            assert monotonic() - started < AGAIN / 2
 
     with listeners(net, V4):
         on(net.a, work())
@@ -113,21 +113,14 @@ def test_a_caller_who_has_not_heard_of_the_move_is_sent_on(net: Segment) -> None
 @EITHER
 def test_who_was_answered_before_the_move_is_not_passed_on(net: Segment, seen: Seen, address: str) -> None:
     async def work() -> None:
-        with net.a.inside():
-            old = NetlinkAddress(BOTH, "eth0", port=PORT)
-            await old.start()
-        with net.b.inside():
-            new = NetlinkAddress(BOTH, "eth0")
-            await new.start()
-        await old.hold(monotonic() + 20)
-        await old.leaving()
-        for _ in range(5):
-            call(net.c, address, 3).close()
-        await old.drop()
-        await new.hold(monotonic() + 20)
-        await asyncio.sleep(0.3)
-        await new.close()
-        await old.close()
+        async with both(net) as (old, new):
+            await old.hold(monotonic() + 20)
+            await old.leaving()
+            for _ in range(5):
+                call(net.c, address, 3).close()
+            await old.drop()
+            await new.hold(monotonic() + 20)
+            await asyncio.sleep(0.3)
 
     with listeners(net, address):
         on(net.a, work())
@@ -139,23 +132,16 @@ def test_so_do_those_whose_listener_had_died_before_anybody_knew(net: Segment, a
     async def work() -> None:
         rules = Refusals(configured(BOTH), "lhv", PORT)
         assert rules.suppress()
-        with net.a.inside():
-            old = NetlinkAddress(BOTH, "eth0", port=PORT)
-            await old.start()
-        with net.b.inside():
-            new = NetlinkAddress(BOTH, "eth0")
-            await new.start()
-        await old.hold(monotonic() + 20)
-        await asyncio.sleep(0.5)
-        waiting = asyncio.create_task(asyncio.to_thread(call, net.c, address, 5))  # nobody listens on a
-        await asyncio.sleep(0.05)
-        await old.drop()
-        began = monotonic()
-        await new.hold(monotonic() + 20)
-        (await waiting).close()
-        assert monotonic() - began < AGAIN - 0.3
-        await new.close()
-        await old.close()
+        async with both(net) as (old, new):
+            await old.hold(monotonic() + 20)
+            await asyncio.sleep(0.5)
+            waiting = asyncio.create_task(asyncio.to_thread(call, net.c, address, 5))  # nobody listens on a
+            await asyncio.sleep(0.05)
+            await old.drop()
+            began = monotonic()
+            await new.hold(monotonic() + 20)
+            (await waiting).close()
+            assert monotonic() - began < AGAIN - 0.3
         rules.allow()
 
     with listening(net.b, address):
@@ -167,25 +153,20 @@ def test_so_do_those_who_call_in_the_last_moments_of_a_lease(net: Segment, addre
     """Nobody has said that the address will go: no renewal came."""
 
     async def work() -> None:
-        with net.a.inside():
-            old = NetlinkAddress(BOTH, "eth0", port=PORT)
-            await old.start()
-        with net.b.inside():
-            new = NetlinkAddress(BOTH, "eth0")
-            await new.start()
-        end = monotonic() + 1.5
-        await old.hold(end)
-        await asyncio.sleep(end - 0.2 - monotonic())
-        assert hold_back(at_a)
-        waiting = asyncio.create_task(asyncio.to_thread(call, net.c, address, 5))
-        await asyncio.sleep(end + 0.2 - monotonic())
-        assert not waiting.done()
-        began = monotonic()
-        await new.hold(monotonic() + 20)
-        (await waiting).close()
-        assert monotonic() - began < 0.4  # not 0.6: the second after which the caller's kernel would have asked again
-        await new.close()
-        await old.close()
+        async with both(net) as (old, new):
+            end = monotonic() + 1.5
+            await old.hold(end)
+            await asyncio.sleep(end - 0.2 - monotonic())
+            assert hold_back(at_a)
+            waiting = asyncio.create_task(asyncio.to_thread(call, net.c, address, 5))
+            await asyncio.sleep(end + 0.2 - monotonic())
+            assert not waiting.done()
+            began = monotonic()
+            await new.hold(monotonic() + 20)
+            (await waiting).close()
+            assert (
+                monotonic() - began < 0.4
+            )  # not 0.6: the second after which the caller's kernel would have asked again
 
     with listeners(net, address) as (at_a, _):
         on(net.a, work())
@@ -237,4 +218,3 @@ def test_a_finished_packet_has_a_checksum_that_holds(content: bytes, where: str)
     assert segment.syn
     done = finished(head + tcp, segment)[len(head) :]
     assert checksum(ends + struct.pack("!II", 6, len(done)) + done) == bytes(2)
-
