@@ -11,7 +11,7 @@ from pathlib import Path
 from drills.fleet.place import ROOT, DrillError
 
 PIPELINES = Path(__file__).parent / "pipelines"
-SLICES, HALVES = 8, 2
+SLICES, HALVES = 12, 2
 WORKERS = 4
 NEEDS: dict[str, tuple[str, ...]] = {
     **{f"slice-{number}": () for number in range(SLICES)},

@@ -5,7 +5,7 @@ from pathlib import Path
 import b2luigi
 from noted import DIRECTORY, TARGETS, work
 
-SLICES, HALVES = 8, 2
+SLICES, HALVES = 12, 2
 b2luigi.set_setting("result_dir", str(DIRECTORY / "results"))
 
 

@@ -7,7 +7,7 @@ import law
 import luigi
 from noted import TARGETS, work
 
-SLICES, HALVES = 8, 2
+SLICES, HALVES = 12, 2
 
 
 class Timed(law.Task):
