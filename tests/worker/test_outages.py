@@ -167,6 +167,7 @@ def test_p3_a_worker_frozen_past_its_delay_loses_its_attempt_and_its_late_result
                 refused = first.await_event("result_refused")
                 assert (refused["attempt"], refused["status"]) == (1, "FAILED" if policy == "stop" else "DONE")
                 assert "attempt 2" in refused["reason"]
+                assert [told for told in first.events("task_finished") if told["attempt"] == 1] == []
                 await_status(one, "DONE", task)
                 assert [first.drain(), second.drain()] == [0, 0]
                 over = first.ledger().count("Slow 1 over")

@@ -169,11 +169,14 @@ class LuigiWorker(Commands):
 
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
         task_id = kwargs["task_id"]
-        entry = self._fenced.entries.get(task_id)
+        entry, refused = self._fenced.entries.get(task_id), self._status.refused
         super()._add_task(*args, **kwargs)
         if entry is not None and task_id not in self._fenced.entries:  # that was the end of it
-            seconds = time.monotonic() - self._status.running.pop(task_id, time.monotonic())
+            now = time.monotonic()
+            seconds = now - self._status.running.pop(task_id, now)
             self._status.task_seconds += seconds
+            if self._status.refused > refused:
+                return  # which has been said
             told = {"status": kwargs["status"], "seconds": round(seconds, 3)}
             if kwargs["status"] == FAILED and kwargs.get("expl"):
                 told["error"] = str(json.loads(kwargs["expl"]))[-2000:]
