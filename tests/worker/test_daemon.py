@@ -201,6 +201,27 @@ def test_output_is_kept_bounded_with_beginning_and_end(scheduler: Node, tmp_path
         assert not list((one.state / "log").glob("*.tail-*"))
 
 
+def test_the_end_of_the_output_is_seen_from_elsewhere_while_a_task_runs_and_afterwards(
+    scheduler: Node, tmp_path: Path
+) -> None:
+    def shown(task_id: str) -> str:
+        try:
+            return str(scheduler.call("rest_log", task_id=task_id)["text"])
+        except OSError:  # 404: not yet
+            return ""
+
+    slow, chatty = submit(scheduler, pipelines.Slow(n=7, seconds=300), pipelines.Chatty())
+    with worker(tmp_path, scheduler, "--workers", "2") as one:
+        eventually(lambda: shown(chatty).rstrip().endswith("Chatty(n=0)"), lambda: shown(chatty)[-200:])
+        assert "last words" in shown(chatty)
+        assert len(shown(chatty)) <= 65_536
+        eventually(lambda: "running   Slow(" in shown(slow), lambda: shown(slow))
+        open_gate(tmp_path, 7)
+        await_status(scheduler, "DONE", slow)
+        eventually(lambda: "done      Slow(" in shown(slow), lambda: shown(slow))
+        assert one.drain() == 0
+
+
 def test_max_tasks_drains(scheduler: Node, tmp_path: Path) -> None:
     tasks = submit(scheduler, *(pipelines.Noted(n=n) for n in range(5)))
     with worker(tmp_path, scheduler, "--max-tasks", "2") as one:

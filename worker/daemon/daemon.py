@@ -38,6 +38,7 @@ from worker.daemon.output import Output
 from worker.daemon.results import Results
 from worker.daemon.status import Status
 from worker.daemon.systemd import Notifier
+from worker.daemon.tails import Tails
 from worker.daemon.watch import Watch
 from worker.spool import Home, Leftover, Run, Spool
 
@@ -110,6 +111,10 @@ class Daemon:
                     self._notifier, self._runs, Orders(self._message, self._lost, self._returned),
                 )  # fmt: skip
                 parts.callback(heartbeat.close)
+                if self._status.fenced:
+                    tails = Tails(self._connection(Patience(), None, fork_lock), self._output.path, self._runs)
+                    parts.callback(tails.close)
+                    self._output.on_end = tails.ended
                 self._work()
             except _Stop:
                 return self._end("stopped", 1)

@@ -13,6 +13,7 @@ import os
 import selectors
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -93,6 +94,7 @@ class Output:
         self._keep = keep
         self._tell = tell
         self._opened = 0
+        self.on_end: Callable[[Run], None] = lambda _run: None  # called by the thread: all is in the run's file
         self._new: deque[tuple[int, _Stream]] = deque()
         self._waker = Waker()
         self._over = False
@@ -183,6 +185,7 @@ class Output:
                 stream.file.close()
             except OSError as error:
                 _log.error("task_output_not_kept", file=str(stream.file.path), error=str(error), **stream.run.fields)
+        self.on_end(stream.run)
 
     def _forget_old(self) -> None:
         files = sorted(self._directory.glob("*.log"), key=_changed)

@@ -1,0 +1,93 @@
+"""The end of what tasks print, shown to whoever looks at them from elsewhere (`GET /api/task/ID/log`).
+
+Sent when a run's output has ended, and every few seconds while it grows. Best effort: nothing waits for it, a scheduler
+that does not answer is not asked again, and the whole output stays in this worker's state directory.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from worker import log
+from worker.client import CallError, PatientScheduler, Refused
+from worker.client.waker import Waker
+from worker.spool import Run
+
+EVERY = 5.0  # s between two looks at what runs
+MOST = 65_536  # characters the scheduler keeps of one run
+WAITING = 200  # runs that have ended and whose output is still to be sent; of more, the newest
+CLOSE_SECONDS = 2.0
+_log = log.get()
+
+
+class Tails:
+    """A thread of its own, until `close`. `path` says where a run's output is, `runs` which runs go on."""
+
+    def __init__(self, client: PatientScheduler, path: Callable[[Run], Path], runs: Callable[[], list[Run]]) -> None:
+        self._client = client
+        self._path = path
+        self._runs = runs
+        self._ended: deque[Run] = deque(maxlen=WAITING)
+        self._sent: dict[str, int] = {}  # bytes of a run's output when it was sent
+        self._over = False
+        self._waker = Waker()
+        self._thread = threading.Thread(target=self._work, name="tails", daemon=True)
+        self._thread.start()
+
+    def ended(self, run: Run) -> None:
+        """All its output is in its file. From any thread."""
+        self._ended.append(run)
+        self._waker.wake()
+
+    def close(self) -> None:
+        """Send what has ended, but do not wait for long."""
+        self._over = True
+        self._waker.wake()
+        self._thread.join(CLOSE_SECONDS)
+
+    def _work(self) -> None:
+        while True:
+            if not (self._ended or self._over):
+                self._waker.wait(EVERY)
+            self._waker.clear()
+            last = self._over
+            try:
+                self._turn()
+            except Refused as refused:
+                if refused.status == 404 and "no method" in str(refused):
+                    _log.info("output_not_shown", reason="the scheduler has no place for it")
+                    break
+                _log.debug("output_not_shown", reason=str(refused))
+            except CallError as error:
+                _log.debug("output_not_shown", reason=str(error))
+            if last:
+                break
+        self._client.close()
+
+    def _turn(self) -> None:
+        while self._ended:
+            run = self._ended.popleft()
+            self._show(run)
+            self._sent.pop(run.key, None)
+        running = self._runs()
+        self._sent = {run.key: self._sent[run.key] for run in running if run.key in self._sent}
+        for run in running:
+            self._show(run)
+
+    def _show(self, run: Run) -> None:
+        """If there is more than was sent before."""
+        try:
+            with self._path(run).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if not run.run_id or size == self._sent.get(run.key, 0):
+                    return
+                file.seek(max(0, size - MOST))
+                text = file.read(MOST).decode("utf-8", "replace")
+        except OSError:
+            return  # thrown out meanwhile, or never made: its own event says so
+        self._sent[run.key] = size
+        self._client.call_once(
+            "rest_put_log", task_id=run.task_id, attempt=run.attempt, run_id=run.run_id, text=text[-MOST:]
+        )
