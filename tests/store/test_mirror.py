@@ -112,6 +112,8 @@ def test_a_mirror_follows_a_journal_that_writes(store: Store) -> None:
         last = 0
         for num in range(1, 301):
             last = add(journal, creation(num), change(num, status="DONE"))
+            if num % 100 == 0:
+                await journal.wait(last, 10)  # however slow the database: there is something to read
             if num % 20 == 0:
                 await asyncio.sleep(0.005)
                 tail = await asyncio.to_thread(reader.read, position, 50)
