@@ -27,7 +27,7 @@ from appliance.tls import Tls
 AGAIN_AFTER = 0.03  # s until a leader that could not be reached is tried again
 CONNECT = 1.0  # s
 LEAST = 0.2  # s of budget below which a call is not sent any more
-CONNECTIONS = 1000
+CONNECTIONS = 64  # at once; hundreds of calls that had waited would spend CONNECT on connecting, and begin anew
 _log = log.get("relay")
 _HEADER = RELAYED.decode("ascii")
 
