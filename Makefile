@@ -70,7 +70,7 @@ fleet-drill: setup databases ## workers through failovers, outages and their own
 compat-drill: setup databases ## pipelines of law and b2luigi through a failover (as root; about 5 minutes; ARGS="--help")
 	@$(BIN)/python -m drills.compat $(ARGS)
 
-lock: setup ## write requirements.lock anew from pyproject.toml (slow: fetches every wheel's hash)
+lock: setup ## write requirements.lock anew from pyproject.toml (some minutes)
 	@.ci/lock
 
 clean: ## remove what the other targets made
