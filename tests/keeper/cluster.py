@@ -21,6 +21,7 @@ from ha.supervisor import Supervisor
 from tests.keeper.addresses import MemoryAddress, Network
 
 TIMING = Timing(ttl=2.0, renew_every=0.3, request_timeout=0.9, margin=0.3, scheduling_delay=0.2)
+LONG = Timing(ttl=8.0, renew_every=0.3, request_timeout=0.9, margin=0.3, scheduling_delay=0.2)  # outlasts any load
 ROOT = Path(__file__).parents[2]
 PATIENCE = 15.0  # s for anything that has to happen at all; the machine may be busy
 
@@ -65,11 +66,12 @@ class Node:
         cluster: "MemoryCluster",
         behaviour: dict[str, Any] | None = None,
         elector: Elector | None = None,
+        timing: Timing = TIMING,
         **more: Any,
     ) -> None:
         self.name = name
         self.link = Link(cluster.store)
-        self.elector: Elector = elector or EtcdElector(self.link, Candidate(name, f"http://{name}"), TIMING)
+        self.elector: Elector = elector or EtcdElector(self.link, Candidate(name, f"http://{name}"), timing)
         self.address = MemoryAddress(name, cluster.network)
         self.keeper = Keeper(
             options(name, cluster.story.journal, behaviour or {}, **more), self.elector, self.address, Supervisor({})

@@ -14,7 +14,7 @@ from ha.keeper.board import Board
 from ha.keeper.cells import Cells
 from ha.keeper.child import Child
 from ha.keeper.nurse import Nurse
-from tests.keeper.cluster import MemoryCluster, options, play, running
+from tests.keeper.cluster import LONG, MemoryCluster, options, play, running
 
 
 def _open_files() -> int:
@@ -126,9 +126,9 @@ def test_a_failover_that_fails_is_tried_again_by_whoever_can(tmp_path: Path) -> 
 
 def test_a_scheduler_that_gives_up_leaves_the_leadership_to_another(tmp_path: Path) -> None:
     async def body(cluster: MemoryCluster) -> None:
-        cluster.node("n1", {"gives_up": True})
+        cluster.node("n1", {"gives_up": True}, timing=LONG)
         await cluster.until(cluster.story.led)
-        n2 = cluster.node("n2")
+        n2 = cluster.node("n2", timing=LONG)
         await cluster.until(lambda: n2.leads)
         assert cluster.story.lines("lead", node="n2")[0]["cause"] == "n1 cannot lead: fenced"
         assert len(cluster.story.lines("lead", node="n1")) <= 2  # it does not try again and again

@@ -1,20 +1,22 @@
 """The end of what tasks print, shown to whoever looks at them from elsewhere (`GET /api/task/ID/log`).
 
-Sent when a run's output has ended, and every few seconds while it grows. Best effort: nothing waits for it, a scheduler
-that does not answer is not asked again, and the whole output stays in this worker's state directory.
+Sent soon after a run's output has ended, and every few seconds while it grows. Not at once: the result goes first, and
+the next task's beginning. Best effort: nothing waits for it, a scheduler that does not answer is not asked again, and
+the whole output stays in this worker's state directory.
 """
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from worker import log
 from worker.client import CallError, PatientScheduler, Refused
-from worker.client.waker import Waker
 from worker.spool import Run
 
+SOON = 0.5  # s between two looks at what has ended
 EVERY = 5.0  # s between two looks at what runs
 MOST = 65_536  # characters the scheduler keeps of one run
 WAITING = 200  # runs that have ended and whose output is still to be sent; of more, the newest
@@ -31,28 +33,27 @@ class Tails:
         self._runs = runs
         self._ended: deque[Run] = deque(maxlen=WAITING)
         self._sent: dict[str, int] = {}  # bytes of a run's output when it was sent
-        self._over = False
-        self._waker = Waker()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tails", daemon=True)
         self._thread.start()
 
     def ended(self, run: Run) -> None:
         """All its output is in its file. From any thread."""
         self._ended.append(run)
-        self._waker.wake()
 
     def close(self) -> None:
         """Send what has ended, but do not wait for long."""
-        self._over = True
-        self._waker.wake()
+        self._over.set()
         self._thread.join(CLOSE_SECONDS)
 
     def _work(self) -> None:
-        while True:
-            if not (self._ended or self._over):
-                self._waker.wait(EVERY)
-            self._waker.clear()
-            last = self._over
+        last, looked = False, time.monotonic()
+        while not last:
+            last = self._over.wait(SOON)
+            due = last or time.monotonic() - looked >= EVERY
+            if not (due or self._ended):
+                continue
+            looked = time.monotonic()
             try:
                 self._turn()
             except Refused as refused:
@@ -62,8 +63,6 @@ class Tails:
                 _log.debug("output_not_shown", reason=str(refused))
             except CallError as error:
                 _log.debug("output_not_shown", reason=str(error))
-            if last:
-                break
         self._client.close()
 
     def _turn(self) -> None:
