@@ -57,6 +57,9 @@ class Control:
             connection.close()
 
     def end(self) -> None:
+        """Its nodes have ended. (Closing its input is not enough: a process that a test has forked, and that hangs, has
+        it too.)"""
+        self._process.kill()
         self._process.communicate(timeout=30)
         self._directory.cleanup()
 
