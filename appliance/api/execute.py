@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from appliance import log
 from appliance.api import wire
 from appliance.api.calls import Call, signature_error
 from appliance.api.errors import BadRequest, Conflicting, KeyReused, NotFound, Refusal, Reply
@@ -20,6 +21,7 @@ from appliance.engine.changes import Changes
 NOTHING = Changes([], [], [])
 # "No work" says nothing that has to be said again: asked again, there may be some.
 NOT_REMEMBERED_WHEN_NULL = frozenset({"rest_take"})
+_log = log.get("api")
 
 
 class Outcome(NamedTuple):
@@ -57,6 +59,8 @@ def execute(
     try:
         result = _run(call.method, methods[call.method], arguments)
     except Refusal as refusal:
+        if call.method == "add_task" and isinstance(refusal, Conflicting):
+            report_refused(arguments["task_id"], arguments["attempt"], worker, refusal.what)
         return Outcome(refusal.reply(), engine.take_changes(), worker)
     reply = Reply(200, wire.NULL_RESPONSE if result is None else wire.encode_response(result))
     changes = engine.take_changes()
@@ -64,6 +68,11 @@ def execute(
         engine.remember(key, call.method, _fingerprint(call.data), reply.status, reply.body.decode("ascii"))
         changes = changes._replace(records=changes.records + engine.take_changes().records)
     return Outcome(reply, changes, worker)
+
+
+def report_refused(task_id: str, attempt: int, worker: str | None, reason: str) -> None:
+    """Tell that a worker's result was not taken, because its run was over."""
+    _log.warning("report_refused", task_id=task_id[:200], attempt=attempt, worker=(worker or "")[:200], reason=reason)
 
 
 def _run(method: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:

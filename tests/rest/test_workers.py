@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from tests.access.test_tls import logged
 from tests.api.serving import run, serving
 from tests.rest.asking import ask, beat, good, problem, put, refused, report, status, take
 
@@ -45,7 +46,14 @@ def test_a_report_of_a_run_that_was_given_up_is_409_and_changes_nothing(tmp_path
             await good(served, "POST", "/api/task/A_1/retry")
             assert (await take(served, "u"))["attempt"] == 2
             body = {"worker": "v", "tasks": [report(lost, "DONE"), report(kept, "DONE")]}
-            said = problem(await ask(served, "POST", "/api/heartbeat", body), 409)
+            with logged() as lines:
+                said = problem(await ask(served, "POST", "/api/heartbeat", body), 409)
+                reason = 'reason="attempt 2 has replaced it"'
+                assert f"report_refused task_id=A_1 attempt=1 worker=v {reason}" in lines.getvalue()
+                assert "A_2" not in lines.getvalue()
+                late = {"worker": "v", "task_id": "A_1", "status": "FAILED", "attempt": 1, "run_id": lost["run_id"]}
+                assert (await served.post("add_task", late)).status == 409
+                assert lines.getvalue().count("report_refused task_id=A_1 attempt=1 worker=v") == 2
             assert [entry["task_id"] for entry in said["lost"]] == ["A_1"]
             assert said["lost"][0]["reason"] in said["detail"]
             assert said["accepted"] == ["A_2"]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.api import wire
 from appliance.api.errors import NotFound, Reply
+from appliance.api.execute import report_refused
 from appliance.api.rest import problems
 from appliance.api.rest.asked import Answer, Asked
 from appliance.clock import monotonic
@@ -45,6 +46,8 @@ async def heartbeat(rest: "Rest", asked: Asked) -> Answer:
     late = [lost for lost in heard["lost"] if lost["task_id"] in ended]
     if not late:
         return answer
+    for lost in late:
+        report_refused(lost["task_id"], lost["attempt"], asked.fields["worker"], lost["reason"])
     detail = "; ".join(f"{lost['task_id']}: {lost['reason']}" for lost in late[:10])
     expected = "reports of runs that are this worker's: discard the results of those in `lost`"
     return failed(problems.problem(409, detail=detail, where="tasks", expected=expected, **heard))
