@@ -50,8 +50,8 @@ def long_text(argument: str, value: Any) -> str | None:
     return value
 
 
-def ids(argument: str, value: Any) -> tuple[str, ...] | None:
-    """A list of task ids without repetitions, or None."""
+def ids(argument: str, value: Any, *, empty: bool = True) -> tuple[str, ...] | None:
+    """A list of task ids without repetitions, or None. `empty`: whether one of them may be."""
     if value is None:
         return None
     if type(value) is not list and (isinstance(value, (str, dict)) or not isinstance(value, Iterable)):
@@ -59,7 +59,7 @@ def ids(argument: str, value: Any) -> tuple[str, ...] | None:
     if not value:
         return ()
     for item in value:
-        text(argument, item)
+        text(argument, item, empty=empty)
     return (value[0],) if type(value) is list and len(value) == 1 else tuple(dict.fromkeys(value))
 
 

@@ -102,7 +102,8 @@ class RestTasks(Lifecycle):
         submitter: Any = None,
     ) -> Submission:
         task_id = checks.text("task_id", task_id, empty=False)
-        wanted = checks.ids("deps", deps)
+        wanted = checks.ids("deps", deps, empty=False)
+        needed = checks.ids("capabilities", capabilities, empty=False)
         if wanted and task_id in wanted:
             raise BadArgument("deps", "names the task itself", "ids of other tasks")
         checks.optional_text("submitter", submitter)
@@ -114,7 +115,7 @@ class RestTasks(Lifecycle):
             wanted,
             checks.number("priority", priority),
             None if resources is None else checked_resources("resources", resources),
-            None if capabilities is None else tuple(sorted(checks.ids("capabilities", capabilities) or ())),
+            None if needed is None else tuple(sorted(needed)),
             None if retry_policy is None else checks.retry_policy(retry_policy, self._default_policy, "retry_policy"),
         )
 

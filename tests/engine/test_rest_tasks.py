@@ -90,6 +90,8 @@ def test_many_are_put_at_once_or_none(make: Make) -> None:
     for bad, where in (
         ({"deps": ["ns.F_17"]}, "deps"),
         ({"deps": [1]}, "deps"),
+        ({"deps": ["ns.F_1", ""]}, "deps"),
+        ({"capabilities": [""]}, "capabilities"),
         ({"priority": "high"}, "priority"),
         ({"resources": {"db": -1}}, "resources.db"),
         ({"params": []}, "params"),
