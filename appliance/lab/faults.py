@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bite:
-    """A fault that bit. `over`: when all that dies of it had ended, if that was watched."""
+    """A fault that bit, not before `at`. `over`: when all that dies of it had ended, or was out of reach, if that was
+    watched."""
 
     fault: str
     host: str
@@ -83,13 +84,14 @@ class Faults:
         self._must(probes.ping(probe, host.address), f"{host.name} did not answer before either")
         at = _now()
         network.cut(switch.pid, host)  # before the kill: the dying processes' farewells must not get out
+        over = _now()
         left = processes.kill([init.pid])
         network.unplug(switch.pid, host)
         machines.reap()
         alive = [process.pid for process in processes.every() if process.space == init.space and process.alive]
         if left or alive or host.name in network.plugged(switch.pid) or probes.ping(probe, host.address):
             raise NoBite(f"{host.name} is not gone: processes {left or alive}")
-        return Bite("unplug", host.name, at, f"{lives} processes dead, cable gone, no answer to ping")
+        return Bite("unplug", host.name, at, f"{lives} processes dead, cable gone, no answer to ping", over)
 
     def plug(self, name: str) -> Bite:
         """The host comes back, with its disk as it was left."""
@@ -114,9 +116,11 @@ class Faults:
         self._must(probes.ping(probe, host.address), f"{host.name} did not answer before either")
         at = _now()
         network.cut(switch.pid, host)
+        over = _now()
         if probes.ping(probe, host.address):
             raise NoBite(f"{host.name} still answers ping")
-        return Bite("cut", host.name, at, "no answer to ping; its port in the switch is dead, its carrier is there")
+        proof = "no answer to ping; its port in the switch is dead, its carrier is there"
+        return Bite("cut", host.name, at, proof, over)
 
     def cut_etcd(self, name: str, *, whole_host: bool = False) -> Bite:
         """luigi-ha on this host reaches no etcd, its own member neither; Patroni and etcd itself are spared.
