@@ -20,7 +20,7 @@ JOURNAL_EVERY = 0.1  # s
 TROUBLE_EVERY = 0.25  # s between two looks at a journal that waits
 MADE_WAY = 2.0  # s for the keeper to act on what it was told
 LEASE_EVERY = 0.05  # s between two looks at how long the lease lasts
-LAST_MOMENTS = 0.25  # s; a renewal in time never leaves so little
+LAST_MOMENTS = 0.35  # s in which a call can end, its commit too; a renewal within 1.4 s never leaves so little
 STUCK = 1.0  # s without progress that are nothing unusual: the journal sleeps between two attempts
 _log = log.get("node")
 

@@ -31,7 +31,7 @@ LOOK = 1.0  # s between two looks at the kernel without an event
 EARLY = 0.01  # s; see `_extend`
 AGAIN = 0.2  # s after something failed
 QUIET = 1.0  # s at least between two contradictions of a foreign claim, and between two events of a kind
-LAST_MOMENTS = 0.35  # s before an end that no renewal has put off; whoever leads takes no new callers in the last 0.25
+LAST_MOMENTS = 0.45  # s before an end that no renewal has put off; whoever leads takes no new callers in the last 0.35
 SELDOM = 30.0  # s between two events about a state that lasts
 
 _log = Events("vip")
