@@ -22,10 +22,11 @@ Job = Callable[[int], None]  # what a process does; it is told where to write it
 class Carrier(multiprocessing.Process):
     """One process. `output` and `result` are the ends of its pipes that the worker reads."""
 
-    def __init__(self, job: Job | None, close: list[int]) -> None:
-        """`job` None: wait for one. OSError."""
+    def __init__(self, job: Job | None, ready: Callable[[], None], close: list[int]) -> None:
+        """`job` None: wait for one, once `ready` has been called. OSError."""
         super().__init__()
         self._job = job
+        self._ready = ready
         self._close = close
         self._parent = os.getpid()
         self.modules = len(sys.modules)
@@ -78,6 +79,7 @@ class Carrier(multiprocessing.Process):
             os.close(descriptor)
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        self._ready()
         job = self._job if self._job is not None else self._awaited()
         os.close(self._order_source)
         if job is not None:
@@ -103,9 +105,10 @@ class Carrier(multiprocessing.Process):
 class Carriers:
     """Makes them; keeps one ahead."""
 
-    def __init__(self, close: list[int]) -> None:
-        """`close`: descriptors that are the worker's alone."""
+    def __init__(self, close: list[int], ready: Callable[[], None]) -> None:
+        """`close`: descriptors that are the worker's alone; `ready`: what each process does first."""
         self._close = close
+        self._ready = ready
         self._ahead: Carrier | None = None
 
     def start(self, job: Job, *, in_writing: bool) -> Carrier:
@@ -116,7 +119,7 @@ class Carriers:
         elif ahead is not None and in_writing and ahead.is_alive() and ahead.give(job):
             self._ahead = None
             return ahead
-        made = Carrier(job, self._close)
+        made = Carrier(job, self._ready, self._close)
         os.close(made._order)  # noqa: SLF001 - it has its job
         return made
 
@@ -124,7 +127,7 @@ class Carriers:
         """Fork one ahead. Whatever stands against it is told when a process is needed."""
         if self._ahead is None:
             with contextlib.suppress(OSError):
-                self._ahead = Carrier(None, self._close)
+                self._ahead = Carrier(None, self._ready, self._close)
 
     def discard(self) -> None:
         """Keep none ahead."""

@@ -38,7 +38,7 @@ from worker.daemon.commands import Commands
 from worker.daemon.fenced import FencedScheduler
 from worker.daemon.options import Options
 from worker.daemon.output import Output
-from worker.daemon.process import TaskProcess
+from worker.daemon.process import TaskProcess, ready
 from worker.daemon.results import Results
 from worker.daemon.status import Status
 from worker.daemon.watch import Watch
@@ -67,7 +67,7 @@ class LuigiWorker(Commands):
         self._waker = waker
         self._watch = watch
         self._output = output
-        self._carriers = Carriers(close_in_task)
+        self._carriers = Carriers(close_in_task, ready)
         self._task_result_queue.close()  # luigi's own
         self._task_result_queue = results  # type: ignore[assignment]
         self._results = results

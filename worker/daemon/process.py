@@ -61,7 +61,6 @@ class Job:
 
     def __call__(self, sink: int) -> None:
         run, task = self._entry.run, self._task
-        log.configure_task_process()
         os.environ.update(LUIGI_HA_TASK_ID=run.task_id, LUIGI_HA_RUN_ID=run.run_id, LUIGI_HA_ATTEMPT=str(run.attempt))
         outcome = Outcome(self._entry, sink)
         session = os.getpid()
@@ -148,6 +147,12 @@ def _bounded(explanation: Any) -> Any:
         return explanation
     half = EXPLANATION // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+
+
+def ready() -> None:
+    """What a task's process does before it knows its task; and the pages that every task writes to are its own then."""
+    log.configure_task_process()
+    json.dumps({"started": kernel.born(os.getpid())})
 
 
 def use_fork() -> None:
