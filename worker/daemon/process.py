@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import luigi
@@ -22,6 +23,7 @@ from worker.daemon import kernel
 from worker.daemon.carriers import HEADER, Carrier, Carriers
 from worker.spool import Entry, Finished
 
+_born = cache(kernel.born)  # of this process alone
 EXPLANATION = 256 * 1024  # characters of an error that are reported: its beginning and its end
 
 
@@ -56,6 +58,7 @@ class Job:
     def __init__(self, entry: Entry, task: luigi.Task, reporter: Any, told: dict[str, Any]) -> None:
         self._entry = entry
         self._task = task
+        self._params: dict[str, str] = task.to_str_params()
         self._reporter = reporter
         self._told = told
 
@@ -65,8 +68,7 @@ class Job:
         outcome = Outcome(self._entry, sink)
         session = os.getpid()
         try:
-            params = task.to_str_params()
-            self._entry.started(task.task_family, task.task_module, params, session, kernel.born(session))
+            self._entry.started(task.task_family, task.task_module, self._params, session, _born(session))
         except OSError as error:
             reason = f"Not begun: that could not be written to the worker's spool: {error}"
             outcome.send(Finished(run, FAILED, reason))
@@ -152,7 +154,7 @@ def _bounded(explanation: Any) -> Any:
 def ready() -> None:
     """What a task's process does before it knows its task; and the pages that every task writes to are its own then."""
     log.configure_task_process()
-    json.dumps({"started": kernel.born(os.getpid())})
+    json.dumps({"born": _born(os.getpid())})
 
 
 def use_fork() -> None:
