@@ -1,14 +1,19 @@
 """How many tasks a second `POST /api/tasks` takes: 50,000 in calls of 1,000 and of 5,000, on one connection.
 
-    python -m bench.bulk [URL]                (a scheduler that may be filled; default http://127.0.0.1:8082)
+    python -m bench.bulk             (a node of its own, on SQLite)
+    python -m bench.bulk --url URL   (a scheduler that may be filled)
 """
 
+import argparse
+import contextlib
 import json
-import sys
+import os
 import time
 import uuid
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
+
+from bench.chain import node
 
 TASKS = 50_000
 SIZES = (1_000, 5_000)
@@ -46,11 +51,19 @@ def measure(connection: HTTPConnection, size: int) -> str:
 
 
 def main() -> None:
-    url = urlsplit(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8082")
-    connection = HTTPConnection(url.hostname or "127.0.0.1", url.port, timeout=60)
-    for size in SIZES:
-        print(measure(connection, size))
-    connection.close()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url")
+    asked = parser.parse_args()
+    with contextlib.nullcontext() if asked.url else node() as own:
+        url = urlsplit(own.url if own is not None else asked.url)
+        connection = HTTPConnection(url.hostname or "127.0.0.1", url.port, timeout=60)
+        try:
+            for size in SIZES:
+                print(measure(connection, size), flush=True)
+        except OSError as error:
+            raise SystemExit(f"no answer from {url.geturl()}: {error}") from None
+        connection.close()
+    print(f"load average {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
