@@ -81,10 +81,14 @@ class Member(Server):
         return [*self.inside, "etcd", *(f"--{name}={value}" for name, value in options.items())]
 
     def ask(self, path: str, **body: object) -> Any:
-        """One question over the JSON gateway; an OSError or HTTPError if it is not answered."""
+        """One question over the JSON gateway; an OSError if it is not answered well."""
         request = urllib.request.Request(self.endpoint + path, json.dumps(body).encode() if body else None)
-        with urllib.request.urlopen(request, timeout=2) as reply:
-            return json.load(reply)
+        try:
+            with urllib.request.urlopen(request, timeout=2) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise OSError(f"{error.code} {error.reason}") from None
 
     def ready(self) -> bool:
         if self.tls is not None:  # whoever has no certificate may still see that it takes part in handshakes
@@ -144,7 +148,7 @@ class Cluster:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             for member in self.members:
-                with contextlib.suppress(OSError, ValueError, KeyError, urllib.error.HTTPError):
+                with contextlib.suppress(OSError, ValueError, KeyError):
                     status = member.ask("/v3/maintenance/status", x=0)
                     if status["leader"] == status["header"]["member_id"]:
                         return member
