@@ -28,7 +28,8 @@ from urllib.request import urlopen
 from bench.fill import fill
 from bench.load import throughput, write_json
 from tests.support.etcd import etcd_cluster
-from tests.support.servers import free_port, postgres_server
+from tests.support.ports import free_port
+from tests.support.servers import postgres_server
 
 WAIT = 900.0  # s for a node to have read a million tasks
 

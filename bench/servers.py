@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.servers import free_port, postgres_server
+from tests.support.ports import free_port
+from tests.support.servers import postgres_server
 
 START_SECONDS = 300.0
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -17,6 +16,7 @@ from typing import Any, Self
 from appliance.lab import inside
 from drills.fleet.evidence import Strike
 from drills.fleet.place import ASKING, BIN, LEADS_WITHIN, Answer, DrillError, await_leader, now, silent
+from tests.support.ports import free_port
 
 
 class OnLoopback:
@@ -26,9 +26,7 @@ class OnLoopback:
         """`options` of the schedulers, as in the environment without LUIGI_HA_."""
         self._directory = directory
         self._database = directory / "scheduler.db"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [str(BIN / "luigi-ha"), "serve", "--database", f"sqlite:///{self._database}"]
         self._command = [*command, "--host", "127.0.0.1", "--port", str(port)]

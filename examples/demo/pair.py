@@ -1,5 +1,6 @@
 """Two schedulers on one machine: the same command line twice, to be killed one by one."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -19,15 +20,22 @@ class DemoError(Exception):
     """A step of the demonstration did not happen; the message says which."""
 
 
+def _free_port() -> int:
+    """The usual port of a scheduler, or the next that nobody listens on."""
+    for port in range(8082, 8182):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise DemoError("every port from 8082 to 8181 is taken; expected a free one")
+
+
 class Pair:
     """`luigi-ha serve` twice, on one SQLite database and one port."""
 
     def __init__(self, directory: Path) -> None:
         self.logs: list[Path] = []
         self._directory = directory
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = _free_port()
         command = [str(BIN / "luigi-ha"), "serve", "--database", f"sqlite:///{directory / 'scheduler.db'}"]
         self.command = [*command, "--host", "127.0.0.1", "--port", str(self.port)]
         self._processes: list[subprocess.Popen[bytes]] = []

@@ -24,7 +24,8 @@ from tests.access.certificates import HERE, trusting
 from tests.access.tokens import Made, keep, made
 from tests.ha.authority import Authority
 from tests.support.etcd import etcd_cluster
-from tests.support.servers import MEMORY, free_port, postgres_server
+from tests.support.ports import free_port
+from tests.support.servers import MEMORY, postgres_server
 
 WAIT = 90.0  # s
 WORKER, VIEWER = made(Role.WORKER, "etl"), made(Role.VIEWER, "eyes")

@@ -18,7 +18,7 @@ import pytest
 
 from appliance.api.access_roles import Role
 from tests.access.tokens import database, made
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 VIEWER, WORKER, OPERATOR = made(Role.VIEWER, "eyes"), made(Role.WORKER, "etl"), made(Role.OPERATOR, "boss")
 UNKNOWN, REVOKED = made(Role.WORKER), made(Role.WORKER, "old", revoked_at=1.0)

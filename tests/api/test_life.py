@@ -22,7 +22,7 @@ from appliance.node import ExitCode
 from appliance.node.states import TRANSITIONS, Life, State
 from ha.supervisor import Supervisor
 from tests.api.serving import eventually, form, request, run, serving, whole
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 COMMAND = [sys.executable, "-m", "appliance.cli", "serve"]
 ALONE = ["--election", "none"]

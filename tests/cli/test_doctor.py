@@ -29,6 +29,7 @@ from tests.cli.test_commands import luigi_ha
 from tests.ha.authority import Authority
 from tests.support import servers
 from tests.support.etcd import Cluster, etcd_cluster
+from tests.support.ports import free_port
 from tests.vip.segment import Segment, segment, why_not
 
 VERDICTS = ("ok", "warn", "fail")
@@ -76,7 +77,7 @@ class Diagnosis:
 
 
 def doctor(**options: object) -> Diagnosis:
-    port = servers.free_port()
+    port = free_port()
     Path("ha.toml").write_text(
         "".join(f"{name} = {json.dumps(value)}\n" for name, value in ({"port": port} | options).items())
     )
@@ -104,7 +105,7 @@ def test_a_healthy_node_that_does_not_run_and_nothing_is_left_behind() -> None:
 
 
 def test_it_is_for_people_too() -> None:
-    done = luigi_ha("doctor", "--database", "sqlite:////nowhere/at/all.db", "--port", str(servers.free_port()))
+    done = luigi_ha("doctor", "--database", "sqlite:////nowhere/at/all.db", "--port", str(free_port()))
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert any(line.split()[:3] == ["fail", "disk", "/nowhere/at:"] for line in lines)
@@ -162,7 +163,7 @@ def test_clocks_that_differ() -> None:
 
 @pytest.mark.postgresql
 def test_the_database_from_unreachable_to_strict(postgres: servers.PostgresServer) -> None:
-    gone = doctor(database=f"postgresql://luigi@127.0.0.1:{servers.free_port()}/luigi")
+    gone = doctor(database=f"postgresql://luigi@127.0.0.1:{free_port()}/luigi")
     assert gone.one("database", "postgresql://")[0] == "fail"
     found = doctor(database=postgres.url())
     assert found.one("database", "schema") == ("fail", "no tables of luigi-ha")

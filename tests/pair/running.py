@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 import psutil
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 WAIT = 90.0  # s for what takes one or two on a machine that has nothing else to do
 

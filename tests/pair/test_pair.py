@@ -12,7 +12,6 @@ from urllib.request import urlopen
 import pytest
 
 from tests.pair.running import Caller, Node, Pair, pair
-from tests.support.servers import free_port
 
 
 def luigi_ha(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -158,4 +157,3 @@ def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
     nobody = luigi_ha("pause", "--database", "postgresql://luigi@nowhere/luigi")
     assert nobody.returncode == 2
     assert "Traceback" not in nobody.stderr + alone.stderr + wrong.stderr
-    assert free_port()

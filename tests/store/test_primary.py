@@ -12,8 +12,9 @@ from appliance.engine.changes import Epoch
 from appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until, write
+from tests.support.ports import free_port
 from tests.support.proxy import Relay
-from tests.support.servers import MEMORY, PostgresServer, free_port, postgres_server, postgres_standby
+from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
 
 pytestmark = pytest.mark.postgresql
 

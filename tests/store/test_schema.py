@@ -35,7 +35,8 @@ from appliance.store.statements import EVENT_COLUMNS, WORKER_COLUMNS, task_colum
 from appliance.store.tables import metadata
 from appliance.store.target import Kind, parse
 from tests.store.samples import Model, batch, change, creation, loaded, replayed, write
-from tests.support.servers import MariadbServer, PostgresServer, free_port
+from tests.support.ports import free_port
+from tests.support.servers import MariadbServer, PostgresServer
 
 
 def test_upgrading_makes_the_tables_and_again_changes_nothing(url: str) -> None:

@@ -22,7 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.support.servers import START_SECONDS, Server, ServerError, free_port
+from tests.support.ports import free_port
+from tests.support.servers import START_SECONDS, Server, ServerError
 
 HEARTBEAT_MS = 50
 ELECTION_MS = 500

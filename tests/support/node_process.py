@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.server_process import free_port
+from tests.support.ports import free_port
 
 START_SECONDS = 90.0
 
@@ -85,8 +85,11 @@ class NodeProcess:
         try:
             with urllib.request.urlopen(f"{self.url}/leader", timeout=5) as reply:
                 return bool(reply.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
+            pass
+        return False
 
 
 @contextlib.contextmanager

@@ -5,12 +5,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.support.ports import free_port
 
 START_SECONDS = 60.0
 DISK = Path("/tmp")
@@ -19,14 +20,6 @@ MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else DISK
 
 class ServerError(Exception):
     """A server did not start or stop; the message has the end of its log."""
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _children(pid: int) -> list[int]:

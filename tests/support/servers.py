@@ -30,7 +30,6 @@ from tests.support.server_process import (
     START_SECONDS,
     Server,
     ServerError,
-    free_port,
     own_directory,
     program,
 )
@@ -44,7 +43,6 @@ __all__ = [
     "Server",
     "ServerError",
     "available",
-    "free_port",
     "mariadb_server",
     "postgres_program",
     "postgres_server",

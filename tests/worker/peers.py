@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 ROOT = str(Path(__file__).resolve().parents[2])
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import pytest
 from luigi.rpc import RPCError
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 from tests.worker.peers import Misbehaving, black_hole, drips, eventually, hangs_up, node, says
 from worker.client import (
     BadAddress,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 from tests.worker import late, pipelines
 from tests.worker.peers import Node, eventually, node
 from tests.worker.workers import Worker, await_status, error_of, open_gate, submit, worker

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 from tests.worker import pipelines
 from tests.worker.peers import ROOT, eventually, node
 from tests.worker.workers import Worker, await_status, no_configuration, submit
