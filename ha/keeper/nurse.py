@@ -23,6 +23,7 @@ class Nurse:
         self._clock = clock
         self._start_process = start
         self._ever_able = False
+        self._over: Process | None = None  # the one whose end was dealt with
 
     async def run(self) -> None:
         """Until it should not run any more."""
@@ -31,7 +32,6 @@ class Nurse:
             child = self._start()
             if child is not None:
                 await self._dead(child)
-                self._ended(child)
                 if self._board.exit_code is not None:
                     return
                 if self._clock() - child.started > self._options.restart_reset:
@@ -47,7 +47,7 @@ class Nurse:
 
     def _start(self) -> Process | None:
         try:
-            self.child = child = self._start_process(self._options, self._board.tell, self._clock)
+            self.child = child = self._start_process(self._options, self._changed, self._clock)
         except OSError as error:
             _log.warning("scheduler_not_started", command=self._options.command[0], error=str(error))
             return None
@@ -55,6 +55,12 @@ class Nurse:
         self._board.scheduler = child
         self._board.tell()
         return child
+
+    def _changed(self) -> None:
+        if self.child is not None and not self.child.alive and self._over is not self.child:
+            self._over = self.child
+            self._ended(self.child)  # the cause is in the log before what follows from it
+        self._board.tell()
 
     def _ended(self, child: Process) -> None:
         code = child.code
@@ -67,4 +73,3 @@ class Nurse:
             _log.warning("scheduler_died", pid=child.pid, end=child.end, lived=lived)
             if code == SCHEMA or (code is not None and code >= MEANT and not self._ever_able):
                 self._board.exit_code = code
-        self._board.tell()

@@ -49,9 +49,9 @@ class Reign:
             reason = await self._lead()
         finally:
             seat.end()
+        _log.info("leadership_over", epoch=seat.epoch, reason=reason)  # before another's can show in the same log
         if not self._handed:
             await seat.leave(reason)
-        _log.info("leadership_over", epoch=seat.epoch, reason=reason)
         return reason
 
     async def _lead(self) -> str:
