@@ -94,8 +94,9 @@ class Pair:
         body = urlencode({"data": json.dumps(arguments)}).encode()
         return get(f"http://127.0.0.1:{self.port}/api/{method}", body)["response"]
 
-    def leader(self, after: int = 0) -> Node:
-        """The node that leads, once one does under an epoch later than `after`."""
+    def leadership(self, after: int = 0) -> tuple[int, Node]:
+        """The epoch, later than `after`, and the node that leads under it, once one does. (Both from one reply: a node
+        that has just become a standby may not know of any yet.)"""
         until = time.monotonic() + WAIT
         while time.monotonic() < until:
             try:
@@ -103,9 +104,12 @@ class Pair:
             except OSError:
                 cluster = {}
             if cluster.get("leader") and cluster["epoch"] > after and cluster["waiting_for"] is None:
-                return next(node for node in self.nodes if node.name == cluster["leader"])
+                return cluster["epoch"], next(node for node in self.nodes if node.name == cluster["leader"])
             time.sleep(0.02)
         raise AssertionError("nobody leads:\n" + "\n\n".join(node.log for node in self.nodes))
+
+    def leader(self, after: int = 0) -> Node:
+        return self.leadership(after)[1]
 
     def standby(self) -> Node:
         leader = self.leader()

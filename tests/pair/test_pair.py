@@ -39,7 +39,7 @@ def test_p1_p6_the_leader_is_killed_and_nobody_but_who_was_being_served_notices(
     tmp_path: Path, strike: Callable[[Node], None]
 ) -> None:
     with pair(tmp_path) as two:
-        epoch, leader = two.cluster()["epoch"], two.leader()
+        epoch, leader = two.leadership()
         with Caller(two.port) as first, Caller(two.port) as second:
             strike(leader)
             successor = two.leader(after=epoch)
@@ -53,7 +53,7 @@ def test_p1_p6_the_leader_is_killed_and_nobody_but_who_was_being_served_notices(
 
 def test_a_killed_scheduler_is_started_again_and_follows(tmp_path: Path) -> None:
     with pair(tmp_path) as two:
-        epoch, leader = two.cluster()["epoch"], two.leader()
+        epoch, leader = two.leadership()
         killed = leader.scheduler
         kill_scheduler(leader)
         two.leader(after=epoch)
@@ -64,7 +64,7 @@ def test_a_killed_scheduler_is_started_again_and_follows(tmp_path: Path) -> None
 
 def test_a_switchover_fails_no_call_and_leaves_a_warm_standby(tmp_path: Path) -> None:
     with pair(tmp_path) as two:
-        epoch, leader, standby = two.cluster()["epoch"], two.leader(), two.standby()
+        (epoch, leader), standby = two.leadership(), two.standby()
         with Caller(two.port) as caller:
             done = luigi_ha("switchover", standby.name, "--database", two.database)
             assert done.returncode == 0, done.stderr
@@ -80,7 +80,7 @@ def test_a_switchover_fails_no_call_and_leaves_a_warm_standby(tmp_path: Path) ->
 
 def test_sigterm_of_the_leader_hands_over_first(tmp_path: Path) -> None:
     with pair(tmp_path) as two:
-        epoch, leader = two.cluster()["epoch"], two.leader()
+        epoch, leader = two.leadership()
         with Caller(two.port) as caller:
             leader.popen.terminate()
             assert leader.popen.wait(20) == 0
@@ -105,7 +105,7 @@ def test_who_does_not_lead_shows_its_mirror_and_its_age(tmp_path: Path) -> None:
 
 def test_a_frozen_scheduler_loses_the_lead_and_follows_when_it_wakes(tmp_path: Path) -> None:
     with pair(tmp_path, stall_after="1") as two:
-        epoch, leader = two.cluster()["epoch"], two.leader()
+        epoch, leader = two.leadership()
         frozen = leader.scheduler
         os.kill(frozen, signal.SIGSTOP)
         try:
@@ -138,7 +138,7 @@ def test_one_port_is_for_one_pair(tmp_path: Path) -> None:
 
 def test_a_pause_keeps_the_leader_and_resume_ends_it(tmp_path: Path) -> None:
     with pair(tmp_path) as two:
-        epoch, leader = two.cluster()["epoch"], two.leader()
+        epoch, leader = two.leadership()
         assert luigi_ha("pause", "--database", two.database).returncode == 0
         leader.kill_both()
         time.sleep(2)

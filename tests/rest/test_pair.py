@@ -27,7 +27,7 @@ def ask(port: int, method: str, path: str, body: Any = None, key: str | None = N
 
 def test_the_next_leader_gives_the_first_answer(tmp_path: Path) -> None:
     with pair(tmp_path) as two:
-        epoch, leader = two.cluster()["epoch"], two.leader()
+        epoch, leader = two.leadership()
         assert ask(two.port, "PUT", "/api/task/A_1", {"family": "A"}, "put")[0] == 201
         status, first = ask(two.port, "POST", "/api/task", {"worker": "v"}, "take")
         assert (status, first["task_id"], first["attempt"]) == (200, "A_1", 1)
@@ -68,7 +68,7 @@ def test_who_waits_is_served_through_either_node(tmp_path: Path) -> None:
 
 def test_who_waits_outlives_the_leader(tmp_path: Path) -> None:
     with pair(tmp_path) as two:
-        epoch, leader = two.cluster()["epoch"], two.leader()
+        epoch, leader = two.leadership()
         answers: list[tuple[int, Any]] = []
         lost: list[str] = []
 
