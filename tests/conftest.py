@@ -15,7 +15,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # pytest's own, of which it keeps three
     made = config.stash[_MADE] = Path(tempfile.mkdtemp(prefix="luigi-ha-tests-"))
-    made.chmod(0o711)  # some servers run as users of their own
+    made.chmod(0o1777)  # some servers run as users of their own
     os.environ["TMPDIR"] = str(made)
     tempfile.tempdir = None
 

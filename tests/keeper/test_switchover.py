@@ -131,7 +131,7 @@ def test_a_store_that_does_not_answer_keeps_the_leadership_where_it_is(tmp_path:
         n1.link.delays = slow
         why = await _refusal(cluster, n1, await n2.elector.ask_switchover("n2"))
         assert "0.5 s" in why
-        assert cluster.story.lines("kept", node="n1")
+        await cluster.until(lambda: cluster.story.lines("kept", node="n1"))
         await cluster.until(lambda: n1.leads)
         assert n1.elector.epoch == epoch
         last = len(cluster.story.lines("effect"))
