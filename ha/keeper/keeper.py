@@ -132,12 +132,14 @@ class Keeper:
             child.not_ours()
             child.kill()
             await self.board.until(lambda: not child.alive, 5.0)
-        with contextlib.suppress(TimeoutError):  # by then the kernel has removed it
-            async with asyncio.timeout(self._elector.timing.ttl):
-                await self._address.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2 * self._elector.timing.request_timeout):
-                await self._elector.close()
+        try:
+            with contextlib.suppress(TimeoutError):  # by then the kernel has removed it
+                async with asyncio.timeout(self._elector.timing.ttl):
+                    await self._address.close()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2 * self._elector.timing.request_timeout):
+                    await self._elector.close()
 
     # ---------------------------------------------------------------------------------------------------------- ruling
 

@@ -103,7 +103,8 @@ class NetlinkAddress:
         thread = self._thread
         if thread is not None and thread.is_alive():
             thread.holder.until = 0.0
-            await thread.do(thread.holder.look)
+            with contextlib.suppress(_EndedError):  # then it has given the address up itself
+                await thread.do(thread.holder.look)
 
     async def close(self) -> None:
         try:
@@ -142,6 +143,10 @@ class NetlinkAddress:
         if self._thread is None or not self._thread.is_alive():
             raise Unusable(f"{self._interface}: the address is not watched (not started, or its thread has failed)")
         return self._thread
+
+
+class _EndedError(Unusable):
+    """The thread has ended before it did what was asked."""
 
 
 class _Thread(threading.Thread):
@@ -197,13 +202,13 @@ class _Thread(threading.Thread):
             self._wake.send(b"!")
 
     def run(self) -> None:
-        over = Unusable("the address is not watched any more: it was closed")
+        over = _EndedError("the address is not watched any more: it was closed")
         kernel_events = watching()
         try:
             while self._asked or not self._stopping:
                 self._turn(kernel_events)
         except Exception as error:
-            over = Unusable(f"the address is not watched any more: {error!r}")
+            over = _EndedError(f"the address is not watched any more: {error!r}")
             _log.warning("address_thread_failed", error=repr(error))
             self.holder.until = 0.0
             self.holder.look()

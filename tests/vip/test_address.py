@@ -403,3 +403,32 @@ def test_a_thread_that_failed_is_noticed_and_the_address_is_given_up(
         await address.close()
 
     on(net.a, work())
+
+
+def test_an_address_whose_thread_fails_in_the_middle_of_it_is_closed_all_the_same(
+    net: Segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        address = NetlinkAddress([f"{V4}/24"], "eth0")
+        await address.start()
+        await address.hold(monotonic() + 20)
+        thread = address._thread
+        assert thread is not None
+        ending, release = threading.Event(), threading.Event()
+
+        def slowly(self: Holder) -> None:
+            ending.set()
+            release.wait(10)
+            raise RuntimeError("a defect of ours")
+
+        monkeypatch.setattr(Holder, "turn", slowly)
+        monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+        thread.ask(lambda: None)
+        await asyncio.to_thread(ending.wait, 10)
+        closing = asyncio.create_task(address.close())  # it lives, and will not come to do this
+        await until(lambda: thread._asked)
+        release.set()
+        await closing
+        await until(lambda: not net.a.has(V4))
+
+    on(net.a, work())
