@@ -96,10 +96,10 @@ def test_it_is_announced_in_a_burst(net: Segment) -> None:
         with net.c.inside():
             ears = Wire("eth0", bytes(6), [one.ip for one in (await started(net.c))._vips])
         address = await started(net.a)
-        begun = monotonic()
-        await address.hold(begun + 10)
-        while monotonic() < begun + 1.5:
-            heard.extend((monotonic() - begun, str(ip)) for ip, _ in ears.heard())
+        await address.hold(monotonic() + 20)
+        held = monotonic()
+        while monotonic() < held + 2.5:  # the fourth comes after 5 s
+            heard.extend((monotonic() - held, str(ip)) for ip, _ in ears.heard())
             await asyncio.sleep(0.01)
         ears.close()
         await address.close()
@@ -109,7 +109,7 @@ def test_it_is_announced_in_a_burst(net: Segment) -> None:
         when = [at for at, ip in heard if ip == one]
         assert len(when) == 3 * forms, when
         assert when[0] < 0.6
-        assert when[-1] > 0.9
+        assert when[-1] - when[0] > 0.8
 
 
 def test_another_host_that_has_it_is_named_and_contradicted(net: Segment, seen: Seen) -> None:
