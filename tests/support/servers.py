@@ -78,6 +78,7 @@ class PostgresServer(Server):
         return [
             postgres_program("postgres"), "-D", str(self.data), "-h", self.host, "-p", str(self.port),
             "-k", str(self.directory), "-c", "max_connections=50", "-c", "shared_buffers=128MB",
+            "-c", "dynamic_shared_memory_type=mmap",  # files of its directory: /dev/shm keeps those of a killed server
         ]  # fmt: skip
 
     def ready(self) -> bool:
