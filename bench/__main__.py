@@ -18,7 +18,7 @@ from typing import Any
 
 from bench import shapes
 from bench.fill import fill
-from bench.load import populate, throughput, write_json
+from bench.load import need_wrk, populate, throughput, write_json
 from bench.servers import PEERS, luigi_ha
 
 SECONDS = 5
@@ -118,6 +118,7 @@ def main() -> int:
     parts = given.only.split(",")
     rows: list[dict[str, Any]] = []
     if "throughput" in parts:
+        need_wrk()
         measure_throughput(rows)
     if "get_work" in parts:
         measure_get_work(sizes, rows)

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -43,6 +45,12 @@ end
 
 
 _UNIT = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def need_wrk() -> None:
+    """SystemExit that says what is missing, before anything long begins."""
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed; expected: apt-get install wrk (`make bench` does it)")
 
 
 def throughput(port: int, call: str, connections: int, seconds: int, *, keep_alive: bool) -> dict[str, float]:

@@ -26,7 +26,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from bench.fill import fill
-from bench.load import throughput, write_json
+from bench.load import need_wrk, throughput, write_json
 from tests.support.etcd import etcd_cluster
 from tests.support.ports import free_port
 from tests.support.servers import postgres_server
@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    need_wrk()
     figures: dict[str, Any] = {"tasks": options.tasks, "cpus": os.cpu_count()}
     with nodes(options.tasks) as (two, endpoints):
         say("a cold start: nobody to take over from")
