@@ -24,6 +24,7 @@ def _free_port() -> int:
     """The usual port of a scheduler, or the next that nobody listens on."""
     for port in range(8082, 8182):
         with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
             probe.bind(("127.0.0.1", port))
             return port
     raise DemoError("every port from 8082 to 8181 is taken; expected a free one")
