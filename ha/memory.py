@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import TypeVar
 
 from ha.elector import Candidate
@@ -110,9 +111,9 @@ class MemoryStore:
         if revision <= self._compacted:
             raise Compacted(f"events before revision {self._compacted} are gone")
         stream = MemoryStream(self, prefix)
-        for each, event, key in self._history:
-            if each >= revision:
-                stream.tell(each, [(key, event)])
+        past = (entry for entry in self._history if entry[0] >= revision)
+        for each, entries in groupby(past, key=lambda entry: entry[0]):  # of one transaction: together
+            stream.tell(each, [(key, event) for _, event, key in entries])
         self._streams.add(stream)
         return stream
 

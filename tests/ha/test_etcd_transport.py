@@ -9,8 +9,9 @@ import pytest
 
 from ha.errors import Fatal, HaError, Unknown
 from ha.etcd.config import EtcdConfig
-from ha.etcd.transport import Delete, Guard, Put
+from ha.etcd.transport import Delete, Guard, Item, Put, Transport
 from ha.etcd.watch import follow
+from ha.memory import Link, MemoryStore
 from tests.ha.blackhole import Hole
 from tests.ha.faults import eventually, first, follower, opened, values, write
 from tests.ha.stale import stale_member
@@ -32,6 +33,39 @@ def test_a_watch_whose_member_dies_loses_nothing_and_repeats_nothing(
             await eventually(lambda: len(seen) == 80)
             assert seen == [str(number) for number in range(80)]
             assert watcher.endpoints.current != 0
+
+    asyncio.run(play())
+
+
+async def the_past_as_it_happened(transport: Transport, prefix: str) -> None:
+    """The events of a transaction come together, also if it was executed before the stream began: between a key that
+    goes and the one that says why, there is no state."""
+    before = (await transport.txn([], [Put(prefix + "a", "1")], 2.0)).header.revision
+    await transport.txn([], [Delete(prefix + "a"), Put(prefix + "b", "2"), Put(prefix + "c", "3")], 2.0)
+    stream = await transport.stream(prefix, before + 1, 2.0)
+    try:
+        batch = await stream.next(5.0)
+    finally:
+        await stream.close()
+    assert batch is not None
+    keys = [event.key if isinstance(event, Item) else event for event in batch.events]
+    assert sorted(keys) == [prefix + "a", prefix + "b", prefix + "c"]
+    assert batch.revision == before + 1
+
+
+def test_a_stream_tells_the_past_in_whole_transactions(
+    cluster: Cluster, config: EtcdConfig, prefix: str, via: str
+) -> None:
+    async def play() -> None:
+        async with opened(config, via) as transport:
+            await the_past_as_it_happened(transport, prefix)
+
+    asyncio.run(play())
+
+
+def test_a_stream_in_memory_tells_the_past_in_whole_transactions() -> None:
+    async def play() -> None:
+        await the_past_as_it_happened(Link(MemoryStore()), "/ours/")
 
     asyncio.run(play())
 
