@@ -160,6 +160,7 @@ def test_calls_that_come_before_the_tokens_have_been_read_wait(tmp_path: Path) -
         async with serving(tmp_path, auth="on") as served:
             tokens = served.node.access.tokens
             assert tokens is not None
+            await eventually(lambda: tokens.generation > 0)
             served.node.access.tokens = None  # what reads them finds nowhere to put them
             tokens.generation = 0  # as if it had just started
             asking = [
