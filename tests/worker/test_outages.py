@@ -25,10 +25,11 @@ def attempts(one: Node, task_id: str) -> list[str]:
     return [f"{entry['attempt']} {entry['status']}" for entry in history if entry["status"] in ("DONE", "FAILED")]
 
 
-def outage(one: Node, busy: Worker, of: int) -> None:
-    """The scheduler is killed after the next four runs (of so many), and is back once the worker has met nobody."""
-    runs = min(len(busy.ledger()) + 4, of)
-    eventually(lambda: len(busy.ledger()) >= runs, lambda: busy.log)
+def outage(one: Node, busy: Worker, runs: int) -> None:
+    """The scheduler is killed after the next four runs, if so many are left of `runs`, and is back once the worker has
+    met nobody."""
+    soon = min(len(busy.ledger()) + 4, runs)
+    eventually(lambda: len(busy.ledger()) >= soon, lambda: busy.log)
     before = unanswered(busy)
     one.kill()
     eventually(lambda: unanswered(busy) > before, lambda: busy.log)
@@ -196,7 +197,7 @@ def test_kills_of_the_scheduler_all_the_time_lose_and_repeat_nothing(tmp_path: P
         many = submit(one, *(pipelines.Noted(n=n) for n in range(25)))
         with worker(tmp_path, one, "--workers", "3") as busy:
             for _ in range(4):
-                outage(one, busy, len(many) * 2 + 1)
+                outage(one, busy, 51)
             await_status(one, "DONE", last, *many)
             assert busy.drain() == 0
             ledger = busy.ledger()
