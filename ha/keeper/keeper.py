@@ -14,6 +14,7 @@ import contextlib
 import gc
 import os
 import signal
+from collections.abc import Awaitable, Callable
 
 from ha.clock import Clock, monotonic
 from ha.elector import Elector, View
@@ -132,14 +133,11 @@ class Keeper:
             child.not_ours()
             child.kill()
             await self.board.until(lambda: not child.alive, 5.0)
+        timing = self._elector.timing
         try:
-            with contextlib.suppress(TimeoutError):  # by then the kernel has removed it
-                async with asyncio.timeout(self._elector.timing.ttl):
-                    await self._address.close()
+            await _within(timing.ttl, self._address.close)  # by then the kernel has removed it
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2 * self._elector.timing.request_timeout):
-                    await self._elector.close()
+            await _within(2 * timing.request_timeout, self._elector.close)
 
     # ---------------------------------------------------------------------------------------------------------- ruling
 
@@ -255,6 +253,13 @@ class Keeper:
             elif leader.name != self._options.name:
                 _log.info("following", leader=leader.name, epoch=leader.epoch)
         board.tell()
+
+
+async def _within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:
+    """Close it, or leave it after so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await close()
 
 
 def _be_quick() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ha.clock import monotonic
+from ha.errors import Unusable
 from ha.keeper.board import Board
 from ha.keeper.cells import Cells
 from ha.keeper.child import Child
@@ -205,6 +206,27 @@ def test_stopping_the_only_node_drains_it_and_resigns(tmp_path: Path) -> None:
         assert cluster.network.holders() == []
         assert not [key for key in cluster.store.items if key.endswith("leader")]
         assert n1.address.calls[-1] == "close"
+
+    play(tmp_path, body)
+
+
+def test_an_address_that_cannot_be_closed_does_not_keep_the_leases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(cluster: MemoryCluster) -> None:
+        n1 = cluster.node("n1", timing=LONG)
+        await cluster.until(lambda: n1.leads)
+
+        async def broken() -> None:
+            raise Unusable("a defect of ours")
+
+        monkeypatch.setattr(n1.address, "close", broken)
+        n1.task.cancel()
+        with pytest.raises(Unusable):
+            await n1.task
+        assert cluster.store.leases == {}
+        assert cluster.store.items.keys() == set()
+        cluster.nodes.remove(n1)
 
     play(tmp_path, body)
 
