@@ -1,4 +1,4 @@
-"""One worker from its first line to its exit code: puts the parts together, and carries out what signals ask.
+"""One worker from its first line to its exit code: puts the parts together, and takes it through its states.
 
     starting -> working -> draining -> over            SIGTERM, SIGINT, SIGUSR1, a command, --max-tasks
                        \\-> stopping -> over            the second SIGTERM, or --drain-timeout
@@ -7,17 +7,16 @@ Draining takes no new work, finishes and reports what runs: exit code 0. Stoppin
 FAILED, as far as a scheduler answers within seconds: exit code 1. Whatever could not be reported is in the spool and is
 reported by the next worker with this state directory.
 
-The main thread runs luigi's loop, and is the only one that forks. A signal handler sets a mark and wakes it.
+The main thread runs luigi's loop, and is the only one that forks.
 """
 
 import contextlib
 import gc
 import importlib
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -29,6 +28,7 @@ from worker.client import CallError, Credentials, GaveUp, Patience, PatientSched
 from worker.client.resolving import Resolver
 from worker.client.waker import Waker
 from worker.daemon import process, remains
+from worker.daemon.ending import Ending, Stop
 from worker.daemon.fenced import FencedScheduler
 from worker.daemon.heartbeat import HEARTBEAT, Heartbeat, Orders, beat
 from worker.daemon.luigi_worker import LuigiWorker
@@ -36,20 +36,15 @@ from worker.daemon.monitor import Monitor
 from worker.daemon.options import OptionError, Options
 from worker.daemon.output import Output
 from worker.daemon.results import Results
-from worker.daemon.status import Status
+from worker.daemon.status import State, Status
 from worker.daemon.systemd import Notifier
 from worker.daemon.tails import Tails
 from worker.daemon.watch import Watch
 from worker.spool import Home, Leftover, Run, Spool
 
 ADVISORY = 10.0  # s that a task waits until a scheduler has heard of its progress; then it goes on without
-DOUBT = 10.0  # s that a worker that drains asks whether it was given a task in a reply that it did not get
 LAST_WORDS = 5.0  # s in which a worker that stops tries to report, after its tasks have ended
 _log = log.get()
-
-
-class _Stop(BaseException):  # whoever handles errors shall not handle it
-    """Leave the loop: end what runs."""
 
 
 class Daemon:
@@ -64,11 +59,8 @@ class Daemon:
         self._status.slots = options.workers
         self._notifier = Notifier()
         self._waker = Waker()
-        self._asked_to_end = 0
+        self._ending = Ending(self._waker, self._status, self._notifier, options.drain_timeout)
         self._pid = os.getpid()
-        self._drains_since = 0.0
-        self._drain_until: float | None = None
-        self._stop_until: float | None = None
         process.use_fork()
         self._import()
         gc.collect()
@@ -89,12 +81,12 @@ class Daemon:
             self._scheduler, options, self._status, self._waker, self._watch, self._results, self._output,
             [self._monitor.fileno()] if self._monitor is not None else [],
         )  # fmt: skip
-        self._worker.on_drain = self._draining
+        self._worker.on_drain = self._ending.draining
 
     def run(self) -> int:
         """Work until drained or stopped; the exit code. OptionError if no scheduler of ours will have this worker."""
         threading.excepthook = self._thread_died
-        with self._signals(), contextlib.ExitStack() as parts:
+        with self._ending.signals(), contextlib.ExitStack() as parts:
             parts.callback(self._close)
             _log.info(
                 "worker_started", version=self._status.version, slots=self._status.slots, schedulers=self._client.shown,
@@ -104,7 +96,7 @@ class Daemon:
             try:
                 self._find_fence()
                 self._worker.introduce()
-                self._status.state = "working"
+                self._status.state = State.WORKING
                 self._notifier.tell("STATUS=Working")
                 heartbeat = Heartbeat(
                     self._connection(Patience(), None, fork_lock), self._options.ping_interval, self._status,
@@ -116,7 +108,7 @@ class Daemon:
                     parts.callback(tails.close)
                     self._output.on_end = tails.ended
                 self._work()
-            except _Stop:
+            except Stop:
                 return self._end("stopped", 1)
             except GaveUp as error:
                 if not self._worker.draining:
@@ -177,7 +169,7 @@ class Daemon:
                 for leftover in self._spool.leftovers:
                     self._resume(leftover)
                 self._worker.run()
-            except _Stop:
+            except Stop:
                 self._end_tasks()
                 raise
 
@@ -193,9 +185,9 @@ class Daemon:
         runs = self._runs()
         for run in runs:
             self._watch.end(run, "stopped", f"Task {run.task_id} was ended because its worker was stopped.")
-        self._stop_until = time.monotonic() + self._options.kill_grace + LAST_WORDS
-        with contextlib.suppress(CallError, _Stop):
-            while self._worker.busy and time.monotonic() < self._stop_until:
+        self._ending.stopping(self._options.kill_grace + LAST_WORDS)
+        with contextlib.suppress(CallError, Stop):
+            while self._worker.busy and not self._ending.over:
                 self._worker.report_next()
 
     def _end(self, how: str, code: int) -> int:
@@ -211,44 +203,16 @@ class Daemon:
         self._client.close()
         self._waker.close()
 
-    # -- signals and waits -------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._signalled) for number in (signal.SIGTERM, signal.SIGINT)}
-        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._signalled)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _signalled(self, number: int, _frame: object) -> None:
-        if number != signal.SIGUSR1 or not self._asked_to_end:
-            self._asked_to_end += 1
-        self._waker.wake()
+    # -- waits -------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        """Called wherever the main thread waits. _Stop."""
-        if self._asked_to_end and not self._worker.draining:
+        """Called wherever the main thread waits. Stop."""
+        if self._ending.asked and not self._worker.draining:
             self._worker.drain_because("a signal asks for it")
-        late = self._drain_until is not None and time.monotonic() > self._drain_until
-        if self._stop_until is None and (self._asked_to_end > 1 or late):
-            self._status.state = "stopping"
-            _log.warning("stopping", reason="--drain-timeout is over" if late else "the second signal")
-            raise _Stop
-        if self._stop_until is not None and time.monotonic() > self._stop_until:
-            raise _Stop
-
-    def _draining(self) -> None:
-        self._status.state = "draining"
-        self._drains_since = time.monotonic()
-        self._notifier.tell("STATUS=Draining")
-        if self._options.drain_timeout:
-            self._drain_until = time.monotonic() + self._options.drain_timeout
+        self._ending.check()
 
     def _rest(self, seconds: float, doubtful: bool) -> None:
-        """Wait before a call is repeated. GaveUp, _Stop."""
+        """Wait before a call is repeated. GaveUp, Stop."""
         if os.getpid() != self._pid:  # a task's process: what wakes the worker is not for it
             time.sleep(seconds)
             return
@@ -256,15 +220,10 @@ class Daemon:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._check()
-            if self._worker.draining and not self._scheduler.entries and (not doubtful or self._doubted_enough()):
+            if self._worker.draining and not self._scheduler.entries and (not doubtful or self._ending.doubted_enough):
                 raise GaveUp("draining, and no scheduler answers", doubtful=doubtful)
             self._waker.wait(left)
         self._check()
-
-    def _doubted_enough(self) -> bool:
-        """Nothing is to be reported, but a scheduler may have handed out a task in a reply that was lost. Not for ever:
-        the next worker of this state directory is offered that task again, and any other one after a while."""
-        return time.monotonic() - self._drains_since > DOUBT
 
     # -- from other threads ------------------------------------------------------------------------------------
 
@@ -292,8 +251,7 @@ class Daemon:
     def _thread_died(self, args: threading.ExceptHookArgs) -> None:
         name = args.thread.name if args.thread is not None else "?"
         _log.error("thread_died", thread=name, error=f"{args.exc_type.__name__}: {args.exc_value}")
-        self._asked_to_end = 2
-        self._waker.wake()
+        self._ending.at_once()
 
 
 def run(options: Options, announce: Callable[[Daemon], None] = lambda _daemon: None) -> int:

@@ -5,7 +5,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from worker.daemon.status import Status
+from worker.daemon.status import State, Status
 
 REQUEST_SECONDS = 5.0
 
@@ -23,7 +23,7 @@ class Monitor:
                 path = self.path.partition("?")[0]
                 if path in ("/health", "/ready"):
                     # A worker without a scheduler is well: it waits. Ready is whether it takes work.
-                    good = path == "/health" or (status.state == "working" and status.connected)
+                    good = path == "/health" or (status.state is State.WORKING and status.connected)
                     self._say(200 if good else 503, "application/json", json.dumps(status.shown()) + "\n")
                 elif path == "/metrics":
                     self._say(200, "text/plain; version=0.0.4; charset=utf-8", status.metrics())

@@ -5,9 +5,17 @@ Plain attributes, written by one thread each and read by any: nothing here is lo
 
 import time
 from collections import Counter
+from enum import StrEnum
 from typing import Any
 
-STATES = ("starting", "working", "draining", "stopping")
+
+class State(StrEnum):
+    """Of a worker's life."""
+
+    STARTING = "starting"
+    WORKING = "working"
+    DRAINING = "draining"
+    STOPPING = "stopping"
 
 
 class Status:
@@ -16,7 +24,7 @@ class Status:
     def __init__(self, worker_id: str, version: str) -> None:
         self.worker_id = worker_id
         self.version = version
-        self.state = "starting"
+        self.state = State.STARTING
         self.fenced: bool | None = None  # None: no scheduler was asked yet
         self.slots = 0
         self.running: dict[str, float] = {}  # task id -> when it began, monotonic
@@ -66,7 +74,7 @@ class Status:
         add("unacknowledged", "gauge", "Runs that no scheduler has acknowledged yet.", ("", self.spooled))
         add("connected", "gauge", "1 if a scheduler answered a moment ago.", ("", self.connected))
         add("seconds_since_answer", "gauge", "Since a scheduler answered.", ("", since))
-        states = [(f'{{state="{state}"}}', float(state == self.state)) for state in STATES]
+        states = [(f'{{state="{state}"}}', float(state == self.state)) for state in State]
         add("state", "gauge", "1 for the state it is in.", *states)
         ended = [(f'{{status="{status}"}}', float(self.finished[status])) for status in ("DONE", "FAILED", "PENDING")]
         add("runs_total", "counter", "Runs that ended; PENDING: with new dependencies.", *ended)
