@@ -1,7 +1,7 @@
 """HTTP: Luigi's RPC, the operators' REST paths, health, metrics and the visualiser's files.
 
     socket -> fastlane (Luigi's calls, no framework) or routes (aiohttp: everything else)
-           -> dispatch: gate -> engine -> journal -> reply
+           -> dispatch: gate -> executor: engine -> journal -> reply
 
 Invariant: a reply leaves only after everything it reveals is committed.
 """

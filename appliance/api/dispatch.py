@@ -15,48 +15,34 @@ yet take effect; the body says which of the two it was. Repeating is harmless.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from appliance import log
 from appliance.api.calls import Call, FutureCaller, Limits, Mirror, Relay, Waiting
-from appliance.api.errors import Failed, Misdirected, Refusal, Reply, Unavailable
-from appliance.api.execute import EngineBroken, execute
+from appliance.api.errors import Misdirected, Refusal, Reply, Unavailable
+from appliance.api.executor import Executor
 from appliance.api.gate import Gate
 from appliance.api.metrics import Metrics
 from appliance.api.ports import Caller, Engine, Journal
 from appliance.api.queues import ParkedCalls, WaitingCalls
 from appliance.clock import SchedulerClock, monotonic
-from appliance.engine import REST_METHODS, RPC_METHODS
-from appliance.engine.changes import Changes, Mail
 
 SWEEP_EVERY = 0.25  # s
 SLICE = 0.002  # s of parked calls executed before others get a turn
-OWN_METHODS = frozenset({"rest_log", "rest_put_log"})  # called like the engine's, and not the engine's
-METHODS = RPC_METHODS | REST_METHODS | OWN_METHODS
 MISDIRECTED = Misdirected("not executed: this node does not lead", where="leadership", expected="the leader").reply()
-_log = log.get("api")
-
 
 _DONE = Reply(200, b"")
 
 
 class Dispatcher:
-    """Executes calls on the engine it was given last (`install`), if any."""
+    """Has calls executed on the engine it was given last (`install`), if any."""
 
     def __init__(self, gate: Gate, limits: Limits, metrics: Metrics, scheduler_clock: SchedulerClock) -> None:
         self.gate = gate
         self.limits = limits
         self.metrics = metrics
-        self.engine: Engine | None = None
-        self.journal: Journal | None = None
-        self.mirror: Mirror | None = None  # the engine mirrors the leader's log: nothing is executed on it
+        self.executor = Executor(gate, metrics, scheduler_clock)
         self.relay: Relay | None = None
-        self.on_mail: Callable[[int, list[Mail]], None] = lambda _position, _mails: None
-        self.on_broken: Callable[[str], None] = lambda _reason: None  # the engine can no longer be trusted
-        self.own: Mapping[str, Callable[..., Any]] = {}  # OWN_METHODS
-        self._clock = scheduler_clock
-        self._methods: Mapping[str, Callable[..., Any]] = {}
         self._parked = ParkedCalls(limits)
         self._waiting = WaitingCalls()
         self._unparking = False
@@ -67,14 +53,12 @@ class Dispatcher:
 
     def install(self, engine: Engine, journal: Journal) -> None:
         """Execute on this engine from now on, and write to this journal. The gate decides when."""
-        self.engine, self.journal, self.mirror = engine, journal, None
-        self._methods = {name: getattr(engine, name) for name in RPC_METHODS | REST_METHODS} | {**self.own}
+        self.executor.install(engine, journal)
         journal.add_listener(self.committed)
 
     def reflect(self, engine: Engine, mirror: Mirror) -> None:
         """Show people this engine, which mirrors the leader's log. Nothing is executed on it."""
-        self.engine, self.journal, self.mirror = engine, None, mirror
-        self._methods = {}
+        self.executor.reflect(engine, mirror)
 
     def pass_on(self, relay: Relay | None) -> None:
         """Hand calls to this relay whenever they cannot be executed here, those that are parked first; None: park."""
@@ -103,8 +87,7 @@ class Dispatcher:
 
     def _forget(self) -> Iterable[Waiting]:
         """Execute on nothing any more; who waits for a commit."""
-        self.engine = self.journal = self.mirror = None
-        self._methods = {}
+        self.executor.forget()
         return self._waiting.take_all()
 
     def refuse_parked(self, reply: Reply) -> None:
@@ -138,41 +121,18 @@ class Dispatcher:
         left = call.terms.left
         if left is not None:
             call = call._replace(arrived=call.arrived - max(0.0, self.limits.budget - left))
-        journal = self.journal
-        if self._parked or journal is None or self.gate.reason is not None or journal.full:
+        if self._parked or not self.executor.ready:
             self._hold(call)
         else:
-            self._execute(journal, call, arguments)
-
-    def execute_now(self, method: str, **arguments: Any) -> bool:
-        """Run a call of the node itself (prune) if the gate is open; whether it was done."""
-        if self.journal is None or not self._methods or not self.gate.is_open:
-            return False
-        try:
-            self._methods[method](**arguments)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the engine's state is in doubt
-            self.broken(method, error)
-            return False
-        self.record(method)
-        return True
-
-    def record(self, method: str) -> int:
-        """Hand over what the engine changed; the position after which its present state may be revealed."""
-        engine, journal = self.engine, self.journal
-        if engine is None or journal is None or not self._methods:
-            return 0
-        changes = engine.take_changes()
-        if changes.records or changes.transitions or changes.mails:
-            return self._append(journal, changes, method, None)
-        return journal.appended
+            self._execute(call, arguments)
 
     async def turn(self, caller: Caller, arrived: float) -> None:
         """Wait like any other call for the gate and for those who came before; raises Unavailable. A mirror can be
         looked at any time."""
-        journal = self.journal
-        if self.mirror is not None:
+        executor = self.executor
+        if executor.mirror is not None:
             return
-        if self._parked or journal is None or self.gate.reason is not None or journal.full:
+        if self._parked or not executor.ready:
             waiting = FutureCaller(caller.gone)
             self.park(Call("", "", waiting, arrived))
             if await waiting.reply is not _DONE:
@@ -180,7 +140,7 @@ class Dispatcher:
 
     async def commit(self, position: int, longest: float) -> None:
         """Wait until everything up to `position` is durable; raises Unavailable after `longest` seconds."""
-        journal = self.journal
+        journal = self.executor.journal
         if journal is None:
             raise self.unavailable(executed=True)
         if position > journal.committed:
@@ -191,19 +151,12 @@ class Dispatcher:
             if reply is not _DONE:
                 raise self.unavailable(executed=True)
 
-    @property
-    def stand(self) -> int | None:
-        """The number of the last change that shows here; None: there is nothing to show."""
-        if self.mirror is not None:
-            return self.mirror.seq
-        return None if self.journal is None else self.journal.appended
-
     def unavailable(self, executed: bool = False) -> Unavailable:
         """Why a call cannot be answered now."""
         if executed:
             what = "executed, but the database has not confirmed it in time; it may still take effect"
             return Unavailable(what, where="journal", expected="to be asked again: repeating is harmless")
-        journal = self.journal
+        journal = self.executor.journal
         reason = self.gate.reason
         if reason is None:
             reason = "the database does not keep up" if journal is not None and journal.full else "busy"
@@ -211,7 +164,7 @@ class Dispatcher:
 
     def committed(self) -> None:
         """The journal has committed: answer who waited for it, and let the next ones in."""
-        journal = self.journal
+        journal = self.executor.journal
         if journal is None:
             return
         for waiting in self._waiting.take_done(journal.committed):
@@ -221,50 +174,16 @@ class Dispatcher:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _execute(self, journal: Journal, call: Call, arguments: dict[str, Any] | None = None) -> None:
-        engine = self.engine
-        assert engine is not None  # noqa: S101 - a journal comes with an engine
-        try:
-            reply, changes, worker, repeated = execute(engine, self._methods, call, arguments)
-        except EngineBroken as error:
-            self._finish(call, self.broken(call.method, error.cause).reply())
-            return
-        if repeated:
-            self.metrics.repeated += 1
-        if changes.records or changes.transitions or changes.mails:
-            position = self._append(journal, changes, call.method, call.terms.actor or worker)
-        else:
-            position = 0 if call.method == "ping" else journal.appended
+    def _execute(self, call: Call, arguments: dict[str, Any] | None = None) -> None:
+        journal = self.executor.journal
+        assert journal is not None  # noqa: S101 - the executor is ready
+        reply, position = self.executor.execute(call, arguments)
         if position <= journal.committed:
             self._finish(call, reply)
         elif len(self._waiting) >= self.limits.max_waiting:
             self._finish(call, self.unavailable(executed=True).reply())
         else:
             self._waiting.add(Waiting(position, call, reply))
-
-    def _append(self, journal: Journal, changes: Changes, method: str, actor: str | None) -> int:
-        if changes.transitions:
-            self.metrics.transitions(changes.transitions)
-        if not changes.records:
-            position = journal.appended
-        else:
-            position = journal.append(changes.records, at=self._clock.last, method=method, actor=actor)
-        if changes.mails:
-            self.on_mail(position, changes.mails)
-        return position
-
-    def broken(self, method: str, error: BaseException) -> Failed:
-        """The engine failed half-way: nothing it holds may be written any more."""
-        _log.exception("engine_failed", method=method, error=type(error).__name__)
-        self.gate.close("the scheduler is reloading its state from the database")
-        self._methods = {}
-        refusal = Failed(
-            f"{method} failed inside the scheduler ({type(error).__name__}); its state is being reloaded",
-            where=method,
-            expected="to be asked again; please report the traceback in the scheduler's log",
-        )
-        self.on_broken(f"{method}: {type(error).__name__}: {error}")
-        return refusal
 
     def _finish(self, call: Call, reply: Reply) -> None:
         if call.method:
@@ -283,13 +202,12 @@ class Dispatcher:
 
     def take_back(self, call: Call) -> None:
         """From the relay: nobody executed it. Execute it here if we lead now; otherwise park it."""
-        journal = self.journal
         if call.caller.gone():
             self._drop(call)
-        elif self._parked or journal is None or self.gate.reason is not None or journal.full:
+        elif self._parked or not self.executor.ready:
             self.park(call)
         else:
-            self._execute(journal, call)
+            self._execute(call)
 
     def park(self, call: Call) -> None:
         """Keep a call that was not executed until the gate opens, or another node leads, or its time is up."""
@@ -313,8 +231,7 @@ class Dispatcher:
         until = monotonic() + SLICE
         parked = self._parked
         while parked:
-            journal = self.journal
-            if journal is None or self.gate.reason is not None or journal.full:
+            if not self.executor.ready:
                 return
             if monotonic() > until:
                 self._unpark_soon()
@@ -327,7 +244,7 @@ class Dispatcher:
             elif not call.method:
                 call.caller.answer(_DONE)
             else:
-                self._execute(journal, call)
+                self._execute(call)
 
     def _sweep(self) -> None:
         """Refuse what waited too long; forget whose client has gone."""

@@ -21,8 +21,9 @@ from appliance import clock
 from appliance.api import wire
 from appliance.api.access_tokens import Credential
 from appliance.api.calls import MAX_KEY, Admit, Call, Terms
-from appliance.api.dispatch import METHODS, Dispatcher
+from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import CHALLENGE, NotReady, Refusal, Reply
+from appliance.api.executor import METHODS
 from appliance.clock import monotonic
 from appliance.engine import SLICED_VIEWS
 

@@ -23,8 +23,9 @@ from appliance.api.access_tokens import Credential
 from appliance.api.body import read_body
 from appliance.api.calls import Admit, Call, FutureCaller, Terms, checked_key
 from appliance.api.cors import Cors
-from appliance.api.dispatch import METHODS, Dispatcher
+from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import CHALLENGE, MethodNotAllowed, NotFound, NotReady, Refusal, Reply, TooLarge
+from appliance.api.executor import METHODS
 from appliance.api.fastlane import RELAYED, is_stock_agent
 from appliance.api.files import static_file
 from appliance.api.operations import Operations
@@ -166,8 +167,9 @@ class Routes:
         pieces = await self._views.fetch(name, data, caller, arrived, compress=compress)
         response = web.StreamResponse(headers={"Content-Type": JSON, "Server": self._server})
         response.headers.update(self._cors.headers(request.headers.get("Origin")))
-        if self._dispatcher.mirror is not None:  # shown by a node that does not lead
-            response.headers["Luigi-HA-Mirror-Age"] = f"{self._dispatcher.mirror.age:.3f}"
+        mirror = self._dispatcher.executor.mirror
+        if mirror is not None:  # shown by a node that does not lead
+            response.headers["Luigi-HA-Mirror-Age"] = f"{mirror.age:.3f}"
         response.content_length = sum(map(len, pieces))
         if pieces[0].startswith(GZIP_MAGIC):
             response.headers["Content-Encoding"] = "gzip"

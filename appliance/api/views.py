@@ -46,10 +46,11 @@ class View:
 
 
 class Views:
-    """Makes views on the dispatcher's engine."""
+    """Makes views on the executor's engine."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._executor = dispatcher.executor
         self._turn = asyncio.Semaphore(HEAVY)
         self._making: dict[tuple[str, str, bool], View] = {}
 
@@ -60,7 +61,7 @@ class Views:
         await self._dispatcher.turn(caller, arrived)
         key = (method, json.dumps(arguments, sort_keys=True), compress)
         view = self._making.get(key)
-        if view is None or (view.began_at is not None and self._dispatcher.stand != view.began_at):
+        if view is None or (view.began_at is not None and self._executor.stand != view.began_at):
             view = self._making[key] = View()
             view.callers.append(caller)
             making = asyncio.create_task(self._make(view, method, arguments, arrived, compress=compress))
@@ -89,14 +90,14 @@ class Views:
             what = f"{HEAVY} large views are being made already"
             raise Unavailable(what, where=method, expected="to be asked again later") from None
         try:
-            dispatcher = self._dispatcher
-            engine, mirrored, began_at = dispatcher.engine, dispatcher.mirror is not None, dispatcher.stand
+            dispatcher, executor = self._dispatcher, self._executor
+            engine, mirrored, began_at = executor.engine, executor.mirror is not None, executor.stand
             if engine is None or began_at is None or not (mirrored or dispatcher.gate.is_open):
                 raise dispatcher.unavailable()
             view.began_at = began_at
             pieces = await self._iterate(view, engine, method, arguments)
-            if not mirrored and dispatcher.journal is not None:
-                await dispatcher.commit(dispatcher.journal.appended, budget)
+            if not mirrored and executor.journal is not None:
+                await dispatcher.commit(executor.journal.appended, budget)
             if compress and sum(map(len, pieces)) >= COMPRESS_FROM:
                 return await _compress(pieces)
             return pieces
@@ -105,7 +106,7 @@ class Views:
 
     async def _iterate(self, view: View, engine: Engine, method: str, arguments: dict[str, Any]) -> list[bytes]:
         """The JSON text of the reply, in pieces of about PIECE bytes."""
-        dispatcher = self._dispatcher
+        executor = self._executor
         pieces: list[bytes] = []
         texts: list[str] = ['{"response": {']
         size = 0
@@ -126,15 +127,15 @@ class Views:
                 raise BadRequest(error.problem, where=error.argument, expected=error.expected) from error
             except Exception as error:
                 bad = signature_error(method, getattr(engine, method), arguments, error)
-                raise bad if bad is not None else dispatcher.broken(method, error) from error
+                raise bad if bad is not None else executor.broken(method, error) from error
             finally:
-                dispatcher.record(method)  # a view may prune before it looks
+                executor.record(method)  # a view may prune before it looks
             if size >= PIECE:
                 pieces.append("".join(texts).encode("ascii"))
                 texts, size = [], 0
             await asyncio.sleep(0)
-            if dispatcher.engine is not engine:
-                raise dispatcher.unavailable()
+            if executor.engine is not engine:
+                raise self._dispatcher.unavailable()
             if not view.wanted():
                 raise Unavailable("the client has gone", where=method, expected="nothing")
         pieces.append("".join([*texts, "}}"]).encode("ascii"))

@@ -88,8 +88,8 @@ class Node:
         self.postman = Postman(sender(node.options.email))
         self.roles = Roles(self)
         self.leading = Leading(self)
-        self.dispatcher.on_mail = self._mail
-        self.dispatcher.on_broken = self.leading.broken
+        self.dispatcher.executor.on_mail = self._mail
+        self.dispatcher.executor.on_broken = self.leading.broken
         listen = Listen(
             serve.host, serve.port, serve.unix_socket, serve.metrics_host, serve.metrics_port, serve.keep_alive,
             shared=bool(node.pair), for_peers=node.for_peers, tls=self.access.tls,

@@ -19,7 +19,7 @@ def operations(node: "Node") -> Operations:
 
     async def why(task_id: str) -> JsonObject:
         engine, journal = node.engine, node.journal
-        if engine is not None and node.dispatcher.mirror is not None:
+        if engine is not None and node.dispatcher.executor.mirror is not None:
             return engine.why(task_id)
         if engine is None or journal is None or node.life.state is not State.LEADING:
             raise node.dispatcher.unavailable()

@@ -31,7 +31,7 @@ async def prune(node: "Node") -> None:
         await asyncio.sleep(node.options.serve.prune_every)
         more = True
         while more and node.gate.is_open and node.journal is not None and not node.journal.full:
-            done = node.dispatcher.execute_now("prune")
+            done = node.dispatcher.executor.execute_now("prune")
             more = done and node.engine is not None and node.engine.prune_pending
             await asyncio.sleep(0)
 

@@ -163,7 +163,7 @@ def test_a_standby_does_not_talk_to_a_leader_it_cannot_verify(
             ):
                 task = {"task_id": "A_1", "worker": "w", "family": "A"}
                 assert (await here.call("add_task", task, WORKER.headers)).status == 503
-                assert not leader.node.dispatcher.engine.counts()  # type: ignore[union-attr]
+                assert not leader.node.dispatcher.executor.engine.counts()  # type: ignore[union-attr]
         said = {"authority": "unable to get local issuer", "name": "IP address mismatch", "expired": "has expired"}
         assert lines.getvalue().count("leader_not_trusted") == 1
         assert said[wrong] in lines.getvalue()

@@ -159,7 +159,7 @@ def test_an_engine_that_fails_is_rebuilt_from_the_database(tmp_path: Path, monke
                 raise ZeroDivisionError("a defect")
 
             monkeypatch.setattr(Scheduler, "disable_worker", half_done)
-            served.node.dispatcher._methods["disable_worker"] = engine.disable_worker
+            served.node.dispatcher.executor._methods["disable_worker"] = engine.disable_worker
             failing = asyncio.create_task(served.post("disable_worker", {"worker": "w"}))
             following = asyncio.create_task(served.post("count_pending", {"worker": "w"}))
             failed = await failing

@@ -17,11 +17,11 @@ async def build(served: Served, tasks: int = TASKS) -> None:
     for number in range(tasks):
         node.engine.add_task(task_id=f"Leaf_{number}", worker="w", family="Leaf", params={"n": str(number)})
         if number % 500 == 0:
-            node.dispatcher.record("add_task")
+            node.dispatcher.executor.record("add_task")
             await asyncio.sleep(0)
     leaves = [f"Leaf_{number}" for number in range(tasks)]
     node.engine.add_task(task_id="Root_1", worker="w", family="Root", deps=leaves)
-    node.dispatcher.record("add_task")
+    node.dispatcher.executor.record("add_task")
     assert node.journal is not None
     journal = node.journal
     await eventually(lambda: journal.committed == journal.appended, 30)

@@ -48,7 +48,7 @@ class Polls:
 
     def turn(self) -> Turn:
         """Before a question is asked: what happens from here on is news."""
-        return Turn(monotonic(), self._dispatcher.stand)
+        return Turn(monotonic(), self._dispatcher.executor.stand)
 
     async def wait(self, turn: Turn, until: float, gone: Callable[[], bool]) -> bool:
         """Until it is worth asking again. False: not any more (the time is up, the client has gone, or this node wants
@@ -69,7 +69,7 @@ class Polls:
         self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
 
     def _look(self) -> None:
-        now, stand = monotonic(), self._dispatcher.stand
+        now, stand = monotonic(), self._dispatcher.executor.stand
         pause = min(AT_LATEST, len(self._waiters) / RATE)
         ready = self._anything_ready()
         keep: list[Waiter] = []
@@ -91,7 +91,7 @@ class Polls:
 
     def _anything_ready(self) -> bool:
         """As far as this node knows; True if it knows nothing."""
-        engine = self._dispatcher.engine
+        engine = self._dispatcher.executor.engine
         return engine is None or engine.anything_ready
 
 

@@ -41,8 +41,8 @@ class Rest:
         self.operations = operations
         self.polls = Polls(dispatcher)
         self._dispatcher = dispatcher
-        logs = Logs(lambda: dispatcher.engine)
-        dispatcher.own = {"rest_log": logs.rest_log, "rest_put_log": logs.rest_put_log}
+        logs = Logs(lambda: dispatcher.executor.engine)
+        dispatcher.executor.own = {"rest_log": logs.rest_log, "rest_put_log": logs.rest_put_log}
 
     @staticmethod
     def knows(request: web.BaseRequest) -> bool:
