@@ -48,7 +48,11 @@ class Events:
         """An error with the traceback of the exception being handled."""
         self._log(logging.ERROR, event, fields, exc_info=True)
 
-    def _log(self, level: int, event: str, fields: dict[str, Any], exc_info: bool = False) -> None:
+    def exception_of(self, error: BaseException, event: str, /, **fields: Any) -> None:
+        """An error with the traceback of this exception, which is not being handled any more."""
+        self._log(logging.ERROR, event, fields, exc_info=error)
+
+    def _log(self, level: int, event: str, fields: dict[str, Any], exc_info: bool | BaseException = False) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, event, extra={_FIELDS: fields}, exc_info=exc_info)
 

@@ -4,35 +4,42 @@ import asyncio
 
 from aiohttp import web
 
-from appliance.api.errors import BadRequest, TooLarge
+from appliance.api.errors import BadRequest, TooLarge, Unavailable
+from appliance.api.traffic import Share
 
 BODY_TIMEOUT = 60.0  # s for a client to send its body
 
 
-async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The request's body; TooLarge before it is read when it says so itself, else as soon as it shows."""
+async def read_body(request: web.BaseRequest, limit: int, share: Share, known: bool) -> bytes:
+    """Return the request's body. TooLarge before it is read when it says so itself, else as soon as it shows;
+    Unavailable when too many bytes are on their way already.
+
+    What is read is counted in `share`, for a caller who is `known` or not, until that is closed.
+    """
     too_large = TooLarge(
         f"a body of more than {limit} bytes",
         where="Content-Length",
-        expected=f"at most {limit} bytes (option max_body of luigi-ha serve)",
+        expected=f"at most {limit} bytes (options max_body and max_task_body of luigi-ha serve)",
     )
     if (request.content_length or 0) > limit:
         raise too_large
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the reply has not begun
-    pieces, size = [], 0
+    body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             async for piece in request.content.iter_any():
-                size += len(piece)
-                if size > limit:
+                body += piece
+                if len(body) > limit:
                     raise too_large
-                pieces.append(piece)
+                if not share.hold(len(body), known):
+                    what = "too many bytes of requests and replies are on their way"
+                    raise Unavailable(what, where="server", expected="the same call again later")
     except TimeoutError as error:
         raise BadRequest(
             f"the body took more than {BODY_TIMEOUT:g} s", where="body", expected="a whole body"
         ) from error
     except web.RequestPayloadError as error:
         raise BadRequest("the body ended early or is malformed", where="body", expected="a whole body") from error
-    return b"".join(pieces)
+    return bytes(body)

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, Protocol
 from appliance.api.errors import BadRequest, Reply
 from appliance.api.ports import Caller
 
+# Calls that may name thousands of tasks: with their dependencies they are as large as the graph they describe.
+ADDS_TASKS = frozenset({"add_task", "rest_put_task", "rest_put_tasks"})
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -17,7 +20,12 @@ class Limits:
     budget: float = 9.0  # s from arrival to reply; must stay below luigi's rpc timeout (10 s)
     max_waiting: int = 20_000  # calls parked or waiting for their commit
     max_waiting_bytes: int = 256 << 20  # their arguments, as they arrived
-    max_body: int = 100 << 20  # bytes of one request's body, as luigid
+    max_body: int = 4 << 20  # bytes of one request's body
+    max_task_body: int = 64 << 20  # of one that adds tasks
+
+    def body_of(self, method: str) -> int:
+        """Bytes that the body of this call may have."""
+        return max(self.max_body, self.max_task_body) if method in ADDS_TASKS else self.max_body
 
 
 class Terms(NamedTuple):

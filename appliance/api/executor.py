@@ -19,7 +19,7 @@ from appliance.engine import REST_METHODS, RPC_METHODS
 from appliance.engine.changes import Changes, Mail
 
 OWN_METHODS = frozenset({"rest_log", "rest_put_log"})  # called like the engine's, and not the engine's
-METHODS = RPC_METHODS | REST_METHODS | OWN_METHODS
+INTERNAL = REST_METHODS | OWN_METHODS  # reached by the REST API's paths, and by other nodes that pass its calls on
 _log = log.get("api")
 
 

@@ -5,239 +5,227 @@ luigi's clients send is always the same shape, so a connection starts here; its 
 (another method or path, chunked, HTTP/1.0, malformed, a large body) moves the whole connection over to aiohttp, with
 every byte it has sent. That is for good: a connection never comes back.
 
-Invariant: whatever is answered here would have been understood in the same way by aiohttp. In doubt, move over.
-
-Request heads repeat, byte for byte, for as long as a client lives: their parsed form is cached.
+Invariants
+* Whatever is answered here would have been understood in the same way by aiohttp. In doubt, move over.
+* The work for a connection grows with the bytes it sends, not with how they are cut; one request is done in one turn of
+  the loop, then others have theirs.
+* A connection holds one request and AHEAD bytes, and one reply that its client has not read. Beyond that nothing is
+  read from it.
+* A body is kept only of callers who may call. Of others it is counted off and forgotten.
 """
 
 import asyncio
-import re
 from collections.abc import Callable
-from email.utils import formatdate
-from functools import lru_cache
 from typing import NamedTuple, cast
 
-from appliance import clock
 from appliance.api import wire
-from appliance.api.access_tokens import Credential
-from appliance.api.calls import MAX_KEY, Admit, Call, Terms
+from appliance.api.access_browser import Browsers
+from appliance.api.calls import Admit, Call
 from appliance.api.dispatch import Dispatcher
-from appliance.api.errors import CHALLENGE, NotReady, Refusal, Reply
-from appliance.api.executor import METHODS
+from appliance.api.errors import NotReady, Refusal, Reply
+from appliance.api.heads import MAX_HEAD, Head, ReplyHead, head_of
+from appliance.api.traffic import FREE, FULL, Traffic
 from appliance.clock import monotonic
-from appliance.engine import SLICED_VIEWS
 
-MAX_HEAD = 16_384  # bytes; aiohttp refuses longer ones with words of its own
-MAX_FAST_BODY = 1 << 20  # bytes; larger ones are read by aiohttp, which minds the limit
-_CACHED_HEAD = 2_048
-_PAUSE_READING = 1 << 16  # bytes a client may send ahead of its replies
-_REQUEST_LINE = re.compile(rb"POST /api/([a-z_]{1,64}) HTTP/1\.1\r\n")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e]*)")
-RELAYED = b"luigi-ha-relayed"
-_DIGITS = re.compile(rb"[0-9]{1,9}")
-_FORM = b"application/x-www-form-urlencoded"
-_MOVES_OVER = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"origin"})
-_STOCK_AGENTS = (b"python-requests/", b"python-urllib/")
-REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    409: "Conflict",
-    413: "Content Too Large",
-    421: "Misdirected Request",
-    422: "Unprocessable Content",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
+AHEAD = 1 << 16  # bytes that may lie ahead of the request that is being done
+READ_WITHIN = 30.0  # s in which a client reads something of what waits for it
+REPLY_TIMEOUT = 300.0  # s for a client to take a whole reply
 
 
-class Head(NamedTuple):
-    """What matters of a request's head."""
+class Lanes(NamedTuple):
+    """What all connections of a server share."""
 
-    method: str
-    length: int
-    close: bool  # the connection ends with the reply: the client asked, or is a stock client
-    terms: Terms
-
-
-def is_stock_agent(agent: str) -> bool:
-    """Whether this User-Agent is luigi's own client: it must not keep a pooled socket to a node that may die."""
-    return agent.lower().encode("ascii", "replace").startswith(_STOCK_AGENTS)
-
-
-def parse_head(head: bytes) -> Head | None:
-    """The head of a request that belongs in the fast lane (without the empty line); None: move over."""
-    line = _REQUEST_LINE.match(head)
-    method = "" if line is None else line[1].decode("ascii")
-    if line is None or method not in METHODS or method in SLICED_VIEWS:
-        return None
-    fields = _fields(head[line.end() :])
-    if fields is None or not _MOVES_OVER.isdisjoint(fields):
-        return None
-    length, connection = fields.get(b"content-length", b""), fields.get(b"connection", b"keep-alive").lower()
-    form = fields.get(b"content-type", b"").split(b";")[0].strip().lower() == _FORM
-    if not form or b"host" not in fields or _DIGITS.fullmatch(length) is None or int(length) > MAX_FAST_BODY:
-        return None
-    if connection not in (b"close", b"keep-alive"):
-        return None
-    close = connection == b"close" or fields.get(b"user-agent", b"").lower().startswith(_STOCK_AGENTS)
-    key, left = fields.get(b"idempotency-key"), fields.get(RELAYED, b"")
-    if key is not None and (not 0 < len(key) <= MAX_KEY or b"\t" in key):
-        return None
-    terms = Terms(
-        None if key is None else key.decode("ascii"),
-        int(left) if _DIGITS.fullmatch(left) else None,
-        Credential(fields.get(b"authorization", b"")),
-    )
-    return Head(method, int(length), close, terms)
+    dispatcher: Dispatcher
+    heads: ReplyHead
+    connections: "dict[FastLane, None]"  # in the fast lane, oldest first
+    other: Callable[[], asyncio.Protocol]
+    admit: Admit
+    browsers: Browsers
+    traffic: Traffic
+    has_room: Callable[[], bool]  # for one more connection
 
 
-def _fields(lines: bytes) -> dict[bytes, bytes] | None:
-    """Header fields by lower-case name; None if one is malformed or comes twice."""
-    fields: dict[bytes, bytes] = {}
-    for text in lines.split(b"\r\n"):
-        field = _FIELD.fullmatch(text)
-        if field is None:
-            return None
-        name = field[1].lower()
-        if name in fields:
-            return None
-        fields[name] = field[2].strip()
-    return fields
+class Unread(NamedTuple):
+    """Of replies to a client that does not read as fast as they come."""
 
-
-_cached_head = lru_cache(maxsize=4096)(parse_head)
-
-
-class ReplyHead:
-    """The beginnings of replies, with a Date that is renewed once a second."""
-
-    def __init__(self, server: str) -> None:
-        self._server = server
-        self._second = 0
-        self._heads: dict[tuple[int, bool], bytes] = {}
-
-    def __call__(self, status: int, close: bool) -> bytes:
-        second = int(clock.wall())
-        if second != self._second:
-            self._second = second
-            self._heads.clear()
-        head = self._heads.get((status, close))
-        if head is None:
-            connection = "Connection: close\r\n" if close else ""
-            challenge = f"WWW-Authenticate: {CHALLENGE}\r\n" if status == 401 else ""
-            head = self._heads[status, close] = (
-                f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n"
-                "Content-Type: application/json; charset=UTF-8\r\n"
-                f"Date: {formatdate(second, usegmt=True)}\r\n"
-                f"Server: {self._server}\r\n{challenge}{connection}Content-Length: "
-            ).encode("ascii")
-        return head
+    size: int  # bytes
+    since: float  # monotonic
 
 
 class FastLane(asyncio.Protocol):
     """One connection, until it moves over. It is its own `Caller`: one call at a time."""
 
     __slots__ = (
-        "_admit",
         "_buffer",
         "_busy",
         "_close",
-        "_connections",
-        "_dispatcher",
-        "_heads",
-        "_other_lane",
+        "_head",
+        "_known",
+        "_lanes",
+        "_local",
+        "_paused",
+        "_resuming",
+        "_seen",
+        "_share",
+        "_skip",
+        "_start",
+        "_terms",
         "_transport",
+        "_unread",
+        "_unread_since",
         "served",
         "used",
     )
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        heads: ReplyHead,
-        connections: "set[FastLane]",
-        other_lane: Callable[[], asyncio.Protocol],
-        admit: Admit,
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._admit = admit
-        self._heads = heads
-        self._connections = connections
-        self._other_lane = other_lane
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
         self._transport: asyncio.Transport | None = None
-        self._buffer = b""
+        self._share = lanes.traffic.share()
+        self._buffer = bytearray()
+        self._seen = 0  # bytes of the buffer in which no head ends
+        self._head: Head | None = None  # of the request whose body is awaited
+        self._start = 0  # where that body begins
+        self._skip = 0  # bytes of a refused request's body that are still to come
         self._busy = False
         self._close = False
+        self._resuming = False  # the next request has its turn soon
+        self._paused = False  # nothing is read from the socket
+        self._unread_since = 0.0  # monotonic: since when the client has not read its replies; 0: it has
+        self._unread = Unread(0, 0.0)  # how much of them it had left when it was last seen to read
+        self._known = False  # whether the caller of the request at hand showed who they are
+        self._local = False  # a Unix socket: no browser gets there
         self.used = 0.0  # monotonic time of the last sign of life
         self.served = False  # whether a request has been answered: if not, one may be on its way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._connections.add(self)
+        self._local = not isinstance(transport.get_extra_info("sockname"), tuple)
         self.used = monotonic()
+        if not self._lanes.has_room():
+            self._transport.abort()
+            return
+        self._lanes.connections[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._transport = None
-        self._buffer = b""
-        self._connections.discard(self)
+        self._buffer = bytearray()
+        self._share.close()
+        self._lanes.connections.pop(self, None)
+
+    # -- reading -----------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        self._buffer = self._buffer + data if self._buffer else data
-        if self._busy:
-            if len(self._buffer) > _PAUSE_READING and self._transport is not None:
-                self._transport.pause_reading()
-            return
-        self._next()
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+            if not self._skip and self._close:
+                self._end()
+                return
+        self._buffer += data
+        if self._busy or self._resuming or self._unread_since:
+            self._hold_back()
+        else:
+            self._next()
+
+    def _hold_back(self) -> None:
+        """Read nothing more while enough lies ahead."""
+        if len(self._buffer) > AHEAD and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _next(self) -> None:
         """Take the next request out of the buffer, if it is complete."""
-        data = self._buffer
-        end = data.find(b"\r\n\r\n")
+        if self._head is None and not self._take_head():
+            return
+        head = self._head
+        assert head is not None  # noqa: S101 - just taken
+        buffer, stop = self._buffer, self._start + head.length
+        if not self._share.hold(min(len(buffer), stop), self._known):
+            self._refuse(FULL, stop)
+            return
+        if len(buffer) < stop:
+            self._read_on()
+            return
+        body = bytes(memoryview(buffer)[self._start : stop])
+        del buffer[:stop]
+        self._head, self._seen = None, 0
+        self._busy = True
+        self._do(head, body)
+
+    def _take_head(self) -> bool:
+        """Read the head of the next request, and ask whether its caller may call: before its body is kept."""
+        buffer = self._buffer
+        end = buffer.find(b"\r\n\r\n", self._seen)
         if end < 0:
             # Even what is not ours stays here until its head is whole: idle connections are closed here.
-            if len(data) > MAX_HEAD:
+            self._seen = max(0, len(buffer) - 3)
+            if len(buffer) > MAX_HEAD:
                 self._move_over()
-            return
-        raw = data[:end]
-        head = _cached_head(raw) if end <= _CACHED_HEAD else parse_head(raw)
-        if head is None:
+            else:
+                self._read_on()
+            return False
+        head = head_of(bytes(memoryview(buffer)[:end]))
+        lanes = self._lanes
+        if (
+            head is None
+            or not (self._local or lanes.browsers.is_own_host(head.host))
+            or head.length > lanes.dispatcher.limits.body_of(head.method)
+        ):
             self._move_over()
-            return
-        stop = end + 4 + head.length
-        if len(data) < stop:
-            return
-        self._buffer = data[stop:] if len(data) > stop else b""
-        self._busy = True
-        self._close = head.close
-        self.used = arrived = monotonic()
-        terms = head.terms
+            return False
+        self.used = monotonic()
+        self._close = self._close or head.close
         try:
-            actor = self._admit("POST", f"/api/{head.method}", terms.authorization)
-            text = wire.form_data(data[end + 4 : stop])
+            actor = lanes.admit("POST", f"/api/{head.method}", head.terms.authorization)
         except NotReady:  # the other lane can wait
-            self._buffer, self._busy = data, False
             self._move_over()
-            return
+            return False
         except Refusal as refusal:
-            self._dispatcher.metrics.call(head.method, refusal.status, 0.0)
+            lanes.dispatcher.metrics.call(head.method, refusal.status, 0.0)
+            self._refuse(refusal.reply(), end + 4 + head.length)
+            return False
+        self._known = actor is not None
+        self._head = head if actor is None else head._replace(terms=head.terms._replace(actor=actor))
+        self._start = end + 4
+        return True
+
+    def _do(self, head: Head, body: bytes) -> None:
+        arrived = self.used = monotonic()
+        dispatcher = self._lanes.dispatcher
+        try:
+            text = wire.form_data(body)
+        except Refusal as refusal:
+            dispatcher.metrics.call(head.method, refusal.status, 0.0)
             self.answer(refusal.reply())
             return
-        if actor is not None:
-            terms = terms._replace(actor=actor)
-        self._dispatcher.submit(Call(head.method, "{}" if text is None else text, self, arrived, terms))
+        dispatcher.submit(Call(head.method, "{}" if text is None else text, self, arrived, head.terms))
+
+    def _refuse(self, reply: Reply, stop: int) -> None:
+        """Answer the request at the front of the buffer without having done it; the rest of it is not kept."""
+        self._skip = max(0, stop - len(self._buffer))
+        del self._buffer[:stop]
+        self._head, self._seen = None, 0
+        self._busy = True
+        self.answer(reply)
+        if self._skip:
+            self._read_on()
 
     def _move_over(self) -> None:
-        transport, data = self._transport, self._buffer
-        self._connections.discard(self)
+        self._read_on()
+        transport, data = self._transport, bytes(self._buffer)
+        self._lanes.connections.pop(self, None)
+        self._share.close()
         self._transport = None
-        self._buffer = b""
+        self._buffer = bytearray()
         if transport is None or transport.is_closing():
             return
-        lane = self._other_lane()
+        lane = self._lanes.other()
         transport.set_protocol(lane)
         lane.connection_made(transport)
         if data:
@@ -253,24 +241,57 @@ class FastLane(asyncio.Protocol):
         self._busy = False
         self.served = True
         if transport is None or transport.is_closing():
+            self._share.close()
             return
-        head = self._heads(reply.status, self._close)
+        if not self._share.hold(len(reply.body), self._known) and len(reply.body) > FREE:
+            reply = FULL
+        head = self._lanes.heads(reply.status, self._close)
         if reply.retry_after is None:
             transport.write(b"%b%d\r\n\r\n%b" % (head, len(reply.body), reply.body))
         else:
             after = b"%d\r\nRetry-After: %d" % (len(reply.body), reply.retry_after)
             transport.write(b"%b%b\r\n\r\n%b" % (head, after, reply.body))
+        if not self._unread_since:
+            self._share.close()
         if self._close:
-            transport.close()
+            self._end()
         elif self._buffer:
-            # Not at once: a client that sends many requests ahead must not hold the loop, nor deepen the stack.
+            self._resume_soon()
+
+    def _end(self) -> None:
+        """Close. What is left of a refused request is read first: unread, it would reset the connection under the
+        reply."""
+        if self._transport is not None and not self._skip:
+            self._transport.close()
+
+    def _resume_soon(self) -> None:
+        """Not at once: a client that sends many requests ahead must not hold the loop, nor deepen the stack."""
+        if not self._resuming and not self._unread_since:
+            self._resuming = True
             asyncio.get_running_loop().call_soon(self._resume)
 
     def _resume(self) -> None:
-        if self._transport is not None and not self._busy and self._buffer:
-            if len(self._buffer) <= _PAUSE_READING:
-                self._transport.resume_reading()
+        self._resuming = False
+        if self._transport is not None and not self._busy and not self._unread_since and self._buffer:
+            if len(self._buffer) <= AHEAD:
+                self._read_on()
             self._next()
+
+    def pause_writing(self) -> None:
+        """The client does not read: nothing more is done for it until it does."""
+        self._unread_since = monotonic()
+        self._hold_back()
+
+    def resume_writing(self) -> None:
+        self._unread_since = 0.0
+        self._unread = Unread(0, 0.0)
+        if not self._busy:
+            self._share.close()
+        self.used = monotonic()
+        if self._buffer:
+            self._resume_soon()
+        else:
+            self._read_on()
 
     # -- for the server ----------------------------------------------------------------------------------------
 
@@ -279,12 +300,26 @@ class FastLane(asyncio.Protocol):
         """Whether a call of this connection is being done or waits."""
         return self._busy
 
+    def close_if_unread(self, now: float) -> None:
+        """Close at once if its client has read nothing for READ_WITHIN seconds, or takes too long over it."""
+        transport = self._transport
+        if transport is None or not self._unread_since:
+            return
+        size = transport.get_write_buffer_size()
+        if not self._unread.since or size < self._unread.size:
+            self._unread = Unread(size, now)
+        seconds = now - self._unread_since
+        if now - self._unread.since > READ_WITHIN or seconds > REPLY_TIMEOUT:
+            self._lanes.traffic.slow_reader(size, seconds)
+            transport.abort()
+
     def shut(self, reply: Reply | None = None) -> None:
         """Close when idle (or at once with this reply, if a call waits); otherwise after the reply."""
         if self._transport is None:
             return
         self._close = True
         if not self._busy:
+            self._skip = 0
             self._transport.close()
         elif reply is not None:
             self.answer(reply)

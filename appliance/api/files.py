@@ -9,6 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from appliance.api.errors import NotFound
+from appliance.api.hardening import page_headers
+
+LONGEST_NAME = 200  # characters
 
 
 @cache
@@ -30,8 +33,19 @@ def static_file(path: str) -> Path:
             where="/static/",
             expected="pip install luigi on this machine, then a restart",
         )
-    if "\0" not in path:
-        file = (directory / unquote(path)).resolve()
+    name = unquote(path, errors="replace")
+    if name.isprintable() and len(name) <= LONGEST_NAME:
+        file = (directory / name).resolve()
         if file.is_relative_to(directory) and file.is_file():
             return file
     raise NotFound("no such file", where="/static/", expected="/static/visualiser/index.html")
+
+
+def page_of(file: Path) -> dict[str, str]:
+    """The headers of one of those files: a page names the scripts that stand in it."""
+    return _page_headers(file) if file.suffix == ".html" else {}
+
+
+@cache
+def _page_headers(file: Path) -> dict[str, str]:
+    return page_headers(file.read_bytes())

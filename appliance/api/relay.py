@@ -20,7 +20,7 @@ import aiohttp
 from appliance import log
 from appliance.api.calls import Call
 from appliance.api.errors import Reply, Unavailable
-from appliance.api.fastlane import RELAYED
+from appliance.api.heads import RELAYED
 from appliance.clock import monotonic
 from appliance.tls import Tls
 

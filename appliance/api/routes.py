@@ -17,19 +17,31 @@ from aiohttp import web
 
 from appliance import log
 from appliance.api import wire
-from appliance.api.access_browser import require_own_page
+from appliance.api.access_browser import Browsers
 from appliance.api.access_roles import needed
 from appliance.api.access_tokens import Credential
 from appliance.api.body import read_body
 from appliance.api.calls import Admit, Call, FutureCaller, Terms, checked_key
 from appliance.api.cors import Cors
 from appliance.api.dispatch import Dispatcher
-from appliance.api.errors import CHALLENGE, MethodNotAllowed, NotFound, NotReady, Refusal, Reply, TooLarge
-from appliance.api.executor import METHODS
-from appliance.api.fastlane import RELAYED, is_stock_agent
-from appliance.api.files import static_file
+from appliance.api.errors import (
+    CHALLENGE,
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    Refusal,
+    Reply,
+    TooLarge,
+)
+from appliance.api.executor import INTERNAL
+from appliance.api.files import page_of, static_file
+from appliance.api.hardening import API_HEADERS
+from appliance.api.heads import RELAYED, is_stock_agent
 from appliance.api.operations import Operations
 from appliance.api.rest import Rest
+from appliance.api.rest.internal import checked
+from appliance.api.traffic import FREE, FULL, Share, Traffic
 from appliance.api.views import Views
 from appliance.clock import monotonic
 from appliance.engine import RPC_METHODS, SLICED_VIEWS
@@ -39,7 +51,11 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MONITORED = ("/health", "/ready", "/leader", "/standby", "/metrics")
 READY_EVERY = 0.02  # s between two attempts to say who calls, while a node starts
 REPLY_TIMEOUT = 300.0  # s for a client to take a large reply
+LONGEST_NUMBER = 9  # digits of a header's
 GZIP_MAGIC = b"\x1f\x8b"
+# Headers that say one thing: said twice, whoever stands between might have read the other one.
+ONCE = ("Authorization", "Host", "Content-Type", "Idempotency-Key", "Origin", "Sec-Fetch-Site", RELAYED.decode())
+CODINGS = ("identity", "gzip", "deflate")
 _HISTORY = "the command `luigi-ha history TASK_ID`, or GET /api/task/<TASK_ID>/history"
 _log = log.get("api")
 
@@ -48,9 +64,19 @@ class Routes:
     """The handler of aiohttp's low-level server."""
 
     def __init__(
-        self, dispatcher: Dispatcher, operations: Operations, rest: Rest, cors: Cors, server: str, admit: Admit
+        self,
+        dispatcher: Dispatcher,
+        operations: Operations,
+        rest: Rest,
+        cors: Cors,
+        server: str,
+        admit: Admit,
+        browsers: Browsers,
+        traffic: Traffic,
     ) -> None:
         self._dispatcher = dispatcher
+        self._browsers = browsers
+        self._traffic = traffic
         self._views = Views(dispatcher)
         self._operations = operations
         self._rest = rest
@@ -69,10 +95,40 @@ class Routes:
         if is_stock_agent(request.headers.get("User-Agent", "")):
             response.force_close()
         if not response.prepared:
-            response.headers["Server"] = self._server
+            self._harden(response)
             if response.status == 401:  # also where the leader said so
                 response.headers["WWW-Authenticate"] = CHALLENGE
+            await self._send_large(request, response)
         return response
+
+    def _harden(self, response: web.StreamResponse) -> None:
+        """Say what every answer says."""
+        response.headers["Server"] = self._server
+        for name, value in API_HEADERS.items():
+            response.headers.setdefault(name, value)
+
+    async def _send_large(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Send a large body here, where its bytes are counted until the client has taken them."""
+        body = response.body if isinstance(response, web.Response) else None
+        if not isinstance(body, bytes) or len(body) <= FREE or request.method == "HEAD":
+            return
+        share = self._traffic.share()
+        if not share.hold(len(body), known=True):
+            assert isinstance(response, web.Response)  # noqa: S101 - it has a body
+            response.force_close()
+            response.body = FULL.body
+            response.set_status(FULL.status)
+            return
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                await response.prepare(request)
+                await response.write_eof()
+        except (ConnectionError, TimeoutError) as error:
+            _log.debug("client_gone", path=request.path[:200], error=type(error).__name__)
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            share.close()
 
     async def monitor(self, request: web.BaseRequest) -> web.StreamResponse:
         """The handler of the metrics port: nothing that costs the scheduler anything."""
@@ -85,6 +141,7 @@ class Routes:
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         path, method = request.path, request.method
+        self._check_head(request)
         authorization = Credential(request.headers.get("Authorization", "").encode("utf-8", "surrogateescape"))
         terms = Terms(None, None, authorization, await self._admitted(request, authorization))
         if path.startswith("/api/"):
@@ -96,12 +153,28 @@ class Routes:
         if path == "/":
             return web.Response(status=302, headers={"Location": "static/visualiser/index.html"})
         if path.startswith("/static/"):
-            return web.FileResponse(static_file(request.rel_url.raw_path.removeprefix("/static/")))
+            file = static_file(request.rel_url.raw_path.removeprefix("/static/"))
+            return web.FileResponse(file, headers=page_of(file))
         if path in MONITORED:
             return self._monitored(path)
         if path.split("/")[1] in ("history", "tasklist"):
             raise NotFound("luigid's history pages are not served here", where=path, expected=_HISTORY)
         raise NotFound("no such path", where=path, expected="/, /api/<method>, /health, /ready or /metrics")
+
+    def _check_head(self, request: web.BaseRequest) -> None:
+        """Refuse a head that can be read in two ways, or that is for somebody else."""
+        headers = request.headers
+        for name in ONCE:
+            if len(headers.getall(name, ())) > 1:
+                raise BadRequest("is there twice", where=name, expected="one such header")
+        if not request.rel_url.raw_path.startswith("/"):
+            what = f"the request target {request.raw_path[:100]!r} has no path"
+            raise BadRequest(what, where="request", expected="a path that begins with /")
+        coding = headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in CODINGS:
+            raise BadRequest(f"is {coding[:40]!r}", where="Content-Encoding", expected="one of " + ", ".join(CODINGS))
+        if "Host" in headers and not _is_local(request):
+            self._browsers.require_own_host(headers["Host"])
 
     async def _admitted(self, request: web.BaseRequest, authorization: Credential) -> str | None:
         """Who calls. Before that can be said, the call waits, as at the gate."""
@@ -115,8 +188,7 @@ class Routes:
                     raise
                 await asyncio.sleep(READY_EVERY)
             else:
-                if actor is not None:
-                    require_own_page(request.headers, needed(method, path), self._cors)
+                self._browsers.require_own_page(request.headers, needed(method, path))
                 return actor
 
     def _monitored(self, path: str) -> web.Response:
@@ -138,17 +210,18 @@ class Routes:
         arrived = monotonic()
         try:
             terms = terms._replace(key=checked_key(request.headers.get("Idempotency-Key")))
-            if name in METHODS:
+            relayed = _relayed(request)
+            if name in RPC_METHODS or (name in INTERNAL and relayed is not None):
                 if request.method not in ("GET", "POST"):
                     raise _not_allowed(request, "GET, POST")
-                response = await self._call(request, name, arrived, terms)
+                response = await self._call(request, name, arrived, terms._replace(left=relayed))
             elif self._rest.knows(request):
                 response = await self._rest.answer(request, terms)
             else:
                 expected = "one of " + ", ".join(sorted(RPC_METHODS)) + "; or a path of /api/docs"
                 raise NotFound(f"no method {name[:100]!r}", where="/api/", expected=expected)
         except Refusal as refusal:
-            if name in METHODS:
+            if name in RPC_METHODS:
                 self._dispatcher.metrics.call(name, refusal.status, monotonic() - arrived)
             raise
         if not response.prepared:
@@ -156,16 +229,25 @@ class Routes:
         return response
 
     async def _call(self, request: web.BaseRequest, name: str, arrived: float, terms: Terms) -> web.StreamResponse:
-        data = await self._data(request)
+        share = self._traffic.share()
+        try:
+            return await self._called(request, name, arrived, terms, share)
+        finally:
+            share.close()
+
+    async def _called(
+        self, request: web.BaseRequest, name: str, arrived: float, terms: Terms, share: Share
+    ) -> web.StreamResponse:
+        data = await self._data(request, name, share, known=terms.actor is not None)
         caller = FutureCaller(lambda: request.transport is None or request.transport.is_closing())
         if name not in SLICED_VIEWS:
-            left = request.headers.get(RELAYED.decode(), "")
-            terms = terms._replace(left=int(left) if left.isdecimal() else None)
-            self._dispatcher.submit(Call(name, data, caller, monotonic(), terms))
+            arguments = checked(name, wire.decode_arguments(data)) if name in INTERNAL else None
+            self._dispatcher.submit(Call(name, data, caller, monotonic(), terms), arguments)
             return _plain(await caller.reply)
         compress = "gzip" in request.headers.get("Accept-Encoding", "")
         pieces = await self._views.fetch(name, data, caller, arrived, compress=compress)
-        response = web.StreamResponse(headers={"Content-Type": JSON, "Server": self._server})
+        response = web.StreamResponse(headers={"Content-Type": JSON})
+        self._harden(response)
         response.headers.update(self._cors.headers(request.headers.get("Origin")))
         mirror = self._dispatcher.executor.mirror
         if mirror is not None:  # shown by a node that does not lead
@@ -188,10 +270,9 @@ class Routes:
         self._dispatcher.metrics.call(name, 200, monotonic() - arrived)
         return response
 
-    async def _data(self, request: web.BaseRequest) -> str:
+    async def _data(self, request: web.BaseRequest, name: str, share: Share, known: bool) -> str:
         """The `data` argument: of the form if it has one, else of the URL, else an empty object."""
-        limit = self._dispatcher.limits.max_body
-        body = await read_body(request, limit)
+        body = await read_body(request, self._dispatcher.limits.body_of(name), share, known)
         data = None
         if body:
             kind = request.content_type
@@ -203,6 +284,23 @@ class Routes:
             query = request.rel_url.raw_query_string.encode("utf-8", "surrogateescape")
             data = wire.form_data(query) if query else None
         return "{}" if data is None else data
+
+
+def _relayed(request: web.BaseRequest) -> int | None:
+    """The seconds that are left to a call which another node passed on; None: its caller is here. BadRequest."""
+    name = RELAYED.decode()
+    text = request.headers.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER):
+        raise BadRequest(f"is {text[:40]!r}", where=name, expected="a whole number of seconds")
+    return int(text)
+
+
+def _is_local(request: web.BaseRequest) -> bool:
+    """Whether it came by a Unix socket, which no browser reaches."""
+    transport = request.transport
+    return transport is not None and not isinstance(transport.get_extra_info("sockname"), tuple)
 
 
 def _plain(reply: Reply) -> web.Response:

@@ -8,27 +8,36 @@ import asyncio
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812 - a class
+from typing import Any
 
 from aiohttp import web
 
 from appliance import log
 from appliance.api import sockets
+from appliance.api.access_browser import Browsers
 from appliance.api.calls import Admit, everybody
 from appliance.api.cors import Cors
 from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import Unavailable
-from appliance.api.fastlane import FastLane, ReplyHead
+from appliance.api.fastlane import FastLane, Lanes
+from appliance.api.heads import ReplyHead
 from appliance.api.operations import Operations
 from appliance.api.rest import Rest
 from appliance.api.routes import Routes
+from appliance.api.second_lane import SecondLanes
 from appliance.api.tls_listener import TlsListener
+from appliance.api.traffic import Traffic
 from appliance.clock import monotonic
 from appliance.tls import Tls
 
 SERVER = "luigi-ha"
 MAX_LINE = 1 << 16  # bytes of a request's first line: as luigid, whose calls may come in the URL
+UNREAD_EVERY = 5.0  # s between two looks at clients that do not read
+LOOKED_AT = 64  # of the oldest connections, when one has to go
+IDLE = 5.0  # s after which a connection may be closed for a new one
 _log = log.get("api")
 
 
@@ -45,6 +54,10 @@ class Listen:
     shared: bool = False  # other processes of this machine listen on the same port
     for_peers: str = ""  # also on this Unix socket, where the other processes reach this one
     tls: Tls | None = None  # host and port speak HTTPS; sockets and the metrics' port do not
+    tokens: bool = False  # callers must show one
+    names: tuple[str, ...] = ()  # by which we may be called where no token is asked for, besides our own
+    max_connections: int = 50_000
+    max_in_flight: int = 128 << 20  # bytes of requests and replies together, beyond what is ordinary
 
 
 class ApiServer:
@@ -56,30 +69,34 @@ class ApiServer:
         self._listen = listen
         self._dispatcher = dispatcher
         self._admit = admit
-        self._rest = Rest(dispatcher, operations)
-        self._routes = Routes(dispatcher, operations, self._rest, cors, SERVER, admit)
-        self._http: web.Server | None = None
+        self._traffic = Traffic(listen.max_connections, listen.max_in_flight, everybody_known=not listen.tokens)
+        self._browsers = Browsers(cors, tokens=listen.tokens, names=listen.names)
+        self._rest = Rest(dispatcher, operations, self._traffic)
+        self._routes = Routes(
+            dispatcher, operations, self._rest, cors, SERVER, admit, self._browsers, self._traffic
+        )  # fmt: skip
+        self._http: SecondLanes | None = None
         self._monitor: web.Server | None = None
         self._heads = ReplyHead(SERVER)
-        self._connections: set[FastLane] = set()
+        self._connections: dict[FastLane, None] = {}  # oldest first
+        self._lanes: Lanes | None = None
         self._servers: list[asyncio.Server] = []
         self._tls_listeners: list[TlsListener] = []
-        self._idle_sweep: asyncio.TimerHandle | None = None
+        self._sweeps: list[asyncio.TimerHandle] = []
         self._public: list[Socket] = []  # what clients connect to
         self.addresses: list[str] = []  # what it really listens on, for the log and for tests
 
     async def start(self) -> None:
         """Open the sockets; OSError if an address cannot be had."""
-        loop = asyncio.get_running_loop()
         where = self._listen
-        self._http = web.Server(
-            self._routes.handle,
-            access_log=None,
-            keepalive_timeout=where.keep_alive,
-            max_line_size=MAX_LINE,
-            debug=False,
-        )
-        self._monitor = web.Server(self._routes.monitor, access_log=None, debug=False)
+        options: dict[str, Any] = {"access_log": None, "keepalive_timeout": where.keep_alive, "max_line_size": MAX_LINE}
+        self._http = SecondLanes(self._routes.handle, self._traffic, **options)
+        self._monitor = SecondLanes(self._routes.monitor, self._traffic, access_log=None)
+        self._lanes = Lanes(
+            self._dispatcher, self._heads, self._connections, self._http, self._admit, self._browsers, self._traffic,
+            lambda: self._traffic.has_room(self.connections, self._close_one_idle),
+        )  # fmt: skip
+        self._traffic.fit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         if where.unix_socket:
             await self._serve_unix(where.unix_socket)
         else:
@@ -94,7 +111,8 @@ class ApiServer:
         if where.for_peers:
             await self._serve_unix(where.for_peers)
         self._dispatcher.start()
-        self._idle_sweep = loop.call_later(1.0, self._close_idle)
+        self._close_idle()
+        self._close_unread()
 
     async def _serve(self, factory: Callable[[], asyncio.Protocol], listening: list[Socket], kind: str) -> None:
         loop = asyncio.get_running_loop()
@@ -116,14 +134,14 @@ class ApiServer:
         self.addresses.append(f"unix:{path}")
 
     def _lane(self) -> asyncio.Protocol:
-        assert self._http is not None  # noqa: S101 - made before the sockets were opened
-        return FastLane(self._dispatcher, self._heads, self._connections, self._http, self._admit)
+        assert self._lanes is not None  # noqa: S101 - made before the sockets were opened
+        return FastLane(self._lanes)
 
     @property
     def connections(self) -> int:
         """Connections open now, both lanes, and those whose handshake is not done."""
         beginning = sum(listener.beginning for listener in self._tls_listeners)
-        return beginning + len(self._connections) + (len(self._http.connections) if self._http is not None else 0)
+        return beginning + len(self._connections) + (self._http.count if self._http is not None else 0)
 
     def stop_listening(self) -> None:
         """Accept no new connection; close idle ones; the others close with their reply."""
@@ -175,8 +193,8 @@ class ApiServer:
     async def stop(self, grace: float) -> None:
         """Close everything that is left; calls still waiting get a 503."""
         self.stop_listening()
-        if self._idle_sweep is not None:
-            self._idle_sweep.cancel()
+        for sweep in self._sweeps:
+            sweep.cancel()
         reply = Unavailable("the scheduler is stopping", where="server", expected="to be asked again").reply()
         for connection in list(self._connections):
             connection.shut(reply)
@@ -194,9 +212,30 @@ class ApiServer:
         idle_since = monotonic() - self._listen.keep_alive
         for connection in [c for c in self._connections if c.used < idle_since and not c.busy]:
             connection.shut()
-        self._idle_sweep = asyncio.get_running_loop().call_later(
-            max(1.0, self._listen.keep_alive / 10), self._close_idle
-        )
+        self._again(max(1.0, self._listen.keep_alive / 10), self._close_idle)
+
+    def _close_unread(self) -> None:
+        now = monotonic()
+        for connection in list(self._connections):
+            connection.close_if_unread(now)
+        if self._http is not None:
+            self._http.close_unread(now)
+        self._again(UNREAD_EVERY, self._close_unread)
+
+    def _again(self, after: float, sweep: Callable[[], None]) -> None:
+        now = asyncio.get_running_loop().time()
+        self._sweeps = [timer for timer in self._sweeps if timer.when() > now and not timer.cancelled()]
+        self._sweeps.append(asyncio.get_running_loop().call_later(after, sweep))
+
+    def _close_one_idle(self) -> bool:
+        """Make room for a new connection: close an old one on which nothing happens; whether there was one."""
+        before = monotonic() - IDLE
+        for connection in list(islice(self._connections, LOOKED_AT)):
+            if not connection.busy and connection.used < before:
+                self._connections.pop(connection, None)
+                connection.shut()
+                return True
+        return False
 
 
 async def _remove_stale_socket(path: str) -> None:

@@ -58,7 +58,26 @@ class Serve(Election):
         "PEM file: the authorities that signed the nodes' certificates, for calls between nodes; empty: the system's",
     )
     call_budget: float = option(9.0, "longest time a call waits for leader, database and commit", least=0.05)
-    max_body: int = option(100 << 20, "largest request body", least=1024)
+    max_body: int = option(4 << 20, "largest request body, of calls that do not add tasks", least=1024)
+    max_task_body: int = option(
+        64 << 20, "largest body of calls that add tasks, which may name many thousands of them", least=1024
+    )
+    max_connections: int = option(
+        50_000,
+        "most connections open at once, as far as the system allows so many files; beyond it an idle one is closed, "
+        "else the new one",
+        least=16,
+    )
+    max_in_flight: int = option(
+        128 << 20,
+        "most bytes of requests and replies on their way, all together, beyond 64 KB each; callers who have not shown "
+        "a token may use a quarter",
+        least=1 << 20,
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        (), "names by which clients may call this node where no tokens are asked for, besides addresses, localhost, "
+        "this machine's name and that of advertise"
+    )
     max_waiting: int = option(20_000, "most calls that wait at once; more get a 503", least=1)
     max_waiting_bytes: int = option(256 << 20, "most bytes of waiting calls' arguments", least=1024)
     keep_alive: float = option(75.0, "an idle connection is closed after this", least=1)

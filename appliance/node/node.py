@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from appliance import log
 from appliance.api import ApiServer, Dispatcher, Gate, Limits, Listen, Metrics
@@ -81,7 +82,9 @@ class Node:
         self.clock = SchedulerClock()
         self.metrics = Metrics()
         self.gate = Gate("the scheduler is starting")
-        limits = Limits(serve.call_budget, serve.max_waiting, serve.max_waiting_bytes, serve.max_body)
+        limits = Limits(
+            serve.call_budget, serve.max_waiting, serve.max_waiting_bytes, serve.max_body, serve.max_task_body
+        )  # fmt: skip
         self.dispatcher = Dispatcher(self.gate, limits, self.metrics, self.clock)
         self.access = Access(serve)
         self.relay = HttpRelay(serve.call_budget, self.dispatcher.take_back, self.access.tls)
@@ -93,6 +96,9 @@ class Node:
         listen = Listen(
             serve.host, serve.port, serve.unix_socket, serve.metrics_host, serve.metrics_port, serve.keep_alive,
             shared=bool(node.pair), for_peers=node.for_peers, tls=self.access.tls,
+            tokens=self.access.tokens is not None,
+            names=(*serve.allowed_hosts, urlsplit(serve.advertise).hostname or "", serve.host),
+            max_connections=serve.max_connections, max_in_flight=serve.max_in_flight,
         )  # fmt: skip
         self.peers = Peers(self.holder, self.access.tls)
         self.reporter = Reporter(self)

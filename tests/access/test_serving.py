@@ -190,9 +190,9 @@ CROSS = [
     ({"Sec-Fetch-Site": "none"}, 200),
     ({"Origin": "https://evil.example"}, 403),
     ({"Origin": "null"}, 403),
-    ({"Origin": "http://test"}, 200),
+    ({"Origin": "http://127.0.0.1"}, 200),
     ({"Referer": PAGE}, 403),
-    ({"Referer": "http://test/static/visualiser/index.html"}, 200),
+    ({"Referer": "http://127.0.0.1/static/visualiser/index.html"}, 200),
     ({}, 200),
 ]
 

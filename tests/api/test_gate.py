@@ -101,7 +101,7 @@ def test_a_request_whose_client_has_gone_is_not_executed(tmp_path: Path) -> None
                 provoking = await provoke(served)
                 await leave(served, "Gone_1", {}, hard=False)
                 await leave(served, "Gone_2", {}, hard=True)
-                await leave(served, "Gone_3", {"Origin": "http://other.lane"}, hard=True)
+                await leave(served, "Gone_3", {"Connection": "keep-alive, other"}, hard=True)
                 staying = asyncio.create_task(served.add_task("Stays_1"))
                 await eventually(lambda: served.node.dispatcher.parked >= 1)
                 await asyncio.sleep(0.1)

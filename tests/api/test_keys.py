@@ -12,7 +12,7 @@ from tests.api.serving import Served, form, reset, run, serving, whole
 
 KEY = {"Idempotency-Key": "6f1c"}
 FAST: dict[str, str] = {}
-SLOW = {"Origin": "http://elsewhere"}  # an Origin moves a request over to aiohttp
+SLOW = {"Connection": "keep-alive, other"}  # moves a request over to aiohttp
 
 
 async def running(served: Served) -> dict[str, Any]:

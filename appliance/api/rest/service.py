@@ -28,6 +28,7 @@ from appliance.api.rest.logs import Logs
 from appliance.api.rest.polls import Polls
 from appliance.api.rest.schema import Schema, check, unknown
 from appliance.api.rest.table import Route
+from appliance.api.traffic import Share, Traffic
 from appliance.clock import monotonic
 
 _OBJECT = "a JSON object"
@@ -37,8 +38,9 @@ MAX_QUERY = 50  # parameters
 class Rest:
     """The REST API of one node."""
 
-    def __init__(self, dispatcher: Dispatcher, operations: Operations) -> None:
+    def __init__(self, dispatcher: Dispatcher, operations: Operations, traffic: Traffic) -> None:
         self.operations = operations
+        self._traffic = traffic
         self.polls = Polls(dispatcher)
         self._dispatcher = dispatcher
         logs = Logs(lambda: dispatcher.executor.engine)
@@ -54,8 +56,9 @@ class Rest:
         arrived = monotonic()
         found = router.find(request.method, request.rel_url.raw_path)
         route = found.route
+        share = self._traffic.share()
         try:
-            fields, text = await self._fields(request, route, found.fields)
+            fields, text = await self._fields(request, route, found.fields, share, known=terms.actor is not None)
             if request.method in ("GET", "HEAD"):
                 terms = terms._replace(key=None)
             asked = Asked(route.call, fields, text, terms, lambda: _gone(request))
@@ -63,6 +66,8 @@ class Rest:
         except Refusal as refusal:
             self._dispatcher.metrics.call(route.call, refusal.status, monotonic() - arrived)
             raise
+        finally:
+            share.close()
 
     @staticmethod
     def refuse(refusal: Refusal) -> web.Response:
@@ -96,7 +101,7 @@ class Rest:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     async def _fields(
-        self, request: web.BaseRequest, route: Route, of_path: dict[str, str]
+        self, request: web.BaseRequest, route: Route, of_path: dict[str, str], share: Share, *, known: bool
     ) -> tuple[dict[str, Any], str | None]:
         """The arguments, checked; and their text, if that is the body's as it stands."""
         for name, value in of_path.items():
@@ -104,7 +109,7 @@ class Rest:
         fields = {**of_path, **_query(request, route)}
         if route.body is None:
             return fields, None
-        raw = await read_body(request, self._dispatcher.limits.max_body)
+        raw = await read_body(request, self._dispatcher.limits.body_of(route.call), share, known)
         if not raw.strip() and "required" not in route.body:
             return fields, None
         text = _text(raw)
