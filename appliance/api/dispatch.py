@@ -22,6 +22,7 @@ from appliance.api.calls import Call, FutureCaller, Limits, Mirror, Relay, Waiti
 from appliance.api.errors import Misdirected, Refusal, Reply, Unavailable
 from appliance.api.executor import Executor
 from appliance.api.gate import Gate
+from appliance.api.large import LargeCalls
 from appliance.api.metrics import Metrics
 from appliance.api.ports import Caller, Engine, Journal
 from appliance.api.queues import ParkedCalls, WaitingCalls
@@ -43,6 +44,7 @@ class Dispatcher:
         self.metrics = metrics
         self.executor = Executor(gate, metrics, scheduler_clock)
         self.relay: Relay | None = None
+        self.large = LargeCalls(self.executor, limits.budget, self._resume, self._finish)
         self._parked = ParkedCalls(limits)
         self._waiting = WaitingCalls()
         self._unparking = False
@@ -175,9 +177,27 @@ class Dispatcher:
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _execute(self, call: Call, arguments: dict[str, Any] | None = None) -> None:
+        """Execute a call, if the executor is ready; a large one by and by."""
+        if self.large.may_be_large(call) and self.large.take(call, arguments):
+            return
+        self._do(call, arguments)
+
+    def _resume(self, call: Call, arguments: dict[str, Any] | None) -> None:
+        """From the large calls: little is left to do of this one; or (None) this node does not execute any more."""
+        if call.caller.gone():
+            self._drop(call)
+        elif arguments is None or not self.executor.ready:
+            self._hold(call)
+        else:
+            self._do(call, arguments)
+
+    def _do(self, call: Call, arguments: dict[str, Any] | None) -> None:
         journal = self.executor.journal
         assert journal is not None  # noqa: S101 - the executor is ready
         reply, position = self.executor.execute(call, arguments)
+        engine = self.executor.engine
+        if engine is not None and engine.unsettled:
+            self.large.settle_soon()
         if position <= journal.committed:
             self._finish(call, reply)
         elif len(self._waiting) >= self.limits.max_waiting:

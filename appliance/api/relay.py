@@ -13,11 +13,11 @@ with None gives everything that waits for a connection back to the dispatcher.
 import asyncio
 import ssl
 from collections.abc import Callable
-from urllib.parse import quote_plus
 
 import aiohttp
 
 from appliance import log
+from appliance.api import wire
 from appliance.api.calls import Call
 from appliance.api.errors import Reply, Unavailable
 from appliance.api.heads import RELAYED
@@ -86,7 +86,7 @@ class HttpRelay:
             await self._session.close()
 
     async def _carry(self, call: Call) -> None:
-        body = b"data=" + quote_plus(call.data).encode("ascii")
+        body = wire.form_body(call.data)
         while True:
             address, changed = self._address, self._changed
             left = call.arrived + self._budget - monotonic()

@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from appliance import log
-from appliance.api import wire
+from appliance.api import large_text, wire
 from appliance.api.access_browser import Browsers
 from appliance.api.access_roles import needed
 from appliance.api.access_tokens import Credential
@@ -277,13 +277,23 @@ class Routes:
         if body:
             kind = request.content_type
             if kind == "application/x-www-form-urlencoded":
-                data = wire.form_data(body)
+                data = await _form_text(body)
+            elif kind == "multipart/form-data" and len(body) <= large_text.LARGE:
+                data = wire.multipart_data(request.headers["Content-Type"], body)
             else:
                 raise wire.wrong_body(request.headers.get("Content-Type", ""))
         if data is None:
             query = request.rel_url.raw_query_string.encode("utf-8", "surrogateescape")
             data = wire.form_data(query) if query else None
         return "{}" if data is None else data
+
+
+async def _form_text(body: bytes) -> str | None:
+    """The text of the field `data`; a large one is decoded by and by."""
+    if len(body) <= large_text.LARGE:
+        return wire.form_data(body)
+    value = wire.form_value(body)
+    return None if value is None else await large_text.by_and_by(large_text.unquoted(value))
 
 
 def _relayed(request: web.BaseRequest) -> int | None:

@@ -6,12 +6,15 @@ Each failure says what is wrong and what would be right.
 import difflib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any
 
 from appliance.engine.errors import BadArgument
 from appliance.engine.model import STATUSES, RetryPolicy
 
+MAX_DEPS = 1_000_000
+MAX_ENTRIES = 10_000  # of a list or an object in an argument, where nothing else is said
+MAX_NAMES = 1_000  # of resources, owners, a worker's description: what is looked at again and again
 MAX_ID_CHARS = 500  # of a task id, worker id, family, …: the databases' index limits
 LARGEST = 1e300
 _ABSENT = (None, None, None)  # what workers send where a task has no policy of its own
@@ -50,17 +53,33 @@ def long_text(argument: str, value: Any) -> str | None:
     return value
 
 
-def ids(argument: str, value: Any, *, empty: bool = True) -> tuple[str, ...] | None:
-    """A list of task ids without repetitions, or None. `empty`: whether one of them may be."""
-    if value is None:
-        return None
+class CheckedIds(tuple[str, ...]):
+    """Task ids that have been checked already, without repetitions."""
+
+    __slots__ = ()
+
+
+def ids(
+    argument: str, value: Any, *, empty: bool = True, what: str = "task ids", most: int = MAX_DEPS
+) -> tuple[str, ...] | None:
+    """A list of task ids, or of `what`, without repetitions, or None. `empty`: whether one of them may be."""
+    if value is None or type(value) is CheckedIds:
+        return value
     if type(value) is not list and (isinstance(value, (str, dict)) or not isinstance(value, Iterable)):
-        raise BadArgument(argument, f"is {_kind(value)}", "a list of task ids")
+        raise BadArgument(argument, f"is {_kind(value)}", f"a list of {what}")
     if not value:
         return ()
+    if isinstance(value, Sized):
+        few(argument, value, most)
     for item in value:
         text(argument, item, empty=empty)
     return (value[0],) if type(value) is list and len(value) == 1 else tuple(dict.fromkeys(value))
+
+
+def few(argument: str, value: Sized, most: int) -> None:
+    """BadArgument if a list or an object has more than so many entries."""
+    if len(value) > most:
+        raise BadArgument(argument, f"has {len(value)} entries", f"at most {most}")
 
 
 def mapping(argument: str, value: Any) -> dict[str, Any]:
@@ -69,6 +88,7 @@ def mapping(argument: str, value: Any) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise BadArgument(argument, f"is {_kind(value)}", "an object")
+    few(argument, value, MAX_ENTRIES)
     for key in value:
         if not isinstance(key, str):
             raise BadArgument(argument, f"has the name {key!r}", "names that are strings")
@@ -100,6 +120,7 @@ def listed(argument: str, value: Any) -> list[Any]:
     """A list."""
     if not isinstance(value, (list, tuple)):
         raise BadArgument(argument, f"is {_kind(value)}", "a list")
+    few(argument, value, MAX_ENTRIES)
     return list(value)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from appliance.engine.changes import JsonText
-from appliance.engine.checks import LARGEST
+from appliance.engine.checks import LARGEST, MAX_NAMES, few
 from appliance.engine.errors import BadArgument
 from appliance.engine.model import to_json
 
@@ -85,15 +85,24 @@ def fits(items: Items, used: Mapping[ResourceName, float], totals: Mapping[Resou
     return all(amount + used.get(name, 0) <= totals.get(name, 1) for name, amount in items)
 
 
-def checked_resources(argument: str, resources: Any) -> dict[str, float]:
-    """A client's resources as a dict of finite amounts, 0 or more; None is none."""
+def checked_resources(argument: str, resources: Any, least: float = -LARGEST) -> dict[str, float]:
+    """Return a client's resources as a dict of finite amounts; None is none.
+
+    As in Luigi true counts as 1, and an amount may be negative: of a total nothing fits, of a need it makes room.
+    """
     if resources is None:
         return {}
     if not isinstance(resources, Mapping):
         raise BadArgument(argument, f"is {type(resources).__name__}", "an object of resource names and amounts")
+    few(argument, resources, MAX_NAMES)
+    booleans = False
     for name, amount in resources.items():
         if not isinstance(name, str):
             raise BadArgument(argument, f"has the name {name!r}", "names that are strings")
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount <= LARGEST:
-            raise BadArgument(f"{argument}.{name}", f"is {amount!r}"[:80], f"a number from 0 to {LARGEST:g}")
+        if not isinstance(amount, (int, float)) or not least <= amount <= LARGEST:
+            where = f"{argument}.{name}"[:120]
+            raise BadArgument(where, f"is {amount!r}"[:80], f"a number from {least:g} to {LARGEST:g}")
+        booleans = booleans or amount is True or amount is False
+    if booleans:
+        return {name: int(amount) if isinstance(amount, bool) else amount for name, amount in resources.items()}
     return dict(resources)

@@ -3,7 +3,8 @@
 Invariants, for every task that is *in* (between `_enter` and `_leave`):
 * it is counted in its team and stands in the index of its status;
 * it is in the ready index exactly if it is PENDING and no dependency is unmet;
-* `unmet` and `blocked` count its dependencies by their `mark`, and its own `mark` is what its dependents counted.
+* `unmet` and `blocked` count its dependencies by their `mark`, and its own `mark` is what its dependents counted, or
+  will have counted once `settle` has told them.
 
 A change takes the task out, alters it, and puts it back (`_leave` … `_enter`), so that no index has to know what
 can change. Both cost O(log tasks), plus the dependents whose readiness the change decides.
@@ -13,7 +14,9 @@ In a cycle of dependencies the mark "below a disabled task" may outlive its caus
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
 from appliance.engine.changes import TaskRemoved, Transition
 from appliance.engine.demand import Items
@@ -32,6 +35,24 @@ from appliance.engine.model import (
     Worker,
     namespace_of,
 )
+
+AT_ONCE = 2_000  # dependents that one call tells of a change; those beyond are told in portions
+
+
+class Untold(NamedTuple):
+    """Tasks that count a dependency as it was. Differences add up in any order, so they may be told late."""
+
+    dependents: Iterator[Task]
+    unmet: int
+    blocked: int
+
+
+def _marked(task: Task, mark: int) -> Untold:
+    """Give a task its mark; what its dependents have to be told."""
+    before, task.mark = task.mark, mark
+    unmet = ((before & MARK_DONE) - (mark & MARK_DONE)) // MARK_DONE
+    blocked = ((mark & MARK_BLOCKING) - (before & MARK_BLOCKING)) // MARK_BLOCKING
+    return Untold(dependents_of(task), unmet, blocked)
 
 
 class Indexes(Links):
@@ -105,14 +126,32 @@ class Indexes(Links):
             self._tell_dependents(task, mark)
 
     def _tell_dependents(self, task: Task, mark: int) -> None:
+        """Tell those that depend on `task` what it has become; at most AT_ONCE of them now, the rest by `settle`."""
         told = [(task, mark)]
+        budget = AT_ONCE
         while told:
             task, mark = told.pop()
-            before, task.mark = task.mark, mark
-            unmet = ((before & MARK_DONE) - (mark & MARK_DONE)) // MARK_DONE
-            blocked = ((mark & MARK_BLOCKING) - (before & MARK_BLOCKING)) // MARK_BLOCKING
-            for dependent in dependents_of(task):
-                self._adjust(dependent, unmet, blocked, told)
+            many = len(task.dependents) if isinstance(task.dependents, set) else 1
+            untold = _marked(task, mark)
+            if many > budget:
+                self._untold.append(untold)
+                continue
+            budget -= many
+            for dependent in untold.dependents:
+                self._adjust(dependent, untold.unmet, untold.blocked, told)
+
+    def _tell_some(self, limit: int) -> int:
+        """Tell at most so many of those that were not told yet; how many more may be told now."""
+        while self._untold and limit > 0:
+            untold = self._untold[0]
+            told: list[tuple[Task, int]] = []
+            for dependent in islice(untold.dependents, limit):
+                limit -= 1
+                self._adjust(dependent, untold.unmet, untold.blocked, told)
+            if limit > 0:
+                self._untold.popleft()
+            self._untold += [_marked(task, mark) for task, mark in told]
+        return limit
 
     def _adjust(self, task: Task, unmet: int, blocked: int, told: list[tuple[Task, int]]) -> None:
         """A dependency changed its mark. `told` collects those whose own mark changes by it."""

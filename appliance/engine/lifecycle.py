@@ -7,6 +7,7 @@ A status reported for the head of a batch is given to its members.
 import heapq
 
 from appliance.engine.changes import Mail, Transition
+from appliance.engine.indexes import AT_ONCE
 from appliance.engine.model import BATCH_RUNNING, DETAIL, DISABLED, DONE, FAILED, PENDING, RUNNING, Task
 from appliance.engine.submissions import Submissions
 
@@ -82,18 +83,50 @@ class Lifecycle(Submissions):
     # -- priorities -------------------------------------------------------------------------------
 
     def _raise_dependencies(self, task: Task) -> None:
-        tasks, priority = self.tasks, task.priority
+        """Give a task's priority to all that it waits for; at most AT_ONCE of them now, the rest by `settle`."""
+        budget = AT_ONCE
         below = [task]
         while below:
-            for dep_id in below.pop().deps:
-                dep = tasks.get(dep_id)
-                if dep is None or dep.priority >= priority or dep is task:
-                    continue
-                self._leave(dep)
-                dep.priority = priority
-                self._enter(dep)
-                self._touched(dep)
-                below.append(dep)
+            raised = self._raise_those_of(below.pop())
+            budget -= len(raised)
+            below += raised
+            if budget < 0:
+                self._unraised += below
+                return
+
+    def _raise_those_of(self, task: Task) -> list[Task]:
+        """Raise what a task directly depends on; those that were lower."""
+        tasks, priority = self.tasks, task.priority
+        raised = []
+        for dep_id in task.deps:
+            dep = tasks.get(dep_id)
+            if dep is None or dep.priority >= priority or dep is task:
+                continue
+            self._leave(dep)
+            dep.priority = priority
+            self._enter(dep)
+            self._touched(dep)
+            raised.append(dep)
+        return raised
+
+    # -- what is left of large changes ---------------------------------------------------------------
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a change has not reached all tasks that it concerns."""
+        return bool(self._untold or self._unraised)
+
+    def settle(self, limit: int) -> None:
+        """Let large changes reach at most about `limit` tasks more.
+
+        A task with 300,000 dependents that becomes DONE makes ready a few thousand of them at once, and the others in
+        portions, between other calls. Until then they wait; nothing runs too early.
+        """
+        limit = self._tell_some(limit)
+        while self._unraised and limit > 0:
+            raised = self._raise_those_of(self._unraised.popleft())
+            self._unraised += raised
+            limit -= 1 + len(raised)
 
     # -- failures ---------------------------------------------------------------------------------
 

@@ -36,6 +36,16 @@ class Links(State):
         task.deps = tuple(kept)
         task.settled = None
 
+    def _link_more(self, task: Task, deps: list[str]) -> None:
+        """Add dependencies that a task does not have yet; it must be out of the indexes."""
+        kept = []
+        for dep_id in deps:
+            dep = self.tasks.get(dep_id)
+            kept.append(dep_id if dep is None else dep.id)
+            self._link(task, dep_id, dep)
+        task.deps = (*task.deps, *kept)
+        task.settled = None
+
     def _link(self, task: Task, dep_id: str, dep: Task | None) -> None:
         if dep is task:  # waits for itself: never met
             task.unmet += 1

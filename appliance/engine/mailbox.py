@@ -184,7 +184,7 @@ class MailboxCalls(State):
         """A worker could not schedule a task."""
         family = checks.text("family", family)
         params = checks.mapping("params", params)
-        checks.ids("owners", owners)
+        checks.ids("owners", owners, what="e-mail addresses", most=checks.MAX_NAMES)
         if self.mailbox is None:
             return
         worker_id = checks.worker(kwargs.get("worker"))

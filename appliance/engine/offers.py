@@ -26,9 +26,9 @@ class Offer(NamedTuple):
         if namespaces is None and families is None and capabilities is None:
             return ANYTHING
         return cls(
-            frozenset(checks.ids("namespaces", namespaces) or ()) or None,
-            frozenset(checks.ids("families", families) or ()) or None,
-            frozenset(checks.ids("capabilities", capabilities) or ()),
+            frozenset(checks.ids("namespaces", namespaces, what="namespaces", most=checks.MAX_NAMES) or ()) or None,
+            frozenset(checks.ids("families", families, what="families", most=checks.MAX_NAMES) or ()) or None,
+            frozenset(checks.ids("capabilities", capabilities, what="names", most=checks.MAX_NAMES) or ()),
         )
 
     @classmethod

@@ -78,6 +78,8 @@ class Records(WorkerCalls, Pruning):
     def restore(self, records: Iterable[Change]) -> None:
         """Apply records in order: all of them to an empty engine, or a tail to one that mirrors."""
         self._apply(records)
+        while self.unsettled:
+            self.settle(sys.maxsize)
         self._by_num = self._by_wid = None
 
     def follow(self, records: Iterable[Change]) -> None:

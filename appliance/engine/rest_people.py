@@ -70,7 +70,7 @@ class RestPeople(RestViews, WorkerCalls, Runs):
     def rest_put_resource(self, name: str, total: float) -> dict[str, Any]:
         """Set a resource's total."""
         checks.text("name", name, empty=False)
-        amount = checked_resources("total", {"total": total})["total"]
+        amount = checked_resources("total", {"total": total}, 0)["total"]
         if self.resources.get(name) != amount:
             self._set_totals({name: amount})
         return {"name": name, "total": amount, "used": self._usage.amounts.get(name, 0)}

@@ -48,6 +48,13 @@ class Submission(NamedTuple):
     policy: RetryPolicy | None
 
 
+class Added(NamedTuple):
+    """What came of many tasks that were put."""
+
+    added: int
+    known: int
+
+
 class RestTasks(Lifecycle):
     """REST calls that add tasks."""
 
@@ -73,6 +80,8 @@ class RestTasks(Lifecycle):
 
     def rest_put_tasks(self, tasks: Any) -> dict[str, int]:
         """Add many tasks, all or none: nothing changes before all are checked."""
+        if isinstance(tasks, Added):  # in portions, before
+            return tasks._asdict()
         puts = [self._checked_at("tasks", i, task) for i, task in enumerate(checks.listed("tasks", tasks))]
         added = sum([self._submit(put) for put in puts])
         return {"added": added, "known": len(puts) - added}
@@ -103,7 +112,7 @@ class RestTasks(Lifecycle):
     ) -> Submission:
         task_id = checks.text("task_id", task_id, empty=False)
         wanted = checks.ids("deps", deps, empty=False)
-        needed = checks.ids("capabilities", capabilities, empty=False)
+        needed = checks.ids("capabilities", capabilities, empty=False, what="names", most=checks.MAX_NAMES)
         if wanted and task_id in wanted:
             raise BadArgument("deps", "names the task itself", "ids of other tasks")
         checks.optional_text("submitter", submitter)
@@ -114,7 +123,7 @@ class RestTasks(Lifecycle):
             EMPTY_OBJECT if params is None else to_json(checks.mapping("params", params)),
             wanted,
             checks.number("priority", priority),
-            None if resources is None else checked_resources("resources", resources),
+            None if resources is None else checked_resources("resources", resources, 0),
             None if needed is None else tuple(sorted(needed)),
             None if retry_policy is None else checks.retry_policy(retry_policy, self._default_policy, "retry_policy"),
         )

@@ -88,6 +88,11 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
         if slots is not None:
             checks.whole("slots", slots, least=1)
         listed = [] if tasks is None else checks.listed("tasks", tasks)
+        deps = [told.get("deps") for told in listed if isinstance(told, dict)]
+        many = sum(len(ids) for ids in deps if isinstance(ids, list))
+        if many > checks.MAX_ENTRIES:
+            what = f"name {many} dependencies together"
+            raise BadArgument("tasks", what, f"at most {checks.MAX_ENTRIES} in one call; the rest in the next")
         reports = [self._report_of(f"tasks[{i}]", told) for i, told in enumerate(listed)]
         caller = self._heard_of(worker_id)
         self._note(caller, {"assistant": True} | ({} if slots is None else {"workers": slots}))

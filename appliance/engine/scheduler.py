@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from appliance.engine.changes import Mail
+from appliance.engine.large import LargeCalls
 from appliance.engine.mailbox import BatchMailbox, Mailbox
 from appliance.engine.records import Records
 from appliance.engine.rest_people import RestPeople
 from appliance.engine.rest_work import RestWork
 from appliance.engine.running_calls import RunningCalls
 from appliance.engine.settings import Settings
-from appliance.engine.task_calls import TaskCalls
 from appliance.engine.view_calls import ViewCalls
 from appliance.engine.why import Why
 
@@ -91,7 +91,7 @@ REST_METHODS: Final = frozenset(
 )
 
 
-class Scheduler(RestPeople, RestWork, TaskCalls, Records, RunningCalls, ViewCalls, Why):
+class Scheduler(RestPeople, RestWork, LargeCalls, Records, RunningCalls, ViewCalls, Why):
     """One scheduler's whole state.
 
     `clock` gives scheduler time (seconds since the epoch, never going back); `random` makes run ids, message ids

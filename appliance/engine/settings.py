@@ -48,9 +48,10 @@ class Settings:
     namespace_limits: Mapping[str, int] = field(default_factory=dict)
     # A prune handles at most so many tasks and leaves the rest to the next one. None: all, as Luigi.
     prune_limit: int | None = None
-    # First answers to calls with a key of their own are kept for so long (s), and at most so many.
+    # First answers to calls with a key of their own are kept for so long (s), at most so many, and so many bytes.
     answers_kept: float = 3600.0
     answers_most: int = 100_000
+    answers_bytes: int = 64 << 20
     # Luigi's section batch-notifier:
     email_interval_minutes: float = 60.0
     email_batch_mode: str = "unbatched_params"  # or "family", "all"
@@ -68,6 +69,7 @@ class Settings:
         _require("max_graph_nodes", self.max_graph_nodes, 1)
         _require("answers_kept", self.answers_kept, 0)
         _require("answers_most", self.answers_most, 0)
+        _require("answers_bytes", self.answers_bytes, 0)
         _require("retry_jitter", self.retry_jitter, 0, 1)
         if self.retry_backoff is not None:
             _require("retry_backoff", self.retry_backoff, 1)

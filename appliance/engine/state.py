@@ -6,6 +6,7 @@ This module holds it; `links` and `indexes` keep it consistent, and everything e
 from __future__ import annotations
 
 import random as random_module
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -80,6 +81,8 @@ class State:
         self._retries: list[tuple[float, int, Task]] = []  # heap of what to retry when
         self._removals: list[tuple[float, int, Task]] = []  # heap of what to remove when
         self._emptied: list[WorkerSet] = []  # sets of stakeholders that lost their last member
+        self._untold: deque[Any] = deque()  # what dependents are still to be told (`indexes.Untold`)
+        self._unraised: deque[Task] = deque()  # tasks whose priority their dependencies do not have yet
         self._unwanted: dict[int, Task] = {}  # no stakeholder, not yet marked for removal
         self._disabled: dict[int, Task] = {}  # disabled by the scheduler
         self._next_num = 1
@@ -91,6 +94,7 @@ class State:
         self._dirty_resources: set[str] = set()
         self._gone: list[TaskRemoved | WorkerRemoved] = []
         self._answers: dict[str, AnswerPut] = {}  # by the caller's key, oldest first
+        self._answers_bytes = 0  # what they take, about
         self._new_answers: list[AnswerPut | AnswersForgotten] = []
         self._dirty_batchers: dict[tuple[str, str], None] = {}
         self._mails: list[Mail] = []

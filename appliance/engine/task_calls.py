@@ -77,7 +77,7 @@ class TaskCalls(Serializer, MailboxCalls, Runs):
         tracking_url = checks.long_text("tracking_url", tracking_url)
         batch_id = checks.optional_text("batch_id", batch_id)
         policy = checks.retry_policy(retry_policy_dict, self._default_policy)
-        checks.ids("owners", owners)
+        checks.ids("owners", owners, what="e-mail addresses", most=checks.MAX_NAMES)
         task = self.tasks.get(task_id)
         run = named_run(run_id, attempt)
         claimed = None
@@ -146,7 +146,7 @@ class TaskCalls(Serializer, MailboxCalls, Runs):
             self._name(task, family)
             changed = True
             task.demand = self._demands.of(task.demand.resources, task.namespace, task.demand.capabilities)
-        if not task.module and module:
+        if not task.module and module is not None and module != task.module:
             task.module, changed = module, True
         if task.param_visibilities is EMPTY_OBJECT and visibilities:
             task.param_visibilities, changed = to_json(visibilities), True

@@ -8,6 +8,9 @@ from appliance.engine.choosing import Choosing
 from appliance.engine.model import BATCH_RUNNING, PENDING, RUNNING, Task, Worker
 from appliance.engine.offers import ANYTHING, OFFERED, Offer
 
+MOST_CURRENT = 100_000  # tasks that a worker may say it runs
+LARGEST_BATCH = 2_000  # tasks handed out together; what is beyond is the next batch
+
 
 class WorkCalls(Choosing):
     """RPCs of workers that look for work."""
@@ -34,7 +37,8 @@ class WorkCalls(Choosing):
         `capabilities`: see `offers`.
         """
         worker_id = checks.worker(worker)
-        current = checks.ids("current_tasks", current_tasks)
+        named = checks.ids("current_tasks", current_tasks, most=MOST_CURRENT)
+        current = None if named is None else frozenset(named)
         offer = Offer.of(namespaces, families, capabilities)
         if self.settings.prune_on_get_work:
             self.prune()
@@ -139,7 +143,7 @@ class WorkCalls(Choosing):
             return []
         batch = [best]
         for mate in self._ready.mates(best, arguments, best.ready_key):
-            if len(batch) >= most:
+            if len(batch) >= min(most, LARGEST_BATCH):
                 break
             if not own_only or caller in mate.team.members:
                 batch.append(mate)

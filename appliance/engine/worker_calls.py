@@ -17,6 +17,7 @@ class WorkerCalls(State):
         """What a worker tells of itself: pairs, or an object."""
         worker_id = checks.worker(worker)
         try:
+            checks.few("info", info, checks.MAX_NAMES)
             told = checks.mapping("info", dict(info))
         except (TypeError, ValueError) as error:
             raise BadArgument("info", f"is {info!r}"[:80], "an object, or a list of [name, value] pairs") from error
@@ -79,6 +80,9 @@ class WorkerCalls(State):
 
     def _tell(self, worker_id: str, name: str, **kwargs: Any) -> None:
         worker = self._worker(worker_id)
+        if len(worker.messages) >= checks.MAX_NAMES:
+            what = f"{worker_id} has {len(worker.messages)} messages that it has not fetched"
+            raise BadArgument("worker", what[:200], "a worker that pings")
         worker.messages.append({"name": name, "kwargs": kwargs})
         self._dirty_workers[worker] = None
 
@@ -87,7 +91,10 @@ class WorkerCalls(State):
         task = self.tasks.get(checks.text("task_id", task_id))
         message_id = checks.text("message_id", message_id)
         if task is not None:
-            task.responses = to_json({**json.loads(task.responses), message_id: response})
+            responses = json.loads(task.responses)
+            if len(responses) >= checks.MAX_NAMES:
+                raise BadArgument("task_id", f"has {len(responses)} answers that nobody fetched", "fewer")
+            task.responses = to_json({**responses, message_id: response})
             self._touched(task, DETAIL)
 
     def get_scheduler_message_response(self, task_id: str, message_id: str) -> dict[str, Any]:
@@ -109,7 +116,7 @@ class WorkerCalls(State):
     ) -> None:
         """A worker can run tasks of a family together, over these parameters."""
         worker_id, family = checks.worker(worker), checks.text("task_family", task_family)
-        arguments = checks.ids("batched_args", batched_args) or ()
+        arguments = checks.ids("batched_args", batched_args, what="parameter names", most=checks.MAX_NAMES) or ()
         batcher = (arguments, checks.number("max_batch_size", max_batch_size))
         known = self.batchers.setdefault(worker_id, {})
         if known.get(family) != batcher:

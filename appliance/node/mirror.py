@@ -85,6 +85,9 @@ class Mirror:
         for start in range(0, len(records), SLICE):
             self._apply(records[start : start + SLICE])
             await asyncio.sleep(0)
+            while self.engine.unsettled:  # the leader's large changes reach as many tasks here
+                self.engine.settle(SLICE * 5)
+                await asyncio.sleep(0)
         self.position, self.behind, self.away = tail.position, tail.behind, None
         if not tail.behind:
             self._present_at = asked_at

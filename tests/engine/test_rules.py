@@ -215,7 +215,7 @@ def test_why_of_a_task_that_failed_too_often(make: Make) -> None:
     "bad",
     [
         {"worker": None}, {"task_id": None}, {"task_id": "x" * 501}, {"status": "MAYBE"}, {"deps": "abc"},
-        {"deps": [1]}, {"deps": [[]]}, {"resources": {"db": "1"}}, {"resources": {"db": -1}},
+        {"deps": [1]}, {"deps": [[]]}, {"resources": {"db": "1"}}, {"resources": {"db": None}},
         {"resources": {"db": float("nan")}}, {"resources": [1]}, {"priority": "high"}, {"priority": float("nan")},
         {"params": [1]}, {"param_visibilities": 1}, {"retry_policy_dict": {"retries": 1}}, {"family": 3},
         {"retry_policy_dict": {"retry_count": "x"}}, {"batch_id": 5}, {"tracking_url": {}}, {"owners": "me"},
@@ -267,3 +267,33 @@ def test_a_disabled_task_is_mailed_at_once_without_batching(make: Make) -> None:
     [mail] = s.take_changes().mails
     assert mail.owner is None
     assert "DISABLED t" in mail.subject
+
+
+def test_amounts_of_resources_are_luigis(make: Make) -> None:
+    """True is one; a need below zero makes room; a total below zero fits nothing; none of it costs a task its run."""
+    s = make(resources={"db": 1, "net": 1})
+    s.add_task(task_id="flag", worker="w", resources={"db": True})
+    s.add_task(task_id="room", worker="w", resources={"net": -1}, priority=1)
+    assert s.get_work(worker="w")["task_id"] == "room"
+    assert s.get_work(worker="w", current_tasks=["room"])["task_id"] == "flag"
+    s.decrease_running_task_resources("flag", {"db": -3})
+    s.decrease_running_task_resources("flag", {"db": True})
+    assert s.get_running_task_resources("flag")["resources"] == {"db": 0}
+    s.update_resources(db=-1, net=2.5)
+    s.add_task(task_id="never", worker="w", resources={"db": 0})
+    assert s.get_work(worker="w", current_tasks=["room", "flag"])["task_id"] is None
+    assert s.update_resource("db", -1) is False
+
+
+def test_an_empty_module_stays_one(make: Make) -> None:
+    s = make()
+    s.add_task(task_id="t", worker="w", module="")
+    assert s.get_work(worker="w")["task_module"] == ""
+
+
+def test_refusals_name_what_was_given(make: Make) -> None:
+    s = make()
+    with pytest.raises(BadArgument, match="e-mail addresses"):
+        s.add_task(task_id="t", worker="w", owners="me")
+    with pytest.raises(BadArgument, match="parameter names"):
+        s.add_task_batcher(worker="w", task_family="A", batched_args="date")

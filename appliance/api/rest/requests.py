@@ -7,6 +7,8 @@ from appliance.api.rest.building import (
     LONGEST_MESSAGE,
     LONGEST_OUTPUT,
     LONGEST_WAIT,
+    MOST_DEPS,
+    MOST_HELD,
     MOST_REPORTS,
     MOST_TASKS,
     integer,
@@ -40,7 +42,10 @@ _TASK_FIELDS: Mapping[str, Schema] = {
     "family": text("the name of what it does; what is before its last dot is its namespace", least=1),
     "module": nullable(text("for workers that load it from Python")),
     "params": mapped({}, "its parameters, for its worker"),
-    "deps": listed(TASK_ID, None, "ids of the tasks that must be DONE before it may run; they may be added later"),
+    "deps": {
+        **listed(TASK_ID, MOST_DEPS, "ids of the tasks that must be DONE before it may run; they may be added later"),
+        ELSEWHERE: 1_000,  # there may be hundreds of thousands of them: the engine checks each anyway
+    },
     "priority": PRIORITY,
     "resources": mapped(AMOUNT, "what it occupies while it runs"),
     "capabilities": listed(text(least=1), None, "what its worker must be able to do"),
@@ -53,7 +58,7 @@ NEW_TASKS = request_object(
     ("tasks",),
     tasks={
         **listed(NEW_TASK_WITH_ID, MOST_TASKS, "all are added, or none if there is something wrong with one"),
-        ELSEWHERE: True,  # thousands of them: the engine checks each anyway
+        ELSEWHERE: 0,  # thousands of them: the engine checks each anyway
     },
 )
 HELD = request_object(("task_id", "attempt", "run_id"), task_id=TASK_ID, attempt=ATTEMPT, run_id=RUN_ID)
@@ -65,7 +70,7 @@ TAKE = request_object(
     families=nullable({**NAMES, "description": "only tasks of these; null: of any"}),
     capabilities={**NAMES, "description": "what this worker is able to do"},
     holding=nullable(
-        listed(HELD, 100_000, "what it runs now. A run of this worker that is not listed is given to it again (its "
+        listed(HELD, MOST_HELD, "what it runs now. A run of this worker that is not listed is given to it again (its "
               "assignment was lost on the way); null: nothing is")
     ),
     wait=number("s to wait for work if there is none", 0, LONGEST_WAIT),
@@ -85,7 +90,10 @@ REPORT = request_object(
     message=nullable(text("what it does now, for people", LONGEST_MESSAGE)),
     tracking_url=nullable(text("where people can watch it", 10_000)),
     deps=nullable(
-        listed({"anyOf": [TASK_ID, NEW_TASK_WITH_ID]}, MOST_TASKS, "of PENDING: ids of tasks, or tasks to be added")
+        {
+            **listed({"anyOf": [TASK_ID, NEW_TASK_WITH_ID]}, MOST_TASKS, "of PENDING: ids, or tasks to be added"),
+            ELSEWHERE: 1_000,
+        }
     ),
 )
 HEARTBEAT = request_object(

@@ -18,7 +18,7 @@ from typing import Any
 from appliance.api.errors import BadRequest
 
 Schema = Mapping[str, Any]
-ELSEWHERE = "x-items-are-checked-elsewhere"
+ELSEWHERE = "x-more-items-are-checked-elsewhere"  # how many are checked here
 _SHOWN = 60  # characters of a wrong value that are repeated
 _MANY = 12  # names that are listed
 _A = {
@@ -106,7 +106,7 @@ def _check_array(schema: Schema, value: list[Any], where: str) -> None:
     if len(value) > schema.get("maxItems", math.inf):
         raise BadRequest(f"has {len(value)} entries", where=where, expected=describe(schema))
     items = schema.get("items")
-    if items is not None and ELSEWHERE not in schema:
+    if items is not None and len(value) <= schema.get(ELSEWHERE, math.inf):
         for number, item in enumerate(value):
             check(items, item, f"{where}[{number}]")
 

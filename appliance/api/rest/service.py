@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from appliance.api import wire
+from appliance.api import large_text, wire
 from appliance.api.body import read_body
 from appliance.api.calls import Call, FutureCaller, Terms
 from appliance.api.dispatch import Dispatcher
@@ -113,9 +113,16 @@ class Rest:
         if not raw.strip() and "required" not in route.body:
             return fields, None
         text = _text(raw)
-        body = _decode(text)
+        if len(text) <= large_text.LARGE:
+            body = _decode(text)
+        else:
+            body = await large_text.by_and_by(large_text.decoded(text, _DECODER.raw_decode, "body"))
         check(route.body, body)
-        return {**body, **fields}, None if fields or route.own else text
+        if route.own:
+            return {**body, **fields}, None
+        if fields:  # what the path says wins over the body, here as there: it comes last
+            text = f"{text.rstrip()[:-1]}{', ' if body else ''}{json.dumps(fields)[1:]}"
+        return {**body, **fields}, text
 
 
 def _query(request: web.BaseRequest, route: Route) -> dict[str, Any]:

@@ -1,0 +1,173 @@
+"""Large calls: decoded by and by, and done in portions, with a turn for others between two of them.
+
+    dispatcher -> take(call) -> decode -> engine.portions -> ... -> dispatcher.resume(call, arguments)
+
+A call about 300,000 tasks takes many seconds, and holds up nobody else for longer than one about a few hundred. One
+at a time is done; the others wait for it. Its client may give up meanwhile, as luigi's does after 10 s: what has begun
+goes on, so that the same call, when it comes again, finds most of it done.
+
+Invariant: what a portion changed is handed to the journal before anything else happens to the engine.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from appliance import log
+from appliance.api import large_text, wire
+from appliance.api.calls import Call
+from appliance.api.errors import BadRequest, Reply, Unavailable
+from appliance.api.executor import Executor
+from appliance.clock import monotonic
+from appliance.engine import BadArgument
+
+MANY = frozenset({"add_task", "rest_put_task", "rest_put_tasks"})  # that may be about thousands of tasks
+FEW = 4_000  # characters in which no thousand tasks can be named
+BACKLOG = 4_000  # records that may wait for the database before the next portion
+SETTLED_AT_ONCE = 500  # tasks that one slice of a large change reaches
+LOOK_EVERY = 0.005  # s between two looks at the journal
+_scan = json.JSONDecoder().raw_decode
+_log = log.get("api")
+
+
+class AnsweredEarly(Exception):  # noqa: N818 - no fault
+    """Its client was told to ask again."""
+
+
+class LargeCalls:
+    """Takes large calls out of the way of others, and gives them back when little is left to do."""
+
+    def __init__(self, executor: Executor, budget: float, give_back: Callable[[Call, dict[str, Any] | None], None],
+                 finish: Callable[[Call, Reply], None]) -> None:  # fmt: skip
+        """`give_back(call, arguments)`: it can be executed now, or (None) it has to be asked elsewhere."""
+        self._executor = executor
+        self._budget = budget
+        self._give_back = give_back
+        self._finish = finish
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settling = False
+
+    @staticmethod
+    def may_be_large(call: Call) -> bool:
+        """Whether this call needs a look, by its size: cheap, for it is asked of every call."""
+        size = len(call.data)
+        return size > FEW and (size > large_text.LARGE or call.method in MANY)
+
+    def take(self, call: Call, arguments: dict[str, Any] | None) -> bool:
+        """Take over a call that `may_be_large`; False: it is not, do it as ever."""
+        if len(call.data) <= large_text.LARGE:
+            try:
+                arguments = wire.decode_arguments(call.data) if arguments is None else arguments
+            except BadRequest:
+                return False  # that is found out again, and told
+            if _portions_of(self._executor, call, arguments) is None:
+                return False
+        elif arguments is not None and call.method not in MANY:
+            return False
+        task = asyncio.get_running_loop().create_task(self._run(call, arguments))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _run(self, call: Call, arguments: dict[str, Any] | None) -> None:
+        try:
+            if arguments is None:
+                arguments = await large_text.by_and_by(large_text.decoded(call.data, _scan))
+            async with asyncio.timeout(max(0.0, call.arrived + self._budget - monotonic())):
+                await self._turn.acquire()
+        except BadRequest as refusal:
+            self._finish(call, refusal.reply())
+            return
+        except TimeoutError:
+            what = "not executed: another large call is being done"
+            self._finish(call, Unavailable(what, where=call.method, expected="to be asked again").reply())
+            return
+        try:
+            arguments = await self._prepare(call, arguments)
+        except AnsweredEarly:
+            pass
+        except (BadRequest, Unavailable) as refusal:
+            self._finish(call, refusal.reply())
+        else:
+            self._give_back(call, arguments)
+        finally:
+            self._turn.release()
+
+    async def _prepare(self, call: Call, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """Do the call's portions; the arguments that are left. None: this node does not execute any more."""
+        executor, engine = self._executor, self._executor.engine
+        portions = _portions_of(executor, call, arguments) if executor.ready else None
+        if portions is None:
+            return arguments if executor.ready else None
+        began, answered, result = monotonic(), False, None
+        while result is None and executor.engine is engine and executor.ready:
+            result = self._advance(call.method, portions)
+            await self._breathe()
+            if not answered and monotonic() - call.arrived > self._budget:
+                answered = True  # the client is told in time; what has begun goes on
+                what = "a large call, being done in portions; it goes on"
+                expected = "the same call again: it finds what has been done so far"
+                self._finish(call, Unavailable(what, where=call.method, expected=expected).reply())
+        if monotonic() - began > 1.0:
+            _log.info("large_call", method=call.method, seconds=monotonic() - began, answered_early=answered)
+        if answered:
+            raise AnsweredEarly
+        return result
+
+    def _advance(self, method: str, portions: large_text.Pieces[dict[str, Any]]) -> dict[str, Any] | None:
+        """Do portions for one slice of time; what is left of the arguments, once all are done."""
+        executor = self._executor
+        try:
+            until = monotonic() + large_text.SLICE
+            while monotonic() < until:
+                next(portions)
+        except StopIteration as ended:
+            result: dict[str, Any] = ended.value
+            return result
+        except BadArgument as error:
+            raise BadRequest(error.problem, where=error.argument, expected=error.expected) from error
+        except Exception as error:
+            refusal = executor.broken(method, error)
+            raise Unavailable(refusal.what, where=refusal.where, expected=refusal.expected) from error
+        finally:
+            executor.record(method)
+        return None
+
+    async def _breathe(self) -> None:
+        """Let others have their turn, and the database catch up."""
+        await asyncio.sleep(0)
+        journal = self._executor.journal
+        while journal is not None and journal.appended - journal.committed > BACKLOG:
+            await asyncio.sleep(LOOK_EVERY)
+            if journal is not self._executor.journal or not self._executor.ready:
+                return
+
+    # -- what large changes leave to do ----------------------------------------------------------------------------
+
+    def settle_soon(self) -> None:
+        """See to it that a change which concerns many tasks reaches them all, between other calls."""
+        if not self._settling:
+            self._settling = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        self._settling = False
+        executor, engine = self._executor, self._executor.engine
+        if engine is None or executor.journal is None or not engine.unsettled:
+            return
+        engine.settle(SETTLED_AT_ONCE)
+        executor.record("settle")
+        if engine.unsettled:
+            self._settling = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
+
+def _portions_of(
+    executor: Executor, call: Call, arguments: dict[str, Any]
+) -> large_text.Pieces[dict[str, Any]] | None:
+    engine = executor.engine
+    if engine is None or call.method not in MANY:
+        return None
+    return engine.portions(call.method, arguments)
