@@ -93,6 +93,11 @@ class Mirror(Protocol):
         """Seconds since what it shows was certainly the present."""
         ...
 
+    async def catch_up_with(self, moment: float, longest: float) -> bool:
+        """Wait until it shows all that was acknowledged before this moment (monotonic); False: not within `longest`
+        seconds."""
+        ...
+
 
 class FutureCaller:
     """A caller that waits in a coroutine of its own."""

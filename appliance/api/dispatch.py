@@ -27,7 +27,9 @@ from appliance.api.metrics import Metrics
 from appliance.api.ports import Caller, Engine, Journal
 from appliance.api.queues import ParkedCalls, WaitingCalls
 from appliance.clock import SchedulerClock, monotonic
+from appliance.engine import SLICED_VIEWS
 
+ASKED_AGAIN = 0.02  # s until the leader is asked again for a view
 SWEEP_EVERY = 0.25  # s
 SLICE = 0.002  # s of parked calls executed before others get a turn
 MISDIRECTED = Misdirected("not executed: this node does not lead", where="leadership", expected="the leader").reply()
@@ -61,11 +63,21 @@ class Dispatcher:
     def reflect(self, engine: Engine, mirror: Mirror) -> None:
         """Show people this engine, which mirrors the leader's log. Nothing is executed on it."""
         self.executor.reflect(engine, mirror)
+        self._release_turns()
+
+    def _release_turns(self) -> None:
+        """Who waits for a turn looks again: there is something to see here now, or somebody to ask."""
+        for call in self._parked.take_all():
+            if call.method:
+                self._parked.add(call)
+            else:
+                call.caller.answer(_DONE)
 
     def pass_on(self, relay: Relay | None) -> None:
         """Hand calls to this relay whenever they cannot be executed here, those that are parked first; None: park."""
         self.relay = relay
         if relay is not None:
+            self._release_turns()
             for call in self._parked.take_all():
                 self._hold(call)
 
@@ -129,16 +141,36 @@ class Dispatcher:
             self._execute(call, arguments)
 
     async def turn(self, caller: Caller, arrived: float) -> None:
-        """Wait like any other call for the gate and for those who came before; raises Unavailable. A mirror can be
-        looked at any time."""
+        """Wait like any other call until the engine here can be looked at: after those who came before, or as soon as
+        it mirrors the leader's. Raises Unavailable."""
         executor = self.executor
-        if executor.mirror is not None:
+        if executor.mirror is not None or (executor.ready and not self._parked):
             return
-        if self._parked or not executor.ready:
-            waiting = FutureCaller(caller.gone)
-            self.park(Call("", "", waiting, arrived))
-            if await waiting.reply is not _DONE:
-                raise self.unavailable()
+        await self._wait(caller, arrived)
+
+    async def elsewhere(self, call: Call) -> Reply | None:
+        """Have the leader answer a view while there is none to be had here. None: look again, it may be by now.
+
+        Raises Unavailable when its time is up.
+        """
+        if self.relay is None or call.terms.left is not None:
+            await self._wait(call.caller, call.arrived)
+            return None
+        waiting = FutureCaller(call.caller.gone)
+        self.relay.carry(call._replace(caller=waiting))
+        reply = await waiting.reply
+        if reply is not _DONE:
+            return reply
+        await asyncio.sleep(ASKED_AGAIN)  # the leader could not be reached
+        if monotonic() - call.arrived > self.limits.budget:
+            raise self.unavailable()
+        return None
+
+    async def _wait(self, caller: Caller, arrived: float) -> None:
+        waiting = FutureCaller(caller.gone)
+        self.park(Call("", "", waiting, arrived))
+        if await waiting.reply is not _DONE:
+            raise self.unavailable()
 
     async def commit(self, position: int, longest: float) -> None:
         """Wait until everything up to `position` is durable; raises Unavailable after `longest` seconds."""
@@ -224,6 +256,8 @@ class Dispatcher:
         """From the relay: nobody executed it. Execute it here if we lead now; otherwise park it."""
         if call.caller.gone():
             self._drop(call)
+        elif call.method in SLICED_VIEWS:  # who asked for it looks again
+            call.caller.answer(_DONE)
         elif self._parked or not self.executor.ready:
             self.park(call)
         else:

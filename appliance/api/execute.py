@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from appliance import log
 from appliance.api import wire
 from appliance.api.calls import Call, signature_error
-from appliance.api.errors import BadRequest, Conflicting, KeyReused, NotFound, Refusal, Reply
+from appliance.api.errors import BadRequest, Conflicting, Failed, KeyReused, NotFound, Refusal, Reply
 from appliance.api.ports import Engine
 from appliance.engine import BadArgument, Conflict, NoSuch
 from appliance.engine.changes import Changes
@@ -57,7 +57,7 @@ def execute(
     if type(worker) is not str:
         worker = None
     try:
-        result = _run(call.method, methods[call.method], arguments)
+        result = _run(engine, call.method, methods[call.method], arguments)
     except Refusal as refusal:
         if call.method == "add_task" and isinstance(refusal, Conflicting):
             report_refused(arguments["task_id"], arguments["attempt"], worker, refusal.what)
@@ -75,8 +75,9 @@ def report_refused(task_id: str, attempt: int, worker: str | None, reason: str) 
     _log.warning("report_refused", task_id=task_id[:200], attempt=attempt, worker=(worker or "")[:200], reason=reason)
 
 
-def _run(method: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """The engine's result. Raises Refusal if it says no, else EngineBroken."""
+def _run(engine: Engine, method: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Return the engine's result. Raises Refusal if it says no, or fails before it has changed anything; EngineBroken
+    if it may be half-changed."""
     try:
         return function(**arguments)
     except Conflict as error:
@@ -86,7 +87,11 @@ def _run(method: str, function: Callable[..., Any], arguments: dict[str, Any]) -
     except BadArgument as error:
         raise BadRequest(error.problem, where=error.argument, expected=error.expected) from error
     except Exception as error:
-        bad = signature_error(method, function, arguments, error)
+        bad: Refusal | None = signature_error(method, function, arguments, error)
+        if bad is None and engine.unchanged:
+            _log.exception("call_failed", method=method, error=f"{type(error).__name__}: {error}"[:300])
+            what = f"{method} failed inside the scheduler ({type(error).__name__}); nothing was changed"
+            bad = Failed(what, where=method, expected="an answer; please report the traceback in the scheduler's log")
         raise EngineBroken(error) if bad is None else bad from error
 
 

@@ -31,6 +31,13 @@ _scan = json.JSONDecoder().raw_decode
 _log = log.get("api")
 
 
+IN_PORTIONS = Unavailable(
+    "a large call, which is being done in portions; it goes on",
+    where="scheduler",
+    expected="the same call again: it finds what has been done so far",
+).reply()
+
+
 class AnsweredEarly(Exception):  # noqa: N818 - no fault
     """Its client was told to ask again."""
 
@@ -101,18 +108,19 @@ class LargeCalls:
         portions = _portions_of(executor, call, arguments) if executor.ready else None
         if portions is None:
             return arguments if executor.ready else None
-        began, answered, result = monotonic(), False, None
-        while result is None and executor.engine is engine and executor.ready:
-            result = self._advance(call.method, portions)
-            await self._breathe()
-            if not answered and monotonic() - call.arrived > self._budget:
-                answered = True  # the client is told in time; what has begun goes on
-                what = "a large call, being done in portions; it goes on"
-                expected = "the same call again: it finds what has been done so far"
-                self._finish(call, Unavailable(what, where=call.method, expected=expected).reply())
-        if monotonic() - began > 1.0:
-            _log.info("large_call", method=call.method, seconds=monotonic() - began, answered_early=answered)
-        if answered:
+        began, result = monotonic(), None
+        left = call.arrived + self._budget - began
+        early = asyncio.get_running_loop().call_later(left, self._finish, call, IN_PORTIONS)
+        try:
+            while result is None and executor.engine is engine and executor.ready:
+                result = self._advance(call.method, portions)
+                await self._breathe()
+        finally:
+            early.cancel()
+        seconds = monotonic() - began
+        if seconds > 1.0:
+            _log.info("large_call", method=call.method, seconds=seconds, answered_early=seconds >= left)
+        if seconds >= left:
             raise AnsweredEarly
         return result
 

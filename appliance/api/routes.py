@@ -245,7 +245,9 @@ class Routes:
             self._dispatcher.submit(Call(name, data, caller, monotonic(), terms), arguments)
             return _plain(await caller.reply)
         compress = "gzip" in request.headers.get("Accept-Encoding", "")
-        pieces = await self._views.fetch(name, data, caller, arrived, compress=compress)
+        pieces = await self._views.fetch(name, data, caller, arrived, terms, compress=compress)
+        if isinstance(pieces, Reply):
+            return _plain(pieces)
         response = web.StreamResponse(headers={"Content-Type": JSON})
         self._harden(response)
         response.headers.update(self._cors.headers(request.headers.get("Origin")))

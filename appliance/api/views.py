@@ -16,18 +16,21 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from appliance import log
 from appliance.api import wire
-from appliance.api.calls import signature_error
+from appliance.api.calls import Call, Terms, signature_error
 from appliance.api.dispatch import Dispatcher
-from appliance.api.errors import BadRequest, Unavailable
+from appliance.api.errors import BadRequest, Failed, Refusal, Reply, Unavailable
 from appliance.api.ports import Caller, Engine
 from appliance.clock import monotonic
 from appliance.engine import BadArgument
 
+_log = log.get("api")
 HEAVY = 2
 SLICE = 0.002  # s
 PIECE = 1 << 18  # bytes handed to the socket, or to the compressor, at a time
 WIDE = 50  # entries; a wider object is encoded entry by entry
+OWN_WRITES = 0.1  # s that a view waits until a mirror shows what was acknowledged before
 COMPRESS_FROM = 1 << 14  # bytes; below, compressing costs more than it saves
 
 
@@ -54,11 +57,15 @@ class Views:
         self._turn = asyncio.Semaphore(HEAVY)
         self._making: dict[tuple[str, str, bool], View] = {}
 
-    async def fetch(self, method: str, data: str, caller: Caller, arrived: float, *, compress: bool) -> list[bytes]:
+    async def fetch(
+        self, method: str, data: str, caller: Caller, arrived: float, terms: Terms, *, compress: bool
+    ) -> list[bytes] | Reply:
         """The body of the reply in pieces, gzipped if `compress` and it is worth it (then it begins with gzip's
-        magic number). Raises Refusal."""
+        magic number); or the leader's whole reply, where there is no mirror yet. Raises Refusal."""
         arguments = wire.decode_arguments(data)
-        await self._dispatcher.turn(caller, arrived)
+        elsewhere = await self._place(Call(method, data, caller, arrived, terms))
+        if elsewhere is not None:
+            return elsewhere
         key = (method, json.dumps(arguments, sort_keys=True), compress)
         view = self._making.get(key)
         if view is None or (view.began_at is not None and self._executor.stand != view.began_at):
@@ -72,6 +79,29 @@ class Views:
             assert view.task is not None  # noqa: S101 - set where the view was made
             making = view.task
         return await asyncio.shield(making)
+
+    async def _place(self, call: Call) -> Reply | None:
+        """Wait until the view can be made here, and shows what its caller has been acknowledged; or the leader's reply.
+
+        A mirror is some milliseconds behind. What was acknowledged before the question came has to show in the answer.
+        """
+        executor, dispatcher = self._executor, self._dispatcher
+        while True:
+            mirror = executor.mirror
+            if mirror is not None and await mirror.catch_up_with(call.arrived, OWN_WRITES):
+                return None
+            if mirror is not None and (dispatcher.relay is None or call.terms.left is not None):
+                return None  # old, and says so
+            if mirror is None and (executor.journal is not None or dispatcher.relay is None):
+                await dispatcher.turn(call.caller, call.arrived)
+                if executor.ready:
+                    return None
+                continue
+            reply = await dispatcher.elsewhere(call)
+            if reply is not None:
+                return reply
+            if executor.mirror is not None and executor.mirror is mirror:
+                return None  # the leader cannot be reached: what is here, with its age
 
     def _forget(self, key: tuple[str, str, bool], view: View, _made: asyncio.Task[list[bytes]]) -> None:
         if self._making.get(key) is view:
@@ -126,8 +156,7 @@ class Views:
             except BadArgument as error:
                 raise BadRequest(error.problem, where=error.argument, expected=error.expected) from error
             except Exception as error:
-                bad = signature_error(method, getattr(engine, method), arguments, error)
-                raise bad if bad is not None else executor.broken(method, error) from error
+                raise self._failed(engine, method, arguments, error) from error
             finally:
                 executor.record(method)  # a view may prune before it looks
             if size >= PIECE:
@@ -140,6 +169,18 @@ class Views:
                 raise Unavailable("the client has gone", where=method, expected="nothing")
         pieces.append("".join([*texts, "}}"]).encode("ascii"))
         return pieces
+
+
+    def _failed(self, engine: Engine, method: str, arguments: dict[str, Any], error: Exception) -> Refusal:
+        """Why a view could not be made. It may have pruned before it looked: only then is the engine in doubt."""
+        bad = signature_error(method, getattr(engine, method), arguments, error)
+        if bad is not None:
+            return bad
+        if not engine.unchanged:
+            return self._executor.broken(method, error)
+        _log.exception("call_failed", method=method, error=f"{type(error).__name__}: {error}"[:300])
+        what = f"{method} failed inside the scheduler ({type(error).__name__}); nothing was changed"
+        return Failed(what, where=method, expected="an answer; please report the traceback in the scheduler's log")
 
 
 def _texts(items: Iterator[tuple[str, Any] | None], separator: str = "") -> Iterator[str]:

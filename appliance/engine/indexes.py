@@ -68,6 +68,7 @@ class Indexes(Links):
     def _leave(self, task: Task) -> None:
         """Take a task out of the indexes, so that it can be changed."""
         task.out = True
+        self._changing += 1
         team, status = task.team, task.status
         if status == PENDING:
             team.pending -= 1
@@ -94,6 +95,7 @@ class Indexes(Links):
         """Put a task into the indexes, and tell its dependents if it became DONE or blocking, or ceased to be."""
         team, status = task.team, task.status
         task.out = False
+        self._changing -= 1
         mark = 0
         if status == PENDING:
             team.pending += 1
@@ -183,6 +185,7 @@ class Indexes(Links):
             self._teams.nobody,
             self._default_policy,
         )
+        self._changing += 1
         task.stakes = self._stakes.nobody
         if family:
             task.family, task.namespace = family, namespace_of(family)
@@ -224,6 +227,7 @@ class Indexes(Links):
         if not self._dirty.pop(task, 0) & CREATED:
             self._gone.append(TaskRemoved(task.num, task.id))
         self._transitions.append(Transition(task.family, task.namespace, task.status, ""))
+        self._changing -= 1
 
     def _want(self, task: Task, worker: Worker) -> None:
         """Make `worker` a stakeholder of a task."""

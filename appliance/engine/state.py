@@ -99,6 +99,7 @@ class State:
         self._dirty_batchers: dict[tuple[str, str], None] = {}
         self._mails: list[Mail] = []
         self._transitions: list[Transition] = []
+        self._changing = 0  # tasks that are out of the indexes, being changed
         self.mirrors = False  # another scheduler decides, and this one reads its log
         self._by_num: dict[int, Task] | None = None  # while records are being applied, and between pieces of a tail
         self._by_wid: dict[int, Worker] | None = None
@@ -118,6 +119,14 @@ class State:
 
     def _touched(self, task: Task, what: int = STATE) -> None:
         self._dirty[task] = self._dirty.get(task, 0) | what
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nothing has been changed since the last take, nor begun to be: after an error the engine is whole."""
+        return not (
+            self._changing or self._dirty or self._dirty_workers or self._dirty_settings or self._dirty_resources
+            or self._dirty_batchers or self._gone or self._new_answers or self._mails or self._transitions
+        )  # fmt: skip
 
     def _random_id(self) -> str:
         return f"{self._random.getrandbits(128):032x}"

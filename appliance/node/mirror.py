@@ -9,6 +9,7 @@ What a promotion has to read is what happened since the last look, LOOK_EVERY se
 """
 
 import asyncio
+import contextlib
 import gc
 import random
 from collections.abc import Callable
@@ -58,6 +59,8 @@ class Mirror:
         self._present_at = monotonic()  # when `position` was certainly the log's end
         self._reader: TailReader | None = None
         self._reading = False
+        self._wanted = asyncio.Event()  # somebody waits for the present
+        self._looked: asyncio.Future[None] | None = None  # done after the next look
 
     @property
     def seq(self) -> int:
@@ -67,6 +70,20 @@ class Mirror:
     def age(self) -> float:
         """Seconds since what it shows was certainly the present."""
         return monotonic() - self._present_at
+
+    async def catch_up_with(self, moment: float, longest: float) -> bool:
+        """See `appliance.api.calls.Mirror`. What was acknowledged is in the database: a reading that begins after that
+        moment and reaches the log's end has it."""
+        until = monotonic() + longest
+        while self._present_at < moment:
+            self._looked = looked = self._looked or asyncio.get_running_loop().create_future()
+            self._wanted.set()
+            try:
+                async with asyncio.timeout(max(0.0, until - monotonic())):
+                    await asyncio.shield(looked)
+            except TimeoutError:
+                return False
+        return True
 
     def use(self, store: Store) -> None:
         """Read through a connection of its own from now on. One that hangs is left behind with its thread."""
@@ -115,8 +132,14 @@ class Mirror:
                 await asyncio.sleep(AWAY_EVERY)
                 continue
             stepped()
+            looked, self._looked = self._looked, None
+            if looked is not None:
+                looked.set_result(None)
             if not tail.more:
-                await asyncio.sleep(LOOK_EVERY)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_EVERY):
+                        await self._wanted.wait()
+            self._wanted.clear()
 
     async def catch_up(self, end: Position) -> int:
         """Read up to `end`, which nobody can move any more; how many events that were."""

@@ -4,8 +4,11 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING
 
+from appliance.api.calls import FutureCaller
 from appliance.api.errors import Unavailable
 from appliance.api.operations import JsonObject, Operations
+from appliance.api.views import OWN_WRITES
+from appliance.clock import monotonic
 from appliance.node.cluster import describe, failovers
 from appliance.node.states import State
 from appliance.store import DatabaseAway
@@ -18,8 +21,11 @@ def operations(node: "Node") -> Operations:
     """The node's answers. A standby answers from its mirror."""
 
     async def why(task_id: str) -> JsonObject:
-        engine, journal = node.engine, node.journal
-        if engine is not None and node.dispatcher.executor.mirror is not None:
+        asked_at = monotonic()
+        await node.dispatcher.turn(FutureCaller(lambda: False), asked_at)
+        engine, journal, mirror = node.engine, node.journal, node.dispatcher.executor.mirror
+        if engine is not None and mirror is not None:
+            await mirror.catch_up_with(asked_at, OWN_WRITES)
             return engine.why(task_id)
         if engine is None or journal is None or node.life.state is not State.LEADING:
             raise node.dispatcher.unavailable()

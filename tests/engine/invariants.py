@@ -11,6 +11,7 @@ from appliance.engine.submissions import SUBMISSIONS
 
 def check(s: Scheduler) -> None:
     """Raise AssertionError where an index differs from what the tasks say."""
+    assert s._changing == 0, "a task was left out of the indexes"
     _check_statuses(s)
     _check_edges(s)
     _check_ready(s)

@@ -157,3 +157,15 @@ def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
     nobody = luigi_ha("pause", "--database", "postgresql://luigi@nowhere/luigi")
     assert nobody.returncode == 2
     assert "Traceback" not in nobody.stderr + alone.stderr + wrong.stderr
+
+
+def test_what_a_caller_was_acknowledged_shows_in_the_next_view_whichever_node_makes_it(tmp_path: Path) -> None:
+    """Each call and each view has a connection of its own: half of them meet the node that follows."""
+    with pair(tmp_path) as two:
+        two.leadership()
+        missing = []
+        for n in range(150):
+            two.call("add_task", task_id=f"Own_{n}", worker="w", family="Own")
+            if f"Own_{n}" not in two.call("task_list", status="PENDING", limit=False):
+                missing.append(n)
+        assert not missing, f"{len(missing)} of 150 views did not show what had been acknowledged before"
