@@ -18,12 +18,14 @@ import socket
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from appliance import log
 from appliance.api.access_roles import Role
 from appliance.api.errors import Forbidden
 from appliance.cors import Cors
 
 _OURS = ("same-origin", "none")  # none: typed, or a bookmark
 REMEMBERED = 256  # names by which we were called
+_log = log.get("access")
 
 
 class Browsers:
@@ -36,6 +38,7 @@ class Browsers:
         own = socket.gethostname().lower()
         self._names = frozenset({"localhost", own, own.partition(".")[0], *(name.lower() for name in names if name)})
         self._hosts: dict[bytes, bool] = {}
+        self._log = log.Seldom(_log)
 
     def is_own_host(self, host: bytes) -> bool:
         """Whether a Host header names this node; with tokens, any does."""
@@ -51,6 +54,7 @@ class Browsers:
     def require_own_host(self, host: str) -> None:
         """Forbidden if the Host header names another."""
         if not self.is_own_host(host.encode("latin-1", "replace")):
+            self._log.warning("access_refused", "foreign host", host=host[:100])
             raise Forbidden(
                 f"this node is not called {host[:100]!r}",
                 where="Host",
@@ -76,6 +80,7 @@ class Browsers:
         if site is not None:
             foreign = site.strip().lower() not in _OURS or (foreign and origin is not None)
         if foreign:
+            self._log.warning("access_refused", "foreign page", page=(page or site or "")[:100])
             raise Forbidden(
                 "a page of another site made the browser ask this"
                 + (", with the password it remembers" if by_password else ""),

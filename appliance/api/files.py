@@ -1,6 +1,9 @@
 """Luigi's own visualiser, served from the installed `luigi` package when it is there.
 
 Luigi is not imported: only its directory is looked up. Paths that leave that directory are not found.
+
+The visualiser puts names and messages into its page as HTML. The policy of that page lets none of it run; where the
+script is the one we know, it shows them as the text they are.
 """
 
 import importlib.util
@@ -12,6 +15,14 @@ from appliance.api.errors import NotFound
 from appliance.api.hardening import page_headers
 
 LONGEST_NAME = 200  # characters
+_TEXT = "$('<i>').text(%s).html()"
+# What visualiserApp.js inserts as HTML, and the same as text.
+_AS_TEXT = (
+    ("{data: 'taskName'},", "{data: 'taskName', render: function (data) { return " + _TEXT % "data" + "; }},"),
+    ("row.resources + '</div>'", _TEXT % "row.resources" + " + '</div>'"),
+    ('$("#statusMessageModal pre").html(data.statusMessage)', '$("#statusMessageModal pre").text(data.statusMessage)'),
+    ("$responseContent.html(response)", "$responseContent.text(response)"),
+)
 
 
 @cache
@@ -44,6 +55,18 @@ def static_file(path: str) -> Path:
 def page_of(file: Path) -> dict[str, str]:
     """The headers of one of those files: a page names the scripts that stand in it."""
     return _page_headers(file) if file.suffix == ".html" else {}
+
+
+@cache
+def as_text(file: Path) -> bytes | None:
+    """The content of a script that inserts what callers sent as HTML, changed to insert it as text; None: it is served
+    as it is."""
+    if file.name != "visualiserApp.js":
+        return None
+    script = file.read_text("utf-8")
+    for before, after in _AS_TEXT:
+        script = script.replace(before, after)
+    return script.encode("utf-8")
 
 
 @cache

@@ -24,7 +24,7 @@ from appliance.engine import BadArgument
 
 MANY = frozenset({"add_task", "rest_put_task", "rest_put_tasks"})  # that may be about thousands of tasks
 FEW = 4_000  # characters in which no thousand tasks can be named
-BACKLOG = 4_000  # records that may wait for the database before the next portion
+BACKLOG = 1_000  # records that may wait for the database before the next portion
 SETTLED_AT_ONCE = 500  # tasks that one slice of a large change reaches
 LOOK_EVERY = 0.005  # s between two looks at the journal
 _scan = json.JSONDecoder().raw_decode

@@ -22,11 +22,11 @@ from appliance.api.access_roles import needed
 from appliance.api.access_tokens import Credential
 from appliance.api.body import read_body
 from appliance.api.calls import Admit, Call, FutureCaller, Terms, checked_key
+from appliance.api.checked_head import check_head, relayed_with
 from appliance.api.cors import Cors
 from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import (
     CHALLENGE,
-    BadRequest,
     MethodNotAllowed,
     NotFound,
     NotReady,
@@ -35,9 +35,9 @@ from appliance.api.errors import (
     TooLarge,
 )
 from appliance.api.executor import INTERNAL
-from appliance.api.files import page_of, static_file
+from appliance.api.files import as_text, page_of, static_file
 from appliance.api.hardening import API_HEADERS
-from appliance.api.heads import RELAYED, is_stock_agent
+from appliance.api.heads import is_stock_agent
 from appliance.api.operations import Operations
 from appliance.api.rest import Rest
 from appliance.api.rest.internal import checked
@@ -49,13 +49,9 @@ from appliance.engine import RPC_METHODS, SLICED_VIEWS
 JSON = "application/json; charset=UTF-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MONITORED = ("/health", "/ready", "/leader", "/standby", "/metrics")
+GZIP_MAGIC = b"\x1f\x8b"
 READY_EVERY = 0.02  # s between two attempts to say who calls, while a node starts
 REPLY_TIMEOUT = 300.0  # s for a client to take a large reply
-LONGEST_NUMBER = 9  # digits of a header's
-GZIP_MAGIC = b"\x1f\x8b"
-# Headers that say one thing: said twice, whoever stands between might have read the other one.
-ONCE = ("Authorization", "Host", "Content-Type", "Idempotency-Key", "Origin", "Sec-Fetch-Site", RELAYED.decode())
-CODINGS = ("identity", "gzip", "deflate")
 _HISTORY = "the command `luigi-ha history TASK_ID`, or GET /api/task/<TASK_ID>/history"
 _log = log.get("api")
 
@@ -141,7 +137,7 @@ class Routes:
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         path, method = request.path, request.method
-        self._check_head(request)
+        check_head(request, self._browsers)
         authorization = Credential(request.headers.get("Authorization", "").encode("utf-8", "surrogateescape"))
         terms = Terms(None, None, authorization, await self._admitted(request, authorization))
         if path.startswith("/api/"):
@@ -154,27 +150,15 @@ class Routes:
             return web.Response(status=302, headers={"Location": "static/visualiser/index.html"})
         if path.startswith("/static/"):
             file = static_file(request.rel_url.raw_path.removeprefix("/static/"))
+            script = as_text(file)
+            if script is not None:
+                return web.Response(body=script, headers={"Content-Type": "text/javascript; charset=UTF-8"})
             return web.FileResponse(file, headers=page_of(file))
         if path in MONITORED:
             return self._monitored(path)
         if path.split("/")[1] in ("history", "tasklist"):
             raise NotFound("luigid's history pages are not served here", where=path, expected=_HISTORY)
         raise NotFound("no such path", where=path, expected="/, /api/<method>, /health, /ready or /metrics")
-
-    def _check_head(self, request: web.BaseRequest) -> None:
-        """Refuse a head that can be read in two ways, or that is for somebody else."""
-        headers = request.headers
-        for name in ONCE:
-            if len(headers.getall(name, ())) > 1:
-                raise BadRequest("is there twice", where=name, expected="one such header")
-        if not request.rel_url.raw_path.startswith("/"):
-            what = f"the request target {request.raw_path[:100]!r} has no path"
-            raise BadRequest(what, where="request", expected="a path that begins with /")
-        coding = headers.get("Content-Encoding", "identity").strip().lower()
-        if coding not in CODINGS:
-            raise BadRequest(f"is {coding[:40]!r}", where="Content-Encoding", expected="one of " + ", ".join(CODINGS))
-        if "Host" in headers and not _is_local(request):
-            self._browsers.require_own_host(headers["Host"])
 
     async def _admitted(self, request: web.BaseRequest, authorization: Credential) -> str | None:
         """Who calls. Before that can be said, the call waits, as at the gate."""
@@ -210,7 +194,7 @@ class Routes:
         arrived = monotonic()
         try:
             terms = terms._replace(key=checked_key(request.headers.get("Idempotency-Key")))
-            relayed = _relayed(request)
+            relayed = relayed_with(request)
             if name in RPC_METHODS or (name in INTERNAL and relayed is not None):
                 if request.method not in ("GET", "POST"):
                     raise _not_allowed(request, "GET, POST")
@@ -296,23 +280,6 @@ async def _form_text(body: bytes) -> str | None:
         return wire.form_data(body)
     value = wire.form_value(body)
     return None if value is None else await large_text.by_and_by(large_text.unquoted(value))
-
-
-def _relayed(request: web.BaseRequest) -> int | None:
-    """The seconds that are left to a call which another node passed on; None: its caller is here. BadRequest."""
-    name = RELAYED.decode()
-    text = request.headers.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER):
-        raise BadRequest(f"is {text[:40]!r}", where=name, expected="a whole number of seconds")
-    return int(text)
-
-
-def _is_local(request: web.BaseRequest) -> bool:
-    """Whether it came by a Unix socket, which no browser reaches."""
-    transport = request.transport
-    return transport is not None and not isinstance(transport.get_extra_info("sockname"), tuple)
 
 
 def _plain(reply: Reply) -> web.Response:

@@ -113,7 +113,8 @@ def form(arguments: Any) -> bytes:
 
 
 def head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{k}: {v}" for k, v in headers.items())]
+    given = {"Host": "127.0.0.1", **headers}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in given.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
