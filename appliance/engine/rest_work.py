@@ -11,7 +11,18 @@ from typing import Any, Final, NamedTuple
 from appliance.engine import checks
 from appliance.engine.changes import JsonText
 from appliance.engine.errors import BadArgument
-from appliance.engine.model import DEFINITION, DETAIL, DONE, FAILED, PENDING, RUNNING, Task, Worker, to_json
+from appliance.engine.model import (
+    BATCH_RUNNING,
+    DEFINITION,
+    DETAIL,
+    DONE,
+    FAILED,
+    PENDING,
+    RUNNING,
+    Task,
+    Worker,
+    to_json,
+)
 from appliance.engine.offers import OFFERED, Offer
 from appliance.engine.rest_tasks import RestTasks, Submission
 from appliance.engine.rest_views import RestViews
@@ -174,6 +185,9 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
                 self._touched(task, DETAIL)
         if report.status == RUNNING:
             return
+        if task.status == BATCH_RUNNING:
+            self._give_back_batch(task)
+            return
         self._leave(task)
         if report.status == PENDING:
             new = [dep if isinstance(dep, str) else dep.task_id for dep in report.deps]
@@ -186,6 +200,14 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
         self._enter(task)
         if report.status == FAILED and self.settings.batch_emails:
             self._mail_failure(task, worker_id, task.family, report.error, None)
+
+    def _give_back_batch(self, task: Task) -> None:
+        """The worker that was given a batch has named no head of it, and runs none of its tasks."""
+        for member in self.batch_members(task.batch_id):
+            member.expl = task.expl
+            self._touched(member, DETAIL)
+            self._transition(member, PENDING)
+            member.run_reported = True
 
 
 def _list(holding: Any) -> list[Any]:

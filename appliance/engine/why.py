@@ -5,13 +5,14 @@ from typing import Any
 from appliance.engine.demand import fits
 from appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, RUNNING, UNKNOWN, Task, Worker
 from appliance.engine.offers import Offer
+from appliance.engine.reserving import Reserving
 from appliance.engine.serializer import Serializer
 from appliance.engine.submissions import SUBMISSIONS
 
 MOST_FACTS = 20  # of one kind
 
 
-class Why(Serializer):
+class Why(Reserving, Serializer):
     """Reads only."""
 
     def why(self, task_id: str) -> dict[str, Any]:
@@ -74,14 +75,20 @@ class Why(Serializer):
         able = [worker for worker in (*task.team.members, *assistants) if not worker.disabled]
         willing = [worker for worker in able if Offer.noted(worker.info).takes(task.family)]
         capable = [worker for worker in willing if Offer.noted(worker.info).able(task.demand)]
-        active = list(dict.fromkeys(worker.id for worker in capable if not worker.draining))
+        loading = [worker for worker in capable if self._loads(worker, task)]
+        active = list(dict.fromkeys(worker.id for worker in loading if not worker.draining))
         if not active:
-            return _explain_no_worker(task, able, willing, capable)
+            return _explain_no_worker(task, able, willing, capable, loading)
         lacking = self._lacking(task)
         if lacking:
             names = ", ".join(str(fact["resource"]) for fact in lacking)
             return f"It waits for {names}.", lacking
         return self._explain_order(task, active)
+
+    def _loads(self, worker: Worker, task: Task) -> bool:
+        """Whether a worker can load a task, and may: a client may run it itself."""
+        offer = Offer.noted(worker.info)
+        return self._takes(task, worker, offer) and offer.refusal(task.family, task.module, task.id) is None
 
     def _explain_unmet(self, task: Task) -> tuple[str, list[dict[str, Any]]]:
         facts: list[dict[str, Any]] = []
@@ -117,21 +124,32 @@ class Why(Serializer):
 
 
 def _explain_no_worker(
-    task: Task, able: list[Worker], willing: list[Worker], capable: list[Worker]
+    task: Task, able: list[Worker], willing: list[Worker], capable: list[Worker], loading: list[Worker]
 ) -> tuple[str, list[dict[str, Any]]]:
     """Why none of the workers is one for this task."""
     facts: list[dict[str, Any]] = [
         {"workers": [worker.id for worker in able][:MOST_FACTS], "wanted_by": _wanting(task)}
     ]
+    of_module = f" (module {task.module})" if task.module else ""
     if not able:
-        return "No live worker can run it.", facts
+        return f"No live worker can run it{of_module}.", facts
     if not willing:
         facts.append({"family": task.family, "namespace": task.namespace})
         return f"No live worker takes tasks of {task.family}: they named other namespaces or families.", facts
     if not capable:
         facts.append({"capabilities": list(task.demand.capabilities)})
         return f"No live worker that takes it offers {', '.join(task.demand.capabilities)}.", facts
-    return f"Its workers are draining: {', '.join([worker.id for worker in capable][:3])} get no new work.", facts
+    if not loading:
+        refusals = [(worker.id, _refusal(worker, task)) for worker in dict.fromkeys(capable)]
+        facts += [{"worker": worker_id, "cannot_load": refusal} for worker_id, refusal in refusals[:MOST_FACTS]]
+        told = "; ".join(f"{worker_id}: {refusal}" for worker_id, refusal in refusals[:3])
+        return f"No live worker can load it{of_module}: {told}.", facts
+    return f"Its workers are draining: {', '.join([worker.id for worker in loading][:3])} get no new work.", facts
+
+
+def _refusal(worker: Worker, task: Task) -> str:
+    told = Offer.noted(worker.info).refusal(task.family, task.module, task.id)
+    return told or f"has not loaded {task.module or 'its module'}, and leaves it to the client that wants to run it"
 
 
 def _wanting(task: Task) -> list[str]:

@@ -126,18 +126,6 @@ def test_failures_say_why(scheduler: Node, tmp_path: Path) -> None:
         assert one.drain() == 0
 
 
-def test_a_task_that_cannot_be_loaded_fails_and_the_worker_goes_on(scheduler: Node, tmp_path: Path) -> None:
-    for name, module in (("Nowhere_1", "tests.worker.no_such_module"), ("Nothing_1", "tests.worker.pipelines")):
-        scheduler.call("add_task", worker="x", task_id=name, family=name[:-2], module=module, params={})
-    with worker(tmp_path, scheduler) as one:
-        await_status(scheduler, "FAILED", "Nowhere_1", "Nothing_1")
-        assert "No module named 'tests.worker.no_such_module'" in error_of(scheduler, "Nowhere_1")
-        assert "cannot load" in error_of(scheduler, "Nothing_1")
-        (good,) = submit(scheduler, pipelines.Noted(n=5))
-        await_status(scheduler, "DONE", good)
-        assert one.drain() == 0
-
-
 def test_modules_that_come_late_and_tasks_that_no_other_process_could_be_told_of(
     scheduler: Node, tmp_path: Path
 ) -> None:

@@ -12,7 +12,6 @@ The main thread runs luigi's loop, and is the only one that forks.
 
 import contextlib
 import gc
-import importlib
 import os
 import threading
 import time
@@ -31,6 +30,7 @@ from worker.daemon import process, remains
 from worker.daemon.ending import Ending, Stop
 from worker.daemon.fenced import FencedScheduler
 from worker.daemon.heartbeat import HEARTBEAT, Heartbeat, Orders, beat
+from worker.daemon.loading import Loader
 from worker.daemon.luigi_worker import LuigiWorker
 from worker.daemon.monitor import Monitor
 from worker.daemon.options import OptionError, Options
@@ -62,23 +62,24 @@ class Daemon:
         self._ending = Ending(self._waker, self._status, self._notifier, options.drain_timeout)
         self._pid = os.getpid()
         process.use_fork()
-        self._import()
+        loader = Loader(options)
+        loader.import_named()
         gc.collect()
         gc.freeze()  # what is there now stays: a collection in a task's process need not copy its pages
         self._client = self._connection(Patience(denied_for=None), self._rest)
         self._spool = Spool(home.spool)
         self._scheduler = FencedScheduler(
             self._client, self._connection(Patience(give_up_after=ADVISORY), None), self._spool,
-            {"namespaces": options.namespaces, "families": options.families, "capabilities": options.capabilities},
-            self._status,
+            lambda: offer(options, loader), self._status,
         )  # fmt: skip
         self._scheduler.on_lost = self._lost
+        self._scheduler.on_message = self._message
         self._monitor = self._listen()
         self._output = Output(home.logs, options.output_limit, options.keep_logs, tell=options.log_output)
         self._watch = Watch(options.memory_limit, options.kill_grace, self._status)
         self._results = Results(self._waker, self._watch, self._spool, self._check)
         self._worker = LuigiWorker(
-            self._scheduler, options, self._status, self._waker, self._watch, self._results, self._output,
+            self._scheduler, loader, self._status, self._waker, self._watch, self._results, self._output,
             [self._monitor.fileno()] if self._monitor is not None else [],
         )  # fmt: skip
         self._worker.on_drain = self._ending.draining
@@ -117,13 +118,6 @@ class Daemon:
             return self._end("drained", 1 if self._spool.outstanding else 0)
 
     # -- the course of it --------------------------------------------------------------------------------------
-
-    def _import(self) -> None:
-        for name in self._options.modules:
-            try:
-                importlib.import_module(name)
-            except (Exception, SystemExit) as error:
-                raise OptionError(f"module: {name} cannot be imported: {type(error).__name__}: {error}") from error
 
     def _connection(self, patience: Patience, rest: Any, guard: Any = None) -> PatientScheduler:
         options = self._options
@@ -252,6 +246,18 @@ class Daemon:
         name = args.thread.name if args.thread is not None else "?"
         _log.error("thread_died", thread=name, error=f"{args.exc_type.__name__}: {args.exc_value}")
         self._ending.at_once()
+
+
+def offer(options: Options, loader: Loader) -> dict[str, Any]:
+    """What the worker is ready to take, said with each question for work."""
+    return {
+        "namespaces": options.namespaces,
+        "families": options.families,
+        "capabilities": options.capabilities,
+        "modules": loader.offered,
+        "only_modules": options.only_modules,
+        "cannot_load": {kind: names for kind, names in loader.refusals.items() if names},
+    }
 
 
 def run(options: Options, announce: Callable[[Daemon], None] = lambda _daemon: None) -> int:

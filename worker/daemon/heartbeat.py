@@ -108,9 +108,17 @@ class Heartbeat:
             for run in runs:
                 if (run.task_id, run.attempt) == (lost["task_id"], lost["attempt"]):
                     self._orders.lost(run, str(lost.get("reason")))
-        for command in reply["commands"]:
-            name = command.pop("name")
-            self._orders.message({"name": "cancel_task" if name == "cancel" else name, "kwargs": command})
+        for message in messages(reply):
+            self._orders.message(message)
+
+
+def messages(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """The commands of a reply, as luigi's messages are."""
+    found = []
+    for command in reply.get("commands", ()):
+        name, kwargs = command["name"], {key: value for key, value in command.items() if key != "name"}
+        found.append({"name": "cancel_task" if name == "cancel" else name, "kwargs": kwargs})
+    return found
 
 
 def beat(status: Status, runs: list[Run]) -> dict[str, Any]:
