@@ -53,6 +53,8 @@ class Pruning(MailboxCalls, Answers, Lifecycle):
         delay = self.settings.worker_disconnect_delay
         for worker in list(self.workers.values()):
             if worker.last_active + delay < now and worker.grace_until < now:
+                if worker.draining:
+                    self._set_drained(worker.id, True)  # an earlier version did not keep ids
                 self._forget_worker(worker)
 
     def _forget_worker(self, worker: Worker) -> None:

@@ -122,6 +122,13 @@ class RestViews(Lifecycle):
         """Whether work is handed out."""
         return {"paused": self.paused, "pause_enabled": self.settings.pause_enabled}
 
+    def rest_drained(self) -> list[dict[str, Any]]:
+        """Ids of workers that get no work until they are undrained, whether they are there or not."""
+        return [
+            {"worker_id": worker_id, "since": since, "known": worker_id in self.workers}
+            for worker_id, since in self.drained.items()
+        ]
+
     def rest_namespaces(self) -> list[dict[str, Any]]:
         """How many tasks each namespace has, by status, and how many of them may run at once."""
         limits = self.settings.namespace_limits

@@ -1,4 +1,4 @@
-"""Workers on the REST API: `rest_take`, `rest_heartbeat`, `rest_drain`.
+"""Workers on the REST API: `rest_take`, `rest_heartbeat`, `rest_drain`, `rest_undrain`.
 
 Such a worker runs anybody's tasks, as an assistant of Luigi's does, within what it offers. Each task it takes is one
 attempt with a run_id; what it reports names both, and changes nothing if that run is over.
@@ -122,13 +122,33 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
         }
 
     def rest_drain(self, worker_id: str, draining: bool = True) -> dict[str, Any]:
-        """Give a worker no new work; what it runs it finishes. `draining` false: give it work again."""
+        """Give a worker no new work; what it runs it finishes. Its id stays drained, however often it is started again.
+        `draining` false: give it work again."""
         if not isinstance(draining, bool):
             raise BadArgument("draining", f"is {draining!r}"[:80], "true or false")
+        return self._drain(worker_id) if draining else self.rest_undrain(worker_id)
+
+    def rest_undrain(self, worker_id: str) -> dict[str, Any]:
+        """Give a worker work again that was drained, or disabled. It need not be there."""
+        if checks.text("worker_id", worker_id) in self.drained and worker_id not in self.workers:
+            self._set_drained(worker_id, False)
+            return {"worker_id": worker_id, "state": "absent", "running": []}
         worker = self._known_worker(worker_id)
-        if worker.draining != draining:
-            worker.draining = draining
+        self._set_drained(worker.id, False)
+        if worker.draining or worker.disabled:
+            worker.draining = worker.disabled = False
             self._dirty_workers[worker] = None
+        return self._staged(worker)
+
+    def _drain(self, worker_id: str) -> dict[str, Any]:
+        worker = self._known_worker(worker_id)
+        self._set_drained(worker.id, True)
+        if not worker.draining:
+            worker.draining = True
+            self._dirty_workers[worker] = None
+        return self._staged(worker)
+
+    def _staged(self, worker: Worker) -> dict[str, Any]:
         running = self._running_on.get(worker.id, {}).values()
         return {"worker_id": worker.id, "state": worker.stage, "running": [task.id for task in running]}
 

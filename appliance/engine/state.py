@@ -35,6 +35,7 @@ from appliance.engine.ready import ReadyIndex, ReadyKey
 from appliance.engine.settings import Settings
 from appliance.engine.workersets import WorkerSet, WorkerSets
 
+MOST_DRAINED = 10_000  # ids; then the one that was drained first is forgotten
 NUMBERS_BLOCK = 10_000  # creation numbers are reserved in the log in blocks of this size
 
 
@@ -67,6 +68,7 @@ class State:
             str, dict[str, tuple[tuple[str, ...], float]]
         ] = {}  # worker id -> family -> arguments, size
         self.paused = False
+        self.drained: dict[str, float] = {}  # ids of workers that get no work until undrained, and since when
         self._demands = Demands(settings.namespace_limits)
         self._teams = WorkerSets(stakes=False)
         self._stakes = WorkerSets(stakes=True)
@@ -154,11 +156,24 @@ class State:
 
     def _new_worker(self, worker_id: str) -> Worker:
         worker = Worker(self._next_wid, worker_id, self._clock())
+        worker.draining = worker_id in self.drained
         self._next_wid += 1
         if worker.wid >= self._numbers_reserved:
             self._reserve_numbers()
         self._dirty_workers[worker] = None
         return worker
+
+    def _set_drained(self, worker_id: str, drained: bool) -> None:
+        """Have a worker's id drained, or no longer: it outlives the worker, and the scheduler."""
+        if drained == (worker_id in self.drained):
+            return
+        if drained:
+            if len(self.drained) >= MOST_DRAINED:
+                del self.drained[next(iter(self.drained))]
+            self.drained[worker_id] = self._clock()
+        else:
+            del self.drained[worker_id]
+        self._dirty_settings.add("drained")
 
     def _heard_of(self, worker_id: str) -> Worker:
         worker = self._worker(worker_id)
@@ -180,6 +195,8 @@ class State:
     def _setting(self, name: str) -> SettingPut:
         if name == "numbers":
             return SettingPut(name, to_json(self._numbers_reserved))
+        if name == "drained":
+            return SettingPut(name, to_json(self.drained))
         return SettingPut(name, to_json(self.paused))
 
     def _batcher(self, worker_id: str, family: str) -> BatcherPut:

@@ -279,6 +279,43 @@ def test_drain_by_the_api_finishes_what_runs(scheduler: Node, tmp_path: Path) ->
         await_status(scheduler, "PENDING", waiting)
 
 
+def test_a_drained_worker_that_is_started_again_waits_until_it_is_undrained(scheduler: Node, tmp_path: Path) -> None:
+    with worker(tmp_path, scheduler) as one:
+        name = one.await_event("worker_started")["worker_id"]
+        eventually(lambda: scheduler.rest("/api/worker"), lambda: one.log)
+        assert scheduler.rest("/api/worker/drain", {"worker_id": name})["state"] == "draining"
+        assert one.ended() == 0
+        (task,) = submit(scheduler, pipelines.Noted(n=1))
+        for _restart in range(2):  # as a supervisor does
+            one.start()
+            one.await_event("drained", _restart + 1)
+            scheduler.kill()
+            scheduler.start()
+            one.await_event("heartbeat_answered_again", _restart + 1)
+            assert scheduler.tasks("PENDING").keys() == {task}
+            assert one.drain() == 0  # by a signal
+        one.start()
+        one.await_event("drained", 3)
+        assert scheduler.rest("/api/worker/undrain", {"worker_id": name})["state"] == "active"
+        await_status(scheduler, "DONE", task)
+        assert len(one.events("undrained")) == 1
+        assert one.drain() == 0
+
+
+def test_what_an_earlier_worker_left_is_reported_by_one_that_is_drained(scheduler: Node, tmp_path: Path) -> None:
+    (slow,) = submit(scheduler, pipelines.Slow(n=1))
+    with worker(tmp_path, scheduler) as one:
+        name = one.await_event("task_started")["worker_id"]
+        one.kill()
+        scheduler.rest("/api/worker/drain", {"worker_id": name})
+        one.start()
+        await_status(scheduler, "FAILED", slow)
+        one.await_event("drained")
+        scheduler.rest("/api/worker/undrain", {"worker_id": name})
+        one.await_event("undrained")
+        assert one.drain() == 0
+
+
 def test_a_second_sigterm_stops_and_says_so(scheduler: Node, tmp_path: Path) -> None:
     (slow,) = submit(scheduler, pipelines.Slow(n=1))
     with worker(tmp_path, scheduler) as one:

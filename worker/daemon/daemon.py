@@ -1,11 +1,14 @@
 """One worker from its first line to its exit code: puts the parts together, and takes it through its states.
 
     starting -> working -> draining -> over            SIGTERM, SIGINT, SIGUSR1, a command, --max-tasks
-                       \\-> stopping -> over            the second SIGTERM, or --drain-timeout
+     \\-> drained -^     \\-> stopping -> over            the second SIGTERM, or --drain-timeout
 
 Draining takes no new work, finishes and reports what runs: exit code 0. Stopping ends what runs and reports it as
 FAILED, as far as a scheduler answers within seconds: exit code 1. Whatever could not be reported is in the spool and is
 reported by the next worker with this state directory.
+
+A worker whose id the scheduler has drained already when it starts waits, drained, until it is undrained: whoever has
+drained it means the host, and supervisors start again what has ended.
 
 The main thread runs luigi's loop, and is the only one that forks.
 """
@@ -43,6 +46,7 @@ from worker.daemon.watch import Watch
 from worker.spool import Home, Leftover, Run, Spool
 
 ADVISORY = 10.0  # s that a task waits until a scheduler has heard of its progress; then it goes on without
+ACTIVE = "active"  # to the scheduler
 LAST_WORDS = 5.0  # s in which a worker that stops tries to report, after its tasks have ended
 _log = log.get()
 
@@ -60,6 +64,8 @@ class Daemon:
         self._notifier = Notifier()
         self._waker = Waker()
         self._ending = Ending(self._waker, self._status, self._notifier, options.drain_timeout)
+        self._stage = ACTIVE
+        self._held = False  # its id was drained before it started
         self._pid = os.getpid()
         process.use_fork()
         loader = Loader(options)
@@ -70,7 +76,7 @@ class Daemon:
         self._spool = Spool(home.spool)
         self._scheduler = FencedScheduler(
             self._client, self._connection(Patience(give_up_after=ADVISORY), None), self._spool,
-            lambda: offer(options, loader), self._status,
+            loader.offer, self._status,
         )  # fmt: skip
         self._scheduler.on_lost = self._lost
         self._scheduler.on_message = self._message
@@ -97,11 +103,12 @@ class Daemon:
             try:
                 self._find_fence()
                 self._worker.introduce()
-                self._status.state = State.WORKING
-                self._notifier.tell("STATUS=Working")
+                self._held = self._stage != ACTIVE
+                if not self._held:
+                    self._now_working()
                 heartbeat = Heartbeat(
                     self._connection(Patience(), None, fork_lock), self._options.ping_interval, self._status,
-                    self._notifier, self._runs, Orders(self._message, self._lost, self._returned),
+                    self._notifier, self._runs, Orders(self._message, self._lost, self._returned, self._staged),
                 )  # fmt: skip
                 parts.callback(heartbeat.close)
                 if self._status.fenced:
@@ -139,7 +146,7 @@ class Daemon:
         """Ask a scheduler whether it knows runs; waits for one."""
         asking = self._connection(Patience(), self._rest)  # one that takes 401 for an answer, after a while
         try:
-            asking.post(HEARTBEAT, beat(self._status, []))
+            self._stage = asking.post(HEARTBEAT, beat(self._status, []))["state"]
         except Refused as refused:
             if refused.status not in (404, 405):
                 raise
@@ -162,10 +169,31 @@ class Daemon:
             try:
                 for leftover in self._spool.leftovers:
                     self._resume(leftover)
+                self._await_undrained()
                 self._worker.run()
             except Stop:
                 self._end_tasks()
                 raise
+
+    def _await_undrained(self) -> None:
+        """Ended by a signal, too. Stop."""
+        if not self._held:
+            return
+        _log.warning("drained", stage=self._stage, until="POST /api/worker/undrain")
+        self._status.state = State.DRAINED
+        self._notifier.tell("STATUS=Drained: waits until it is undrained")
+        while self._stage != ACTIVE:
+            self._check()
+            if self._worker.draining:
+                return
+            self._waker.wait(self._options.ping_interval)
+        self._held = False
+        _log.info("undrained")
+        self._now_working()
+
+    def _now_working(self) -> None:
+        self._status.state = State.WORKING
+        self._notifier.tell("STATUS=Working")
 
     def _resume(self, leftover: Leftover) -> None:
         remains.clear(leftover)
@@ -229,7 +257,14 @@ class Daemon:
         self._status.calls, self._status.failed_attempts = self._client.calls, self._client.failed_attempts
         self._status.scheduler = self._client.shown
 
+    def _staged(self, stage: str) -> None:
+        if stage != self._stage:
+            self._stage = stage
+            self._waker.wake()
+
     def _message(self, message: dict[str, Any]) -> None:
+        if self._held and message["name"] == "drain":
+            return  # it is drained
         try:
             self._worker.take_message(message)
         except CallError as error:
@@ -246,18 +281,6 @@ class Daemon:
         name = args.thread.name if args.thread is not None else "?"
         _log.error("thread_died", thread=name, error=f"{args.exc_type.__name__}: {args.exc_value}")
         self._ending.at_once()
-
-
-def offer(options: Options, loader: Loader) -> dict[str, Any]:
-    """What the worker is ready to take, said with each question for work."""
-    return {
-        "namespaces": options.namespaces,
-        "families": options.families,
-        "capabilities": options.capabilities,
-        "modules": loader.offered,
-        "only_modules": options.only_modules,
-        "cannot_load": {kind: names for kind, names in loader.refusals.items() if names},
-    }
 
 
 def run(options: Options, announce: Callable[[Daemon], None] = lambda _daemon: None) -> int:

@@ -32,6 +32,7 @@ class Orders(NamedTuple):
     message: Callable[[dict[str, Any]], None]  # {"name", "kwargs"}, as luigi's
     lost: Callable[[Run, str], None]
     returned: Callable[[], None]  # schedulers answer again, after a silence
+    staged: Callable[[str], None]  # what the worker is to the scheduler: active, draining or disabled
 
 
 class Heartbeat:
@@ -104,6 +105,7 @@ class Heartbeat:
             self._doubtful = call if error.doubtful else None
             raise
         self._doubtful = None
+        self._orders.staged(reply["state"])
         for lost in reply["lost"]:
             for run in runs:
                 if (run.task_id, run.attempt) == (lost["task_id"], lost["attempt"]):

@@ -75,6 +75,17 @@ class Loader:
             self._offered = list(dict.fromkeys([*named, *sorted(theirs)]))[:MOST_NAMES]
         return self._offered
 
+    def offer(self) -> dict[str, Any]:
+        """What the worker is ready to take, said with each question for work."""
+        return {
+            "namespaces": self.options.namespaces,
+            "families": self.options.families,
+            "capabilities": self.options.capabilities,
+            "modules": self.offered,
+            "only_modules": self.options.only_modules,
+            "cannot_load": {kind: names for kind, names in self.refusals.items() if names},
+        }
+
     def load(self, told: Description) -> luigi.Task:
         """The task. CannotLoad."""
         if not self._wanted(told.family):
