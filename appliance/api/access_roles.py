@@ -29,7 +29,8 @@ GIVEN = (Role.VIEWER, Role.WORKER, Role.OPERATOR)  # what a token can be for
 _VIEWER = """
     dep_graph fetch_error get_running_task_resources get_task_progress_percentage get_task_status_message graph
     has_task_history inverse_dep_graph is_pause_enabled is_paused resource_list task_list task_search worker_list
-    rest_drained rest_log rest_namespaces rest_queue rest_resources rest_scheduler rest_task rest_tasks rest_worker rest_workers
+    rest_drained rest_log rest_namespaces rest_queue rest_resources rest_scheduler rest_task rest_tasks rest_worker
+    rest_workers
 """
 _WORKER = """
     add_scheduler_message_response add_task add_task_batcher add_worker announce_scheduling_failure count_pending

@@ -32,7 +32,7 @@ class _Candidates(NamedTuple):
 _Head = tuple[ReadyKey, Iterator[ReadyKey], _Candidates | None]
 
 
-class Choosing(Reserving, Pruning):
+class Choosing(Pruning, Reserving):
     """Reads only."""
 
     def _choose(self, caller: Worker, offer: Offer, *, assistant: bool, own_only: bool) -> Task | None:

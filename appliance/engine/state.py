@@ -6,7 +6,7 @@ This module holds it; `links` and `indexes` keep it consistent, and everything e
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sortedcontainers import SortedList
@@ -82,6 +82,7 @@ class State:
         self._retries: list[tuple[float, int, Task]] = []  # heap of what to retry when
         self._removals: list[tuple[float, int, Task]] = []  # heap of what to remove when
         self._emptied: list[WorkerSet] = []  # sets of stakeholders that lost their last member
+        self._bequests: dict[Worker, Iterator[Task]] = {}  # silent submitters, and what is not passed on yet
         self._unwanted: dict[int, Task] = {}  # no stakeholder, not yet marked for removal
         self._disabled: dict[int, Task] = {}  # disabled by the scheduler
         self._next_num = 1

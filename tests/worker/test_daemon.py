@@ -58,6 +58,20 @@ def test_dependencies_that_cannot_be_scheduled_fail_their_task_only(scheduler: N
         assert one.drain() == 0
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_run_finds_out_to_need_is_held_if_its_task_is(
+    scheduler: Node, tmp_path: Path, workers: int
+) -> None:
+    (task,) = submit(scheduler, pipelines.Dynamic())
+    scheduler.call("add_worker", worker="submitter", info={"workers": workers})
+    with worker(tmp_path, scheduler, "--max-tasks", "1") as one:
+        assert one.ended() == 0
+        parts = [name for name in scheduler.tasks("PENDING") if name.startswith("Noted")]
+        assert len(parts) == 3
+        held = {name: scheduler.rest(f"/api/task/{name}")["submitted"] for name in (task, *parts)}
+        assert held == dict.fromkeys((task, *parts), workers == 0)
+
+
 def test_batches(scheduler: Node, tmp_path: Path) -> None:
     days = submit(scheduler, *(pipelines.Dates(day=f"2024-01-0{day}") for day in range(1, 6)), name="days")
     # A batch is made of what the worker that asks can batch, and of what the submitter said.

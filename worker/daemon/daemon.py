@@ -84,6 +84,7 @@ class Daemon:
         self._output = Output(home.logs, options.output_limit, options.keep_logs, tell=options.log_output)
         self._watch = Watch(options.memory_limit, options.kill_grace, self._status)
         self._results = Results(self._waker, self._watch, self._spool, self._check)
+        self._scheduler.needing = lambda: self._results.last
         self._worker = LuigiWorker(
             self._scheduler, loader, self._status, self._waker, self._watch, self._results, self._output,
             [self._monitor.fileno()] if self._monitor is not None else [],

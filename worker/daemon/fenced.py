@@ -42,6 +42,7 @@ class FencedScheduler:
         self._batch: Run | None = None  # handed out, its head not named yet
         self.entries: dict[str, Entry] = {}
         self.on_lost: Callable[[Run, str], None] = lambda _run, _reason: None
+        self.needing: Callable[[], str] = lambda: ""  # the task whose result is being handled
         self.on_message: Callable[[dict[str, Any]], None] = lambda _message: None
         _OF_THIS_PROCESS[:] = [self]
 
@@ -73,7 +74,11 @@ class FencedScheduler:
             self._assigned(Run(task_id, batch.run_id, batch.attempt, batch.key))
         entry = self.entries.get(task_id)
         ends = status in (DONE, FAILED) or (status == PENDING and bool(report.get("new_deps")))
-        if entry is None or not (ends or status == RUNNING):
+        if entry is None:
+            needing = self.needing()  # what luigi's worker describes itself, a task of its own has asked for
+            required = {"required_by": needing} if needing in self.entries else {}
+            self._client.add_task(**report, **required)
+        elif not (ends or status == RUNNING):
             self._client.add_task(**report)
         else:
             self._report(entry, report, ends=ends)

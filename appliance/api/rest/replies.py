@@ -110,9 +110,16 @@ NAMESPACE = reply_object(
     limit=shown(["number", "null"], "how many may run at once; null: as many as there are"),
 )
 NAMESPACES = listed(NAMESPACE)
-QUEUE = reply_object(ready=shown("integer"), pending=shown("integer"), running=shown("integer"))
+QUEUE = reply_object(
+    ready=shown("integer", "tasks that could be begun now, beside each other and those that run, by workers enough"),
+    pending=shown("integer", "all that are PENDING"),
+    running=shown("integer"),
+)
 FACTS = reply_object(
-    task_id=_STRING, status=_STATUS, reason=shown("string", "one sentence"), facts=listed(shown("object"))
+    task_id=_STRING,
+    status={"type": "string", "enum": [*STATUSES, "REMOVED"]},
+    reason=shown("string", "one sentence"),
+    facts=listed(shown("object")),
 )
 KEPT_OUTPUT = reply_object(task_id=_STRING, attempt=shown("integer"), kept=shown("integer", "characters"))
 TAIL = reply_object(task_id=_STRING, attempt=shown("integer"), worker=_MAYBE, text=_STRING)
