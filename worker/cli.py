@@ -26,6 +26,10 @@ Key = Annotated[Path | None, Option(envvar="LUIGI_HA_CLIENT_KEY", help="Its key,
 
 def worker(  # noqa: PLR0917 - typer passes them by name
     module: Annotated[list[str] | None, Option(help="Import this module of tasks; repeat it, or use commas.")] = None,
+    only_modules: Annotated[
+        list[str] | None,
+        Option(help="Import this module and load its tasks, or those of modules below it, and no others."),
+    ] = None,
     workers: Annotated[int, Option(envvar="LUIGI_HA_WORKERS", help="Tasks that run at once.")] = 1,
     scheduler_url: Urls = None,
     state_dir: Annotated[
@@ -76,7 +80,8 @@ def worker(  # noqa: PLR0917 - typer passes them by name
     try:
         told: dict[str, Any] = {} if not scheduler_url else {"scheduler_urls": scheduler_url}
         chosen = options.Options(
-            **told, modules=options.words(module), workers=workers, worker_id=worker_id,
+            **told, modules=options.words(module), only_modules=options.words(only_modules),
+            workers=workers, worker_id=worker_id,
             state_dir=state_dir or Path(os.environ.get("STATE_DIRECTORY", "luigi-ha-worker")),
             namespaces=options.words(namespaces), families=options.words(families),
             capabilities=options.words(capabilities), memory_limit=options.size(memory_limit),

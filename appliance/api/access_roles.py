@@ -29,13 +29,15 @@ GIVEN = (Role.VIEWER, Role.WORKER, Role.OPERATOR)  # what a token can be for
 _VIEWER = """
     dep_graph fetch_error get_running_task_resources get_task_progress_percentage get_task_status_message graph
     has_task_history inverse_dep_graph is_pause_enabled is_paused resource_list task_list task_search worker_list
-    rest_log rest_namespaces rest_queue rest_resources rest_scheduler rest_task rest_tasks rest_worker rest_workers
+    rest_drained rest_log rest_namespaces rest_queue rest_resources rest_scheduler rest_task rest_tasks rest_worker
+    rest_workers
 """
 _WORKER = """
     add_scheduler_message_response add_task add_task_batcher add_worker announce_scheduling_failure count_pending
     decrease_running_task_resources get_work ping report_task_statistics set_task_progress_percentage
     set_task_status_message update_metrics_task_started
     rest_drain rest_heartbeat rest_put_log rest_put_task rest_put_tasks rest_take
+    rest_undrain
 """
 # get_scheduler_message_response takes the answer out of the box: it is for who sent the message.
 _OPERATOR = """
@@ -74,7 +76,7 @@ def needed(method: str, raw_path: str) -> Role:
             role = METHOD_ROLES[name]
         case ["POST", "api", "task" | "tasks" | "heartbeat"]:
             role = Role.WORKER
-        case ["POST", "api", "worker", "drain"]:
+        case ["POST", "api", "worker", "drain" | "undrain"]:
             role = Role.WORKER
         case ["PUT", "api", "task", _] | ["PUT", "api", "task", _, "log"]:
             role = Role.WORKER

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from appliance import log
+from appliance.api import removals
 from appliance.api.calls import Call, Mirror
 from appliance.api.errors import Failed, Reply
 from appliance.api.execute import EngineBroken, execute
@@ -16,9 +17,10 @@ from appliance.api.metrics import Metrics
 from appliance.api.ports import Engine, Journal
 from appliance.clock import SchedulerClock
 from appliance.engine import REST_METHODS, RPC_METHODS
-from appliance.engine.changes import Changes, Mail
+from appliance.engine.changes import Changes, Mail, TaskRemoved, WorkerRemoved
 
 OWN_METHODS = frozenset({"rest_log", "rest_put_log"})  # called like the engine's, and not the engine's
+REMOVED = frozenset({TaskRemoved, WorkerRemoved})
 INTERNAL = REST_METHODS | OWN_METHODS  # reached by the REST API's paths, and by other nodes that pass its calls on
 _log = log.get("api")
 
@@ -83,11 +85,11 @@ class Executor:
         return reply, 0 if call.method == "ping" else journal.appended
 
     def execute_now(self, method: str, **arguments: Any) -> bool:
-        """Run a call of the node itself (prune) if the gate is open; whether it was done."""
-        if self.journal is None or not self._methods or not self._gate.is_open:
+        """Run a call of the node itself (prune, retry_failed) if the gate is open; whether it was done."""
+        if self.engine is None or self.journal is None or not self._methods or not self._gate.is_open:
             return False
         try:
-            self._methods[method](**arguments)
+            getattr(self.engine, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine's state is in doubt
             self.broken(method, error)
             return False
@@ -124,6 +126,8 @@ class Executor:
             position = journal.appended
         else:
             position = journal.append(changes.records, at=self._clock.last, method=method, actor=actor)
+            if any(type(record) in REMOVED for record in changes.records):
+                removals.tell(changes.records)
         if changes.mails:
             self.on_mail(position, changes.mails)
         return position

@@ -9,7 +9,7 @@ import typer
 
 from appliance.cli.client import DEFAULT_URL, At, ask
 from appliance.cli.errors import CommandError
-from appliance.cli.shown import failover, moment, shown
+from appliance.cli.shown import failover, line, moment, shown, told
 from appliance.exit_codes import ExitCode
 
 Url = Annotated[str, typer.Option("--url", envvar="LUIGI_HA_URL", help="Where the scheduler listens.")]
@@ -84,7 +84,9 @@ def history(
     for entry in found["history"]:
         words = [moment(entry["at"]), f"{entry['status']:<13}", f"by {entry['method']}"]
         words += [f"{name}={entry[name]}" for name in ("attempt", "worker_id", "actor", "run_id") if entry.get(name)]
-        print(" ".join([*words, f"epoch={entry['epoch']} seq={entry['seq']}"]))
+        words += [f"after={entry['seconds']:.1f}s"] if entry.get("seconds") is not None else []
+        said = [f"{name}: {line(entry[name])}" for name in ("error", "reason") if entry.get(name)]
+        print(" ".join([*words, f"epoch={entry['epoch']} seq={entry['seq']}", *said]))
 
 
 def _failovers(at: At, limit: int, *, as_json: bool) -> None:
@@ -112,9 +114,9 @@ def why(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    print(f"{found['task_id']} is {found['status']}: {found['reason']}")
+    print(f"{found['task_id']} is {found['status']}: {line(found['reason'])}")
     for fact in found["facts"]:
-        print("  " + (", ".join(f"{k}={v}" for k, v in fact.items()) if isinstance(fact, dict) else str(fact)))
+        print("  " + (", ".join(f"{k}={told(k, v)}" for k, v in fact.items()) if isinstance(fact, dict) else str(fact)))
 
 
 def prune(

@@ -87,3 +87,15 @@ def failover(each: dict[str, Any]) -> str:
 def moment(seconds: float) -> str:
     """A time of day, UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+
+
+def told(name: str, value: Any) -> str:
+    """A fact's value: what is a time as one."""
+    is_time = name in ("until", "since") or name.endswith("_at")
+    return moment(value) if is_time and isinstance(value, (int, float)) else line(value)
+
+
+def line(value: Any) -> str:
+    """On one line, whatever somebody else has written into it."""
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

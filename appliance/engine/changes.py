@@ -84,6 +84,8 @@ class TaskPut(NamedTuple):
 class TaskRemoved(NamedTuple):
     num: int
     task_id: str
+    reason: str = ""  # for people
+    status: str = ""  # that it had
 
 
 class WorkerPut(NamedTuple):

@@ -18,6 +18,7 @@ from appliance.engine.model import Task, Worker
 from appliance.engine.offers import Offer
 from appliance.engine.pruning import Pruning
 from appliance.engine.ready import ReadyGroup, ReadyKey
+from appliance.engine.reserving import Reserving
 
 
 class _Candidates(NamedTuple):
@@ -31,7 +32,7 @@ class _Candidates(NamedTuple):
 _Head = tuple[ReadyKey, Iterator[ReadyKey], _Candidates | None]
 
 
-class Choosing(Pruning):
+class Choosing(Pruning, Reserving):
     """Reads only."""
 
     def _choose(self, caller: Worker, offer: Offer, *, assistant: bool, own_only: bool) -> Task | None:
@@ -41,7 +42,7 @@ class Choosing(Pruning):
         for group in self._ready.groups if not own_only else _groups_of(caller):
             if not (own_only or (assistant and group.runnable) or group.team in caller.teams):
                 continue
-            head = _head(group, offer)
+            head = _head(group, offer, reserved=self._is_reserved(group.team, caller, offer))
             if head is None:
                 continue
             if own_only or not group.demand.items:
@@ -59,7 +60,7 @@ class Choosing(Pruning):
         greedy: dict[ResourceName, float] = {}
         heads: list[_Head] = []
         for group in self._ready.groups:
-            for candidates in _candidates(group, offer):
+            for candidates in _candidates(group, offer, reserved=self._is_reserved(group.team, caller, offer)):
                 _push(heads, iter(candidates.tasks), candidates)
         _push(heads, iter(self._running), None)
         heapq.heapify(heads)
@@ -76,7 +77,7 @@ class Choosing(Pruning):
                 if not fits(items, greedy, capacity):
                     continue  # nor will the rest of the group: greedy use only grows
                 its_own = (assistant and group.runnable) or group.team in caller.teams
-                if its_own and found.taken and fits(items, used, capacity):
+                if its_own and found.taken and fits(items, used, capacity) and not offer.has_given_back(task.id):
                     return task
                 if not self._take_slot(slots, group, caller if assistant and found.taken else None):
                     continue
@@ -116,27 +117,40 @@ def _groups_of(caller: Worker) -> Iterator[ReadyGroup]:
     return (group for team in caller.teams for group in team.groups.values())
 
 
-def _candidates(group: ReadyGroup, offer: Offer) -> Iterator[_Candidates]:
-    """A group's tasks, by family if the offer tells them apart."""
+def _candidates(group: ReadyGroup, offer: Offer, *, reserved: bool) -> Iterator[_Candidates]:
+    """A group's tasks, by family and module if the offer tells them apart."""
     able = offer.able(group.demand)
-    if not able or offer.any_family:
+    if not able or not offer.sifts(reserved=reserved):
         yield _Candidates(group.tasks, group, able)
         return
-    for family, tasks in group.split().items():
-        yield _Candidates(tasks, group, offer.takes(family))
+    for family, modules in group.split().items():
+        takes = offer.takes(family)
+        for module, tasks in modules.items():
+            yield _Candidates(tasks, group, takes and offer.loads(family, module, reserved=reserved))
 
 
-def _head(group: ReadyGroup, offer: Offer) -> ReadyKey | None:
+def _head(group: ReadyGroup, offer: Offer, *, reserved: bool) -> ReadyKey | None:
     """The first of a group's tasks that the offer takes."""
     if not offer.able(group.demand):
         return None
-    if offer.any_family:
+    if not offer.sifts(reserved=reserved):
         first: ReadyKey = group.tasks[0]
         return first
     families = group.split()
     names = families if offer.families is None else families.keys() & offer.families
-    heads: list[ReadyKey] = [families[name][0] for name in names if offer.takes(name)]
-    return min(heads, default=None)
+    heads = [
+        _first_left(tasks, offer)
+        for family in names
+        if offer.takes(family)
+        for module, tasks in families[family].items()
+        if offer.loads(family, module, reserved=reserved)
+    ]
+    return min((head for head in heads if head is not None), default=None)
+
+
+def _first_left(tasks: SortedList[ReadyKey], offer: Offer) -> ReadyKey | None:
+    """The first that was not given back by itself."""
+    return next((key for key in tasks if not offer.has_given_back(key[3].id)), None)
 
 
 def _push(heads: list[_Head], keys: Iterator[ReadyKey], found: _Candidates | None) -> None:

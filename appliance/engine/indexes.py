@@ -203,7 +203,7 @@ class Indexes(Links):
         self._transitions.append(Transition(family, task.namespace, "", status))
         return task
 
-    def _remove(self, task: Task) -> None:
+    def _remove(self, task: Task, reason: str = "") -> None:
         """Forget a task. Whoever depends on it waits for its id."""
         self._leave(task)
         if task.mark:
@@ -225,7 +225,7 @@ class Indexes(Links):
         self._unwanted.pop(task.num, None)
         self._disabled.pop(task.num, None)
         if not self._dirty.pop(task, 0) & CREATED:
-            self._gone.append(TaskRemoved(task.num, task.id))
+            self._gone.append(TaskRemoved(task.num, task.id, reason, task.status))
         self._transitions.append(Transition(task.family, task.namespace, task.status, ""))
         self._changing -= 1
 

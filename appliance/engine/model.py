@@ -249,6 +249,12 @@ class Worker:
         return bool(self.info.get("assistant", False))
 
     @property
+    def submits(self) -> bool:
+        """Whether it describes tasks for others to run, and runs none itself: `luigi --workers 0`."""
+        told = self.info.get("workers")
+        return not self.assistant and isinstance(told, (int, float)) and not isinstance(told, bool) and told == 0
+
+    @property
     def state(self) -> str:
         """Luigi's word for it."""
         return "disabled" if self.disabled or self.draining else "active"

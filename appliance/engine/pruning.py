@@ -12,9 +12,10 @@ from appliance.engine.answers import Answers
 from appliance.engine.changes import WorkerRemoved
 from appliance.engine.lifecycle import Lifecycle
 from appliance.engine.mailbox import MailboxCalls
-from appliance.engine.model import BATCH_RUNNING, RUNNING, Task, Worker
+from appliance.engine.model import BATCH_RUNNING, DONE, FAILED, RUNNING, Task, Worker
 from appliance.engine.workersets import WorkerSet
 
+HEAD_REMOVED = 1.0  # s after its failure at most, for which the head of a batch is marked
 AWAITED_AGAIN = 60.0  # s, at least, until a task that a submitted one waits for is looked at again
 
 
@@ -26,9 +27,8 @@ class Pruning(MailboxCalls, Answers, Lifecycle):
         if self.mirrors:
             return
         self._forget_answers()
-        self._prune_workers()
+        budget = self._prune_workers(self.settings.prune_limit or sys.maxsize)
         self._fail_runs_of_gone_workers()
-        budget = self.settings.prune_limit or sys.maxsize
         budget = self._mark_unwanted(budget)
         self._re_enable_disabled()
         budget = self._retry_failed(budget)
@@ -36,24 +36,44 @@ class Pruning(MailboxCalls, Answers, Lifecycle):
         if self.mailbox is not None:
             self.mailbox.update()
 
+    def retry_failed(self) -> None:
+        """Retry what is due by now, at most as much as a prune does at once."""
+        if not self.mirrors:
+            self._retry_failed(self.settings.prune_limit or sys.maxsize)
+
+    @property
+    def retry_due(self) -> bool:
+        """Whether a failed task is to be retried now. Costs nothing."""
+        return bool(self._retries) and self._retries[0][0] < self._clock()
+
     @property
     def prune_pending(self) -> bool:
         """Whether the last prune stopped at its limit."""
         now = self._clock()
         return bool(
             self._emptied
+            or self._bequests
             or (self._removals and self._removals[0][0] <= now)
             or (self._retries and self._retries[0][0] < now)
         )
 
     # -- workers ----------------------------------------------------------------------------------------
 
-    def _prune_workers(self) -> None:
+    def _prune_workers(self, budget: int) -> int:
         now = self._clock()
         delay = self.settings.worker_disconnect_delay
         for worker in list(self.workers.values()):
-            if worker.last_active + delay < now and worker.grace_until < now:
-                self._forget_worker(worker)
+            if worker.last_active + delay >= now or worker.grace_until >= now:
+                self._bequests.pop(worker, None)  # it is back
+                continue
+            if worker.submits:
+                budget = self._pass_on(worker, budget)
+                if worker in self._bequests:
+                    break
+            if worker.draining:
+                self._set_drained(worker.id, True)  # an earlier version did not keep ids
+            self._forget_worker(worker)
+        return budget
 
     def _forget_worker(self, worker: Worker) -> None:
         del self.workers[worker.id]
@@ -115,14 +135,28 @@ class Pruning(MailboxCalls, Answers, Lifecycle):
 
     def _remove_marked(self, budget: int) -> None:
         now = self._clock()
+        free: set[int] = set()
         while self._removals and self._removals[0][0] <= now and budget > 0:
             when, _num, task = heapq.heappop(self._removals)
             if task.remove_at == when and self._is_known(task):
                 budget -= 1
-                if self._is_awaited(task):
+                if self._is_awaited(task, free):
                     self._remove_at(task, now + max(self.settings.remove_delay, AWAITED_AGAIN))
                 else:
-                    self._remove(task)
+                    self._remove(task, self._why_removed(task))
+
+    def _why_removed(self, task: Task) -> str:
+        """For the log, the history and who asks."""
+        delay = f"{self.settings.remove_delay:g} s (remove_delay)"
+        if task.cancelled is not None:
+            because = f" ({task.cancelled})" if task.cancelled else ""
+            return f"it was cancelled{because}, and nobody has wanted it for {delay}"
+        if task.status == DONE:
+            return f"it was done, and nobody has wanted it for {delay}"
+        if task.status == FAILED and task.remove_at is not None and task.remove_at < task.updated_at + HEAD_REMOVED:
+            return "it stood for a batch, and failed"
+        silence = f"{self.settings.worker_disconnect_delay:g} s (worker_disconnect_delay)"
+        return f"it was {task.status}, and no client that wanted it was heard of for {silence}, nor for {delay} more"
 
     def _is_known(self, task: Task) -> bool:
         return self.tasks.get(task.id) is task

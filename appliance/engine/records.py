@@ -255,5 +255,7 @@ class Records(WorkerCalls, Pruning):
             self._next_wid = max(self._next_wid, json.loads(record.value))
         elif record.name == "paused":
             self.paused = json.loads(record.value)
+        elif record.name == "drained":
+            self.drained = json.loads(record.value)
         elif record.name.startswith(NEXT_SEND) and isinstance(self.mailbox, BatchMailbox):
             self.mailbox.load(record.name, record.value)

@@ -5,19 +5,24 @@ it may be empty and yet not the last one.
 """
 
 import json
+import math
+import sys
 from typing import Any, Final
 
 from appliance.engine import checks
 from appliance.engine.errors import BadArgument, NoSuch
 from appliance.engine.lifecycle import Lifecycle
 from appliance.engine.model import BATCH_RUNNING, PENDING, RUNNING, STATUSES, Task, Worker
+from appliance.engine.offers import Offer
+from appliance.engine.ready import ReadyGroup
+from appliance.engine.reserving import Reserving
 
 LOOKED_AT: Final = 10_000  # tasks, for one page
 MOST_SHOWN: Final = 1_000
 _ALL: Final = 0
 
 
-class RestViews(Lifecycle):
+class RestViews(Lifecycle, Reserving):
     """Reads only."""
 
     @property
@@ -122,6 +127,13 @@ class RestViews(Lifecycle):
         """Whether work is handed out."""
         return {"paused": self.paused, "pause_enabled": self.settings.pause_enabled}
 
+    def rest_drained(self) -> list[dict[str, Any]]:
+        """Ids of workers that get no work until they are undrained, whether they are there or not."""
+        return [
+            {"worker_id": worker_id, "since": since, "known": worker_id in self.workers}
+            for worker_id, since in self.drained.items()
+        ]
+
     def rest_namespaces(self) -> list[dict[str, Any]]:
         """How many tasks each namespace has, by status, and how many of them may run at once."""
         limits = self.settings.namespace_limits
@@ -131,12 +143,38 @@ class RestViews(Lifecycle):
         ]
 
     def rest_queue(self) -> dict[str, int]:
-        """How much there is to do."""
+        """How much there is to do, and how much of it could be begun now."""
         return {
-            "ready": sum(len(group.tasks) for group in self._ready.groups),
+            "ready": 0 if self.paused else self.startable()[0],
             "pending": len(self.by_status.get(PENDING, {})),
             "running": len(self.by_status.get(RUNNING, {})) + len(self.by_status.get(BATCH_RUNNING, {})),
         }
+
+    def startable(self) -> tuple[int, int]:
+        """How many ready tasks could run now beside each other, in the order of work, if there were workers enough; and
+        how many only resources keep from that. What clients run themselves is not counted, nor what nobody can run."""
+        used, capacity = dict(self._usage.amounts), self.capacity
+        startable = waiting = 0
+        for group in sorted(self._ready.groups, key=lambda group: group.tasks[0]):
+            if not group.runnable and not group.team.members:
+                continue
+            ready = self._for_workers(group)
+            fitting = min([ready, *(_times(used.get(n, 0), capacity.get(n, 1), a) for n, a in group.demand.items)])
+            for name, amount in group.demand.items:
+                used[name] = used.get(name, 0) + amount * fitting
+            startable += fitting
+            waiting += ready - fitting
+        return startable, waiting
+
+    def _for_workers(self, group: ReadyGroup) -> int:
+        """How many tasks of a group a worker that runs others' tasks may take."""
+        if not any(self._runs_itself(worker) for worker in group.team.members):
+            return len(group.tasks)
+        offers = [Offer.noted(worker.info) for worker in self.workers.values() if worker.assistant]
+        if any(offer.modules is None for offer in offers):
+            return len(group.tasks)  # an assistant of Luigi's takes anything
+        kinds = [(module, tasks) for modules in group.split().values() for module, tasks in modules.items()]
+        return sum(len(tasks) for module, tasks in kinds if any(offer.has_loaded(module) for offer in offers))
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -163,6 +201,13 @@ class RestViews(Lifecycle):
             "assistant": worker.assistant,
             "info": worker.info,
         }
+
+
+def _times(used: float, total: float, amount: float) -> int:
+    """How often an amount fits into what is left, before the sum of what is in use exceeds the total."""
+    if amount <= 0:
+        return sys.maxsize if used <= total else 0
+    return max(0, min(sys.maxsize, math.floor((total - used) / amount + 1e-9)))
 
 
 def _short(task: Task) -> dict[str, Any]:

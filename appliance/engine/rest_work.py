@@ -1,4 +1,4 @@
-"""Workers on the REST API: `rest_take`, `rest_heartbeat`, `rest_drain`.
+"""Workers on the REST API: `rest_take`, `rest_heartbeat`, `rest_drain`, `rest_undrain`.
 
 Such a worker runs anybody's tasks, as an assistant of Luigi's does, within what it offers. Each task it takes is one
 attempt with a run_id; what it reports names both, and changes nothing if that run is over.
@@ -11,7 +11,18 @@ from typing import Any, Final, NamedTuple
 from appliance.engine import checks
 from appliance.engine.changes import JsonText
 from appliance.engine.errors import BadArgument
-from appliance.engine.model import DEFINITION, DETAIL, DONE, FAILED, PENDING, RUNNING, Task, Worker, to_json
+from appliance.engine.model import (
+    BATCH_RUNNING,
+    DEFINITION,
+    DETAIL,
+    DONE,
+    FAILED,
+    PENDING,
+    RUNNING,
+    Task,
+    Worker,
+    to_json,
+)
 from appliance.engine.offers import OFFERED, Offer
 from appliance.engine.rest_tasks import RestTasks, Submission
 from appliance.engine.rest_views import RestViews
@@ -116,13 +127,33 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
         }
 
     def rest_drain(self, worker_id: str, draining: bool = True) -> dict[str, Any]:
-        """Give a worker no new work; what it runs it finishes. `draining` false: give it work again."""
+        """Give a worker no new work; what it runs it finishes. Its id stays drained, however often it is started again.
+        `draining` false: give it work again."""
         if not isinstance(draining, bool):
             raise BadArgument("draining", f"is {draining!r}"[:80], "true or false")
+        return self._drain(worker_id) if draining else self.rest_undrain(worker_id)
+
+    def rest_undrain(self, worker_id: str) -> dict[str, Any]:
+        """Give a worker work again that was drained, or disabled. It need not be there."""
+        if checks.text("worker_id", worker_id) in self.drained and worker_id not in self.workers:
+            self._set_drained(worker_id, False)
+            return {"worker_id": worker_id, "state": "absent", "running": []}
         worker = self._known_worker(worker_id)
-        if worker.draining != draining:
-            worker.draining = draining
+        self._set_drained(worker.id, False)
+        if worker.draining or worker.disabled:
+            worker.draining = worker.disabled = False
             self._dirty_workers[worker] = None
+        return self._staged(worker)
+
+    def _drain(self, worker_id: str) -> dict[str, Any]:
+        worker = self._known_worker(worker_id)
+        self._set_drained(worker.id, True)
+        if not worker.draining:
+            worker.draining = True
+            self._dirty_workers[worker] = None
+        return self._staged(worker)
+
+    def _staged(self, worker: Worker) -> dict[str, Any]:
         running = self._running_on.get(worker.id, {}).values()
         return {"worker_id": worker.id, "state": worker.stage, "running": [task.id for task in running]}
 
@@ -179,6 +210,9 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
                 self._touched(task, DETAIL)
         if report.status == RUNNING:
             return
+        if task.status == BATCH_RUNNING:
+            self._give_back_batch(task)
+            return
         self._leave(task)
         if report.status == PENDING:
             new = [dep if isinstance(dep, str) else dep.task_id for dep in report.deps]
@@ -191,6 +225,14 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
         self._enter(task)
         if report.status == FAILED and self.settings.batch_emails:
             self._mail_failure(task, worker_id, task.family, report.error, None)
+
+    def _give_back_batch(self, task: Task) -> None:
+        """The worker that was given a batch has named no head of it, and runs none of its tasks."""
+        for member in self.batch_members(task.batch_id):
+            member.expl = task.expl
+            self._touched(member, DETAIL)
+            self._transition(member, PENDING)
+            member.run_reported = True
 
 
 def _list(holding: Any) -> list[Any]:

@@ -7,7 +7,7 @@ The same report sent again (its reply was lost) is not refused, and changes noth
 from appliance.engine import checks
 from appliance.engine.errors import BadArgument, Conflict
 from appliance.engine.lifecycle import Lifecycle
-from appliance.engine.model import DONE, FAILED, PENDING, RUNNING, SUSPENDED, Task
+from appliance.engine.model import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING, SUSPENDED, Task
 
 REPEATED = ""
 
@@ -31,7 +31,7 @@ class Runs(Lifecycle):
             return "its worker was silent for too long, and the run was given up"
         if task.worker_running != worker_id:
             return f"the run is that of {task.worker_running}"
-        if task.status == RUNNING:
+        if task.status == RUNNING or (task.status == BATCH_RUNNING and status == PENDING):
             return None
         if not task.run_reported and task.status != DONE:
             return f"the run was ended, and the task is {task.status}"

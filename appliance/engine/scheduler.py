@@ -71,6 +71,7 @@ REST_METHODS: Final = frozenset(
         "rest_cancel",
         "rest_done",
         "rest_drain",
+        "rest_drained",
         "rest_heartbeat",
         "rest_namespaces",
         "rest_priority",
@@ -85,6 +86,7 @@ REST_METHODS: Final = frozenset(
         "rest_take",
         "rest_task",
         "rest_tasks",
+        "rest_undrain",
         "rest_worker",
         "rest_workers",
     }

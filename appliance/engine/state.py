@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random as random_module
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sortedcontainers import SortedList
@@ -36,13 +36,14 @@ from appliance.engine.ready import ReadyIndex, ReadyKey
 from appliance.engine.settings import Settings
 from appliance.engine.workersets import WorkerSet, WorkerSets
 
+MOST_DRAINED = 10_000  # ids; then the one that was drained first is forgotten
 NUMBERS_BLOCK = 10_000  # creation numbers are reserved in the log in blocks of this size
 
 
 class State:
     """Tasks, workers and their indexes. The classes of RPC methods build on it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - one line for each part
         self,
         settings: Settings,
         *,
@@ -68,6 +69,7 @@ class State:
             str, dict[str, tuple[tuple[str, ...], float]]
         ] = {}  # worker id -> family -> arguments, size
         self.paused = False
+        self.drained: dict[str, float] = {}  # ids of workers that get no work until undrained, and since when
         self._demands = Demands(settings.namespace_limits)
         self._teams = WorkerSets(stakes=False)
         self._stakes = WorkerSets(stakes=True)
@@ -83,6 +85,7 @@ class State:
         self._emptied: list[WorkerSet] = []  # sets of stakeholders that lost their last member
         self._untold: deque[Any] = deque()  # what dependents are still to be told (`indexes.Untold`)
         self._unraised: deque[Task] = deque()  # tasks whose priority their dependencies do not have yet
+        self._bequests: dict[Worker, Iterator[Task]] = {}  # silent submitters, and what is not passed on yet
         self._unwanted: dict[int, Task] = {}  # no stakeholder, not yet marked for removal
         self._disabled: dict[int, Task] = {}  # disabled by the scheduler
         self._next_num = 1
@@ -167,11 +170,24 @@ class State:
 
     def _new_worker(self, worker_id: str) -> Worker:
         worker = Worker(self._next_wid, worker_id, self._clock())
+        worker.draining = worker_id in self.drained
         self._next_wid += 1
         if worker.wid >= self._numbers_reserved:
             self._reserve_numbers()
         self._dirty_workers[worker] = None
         return worker
+
+    def _set_drained(self, worker_id: str, drained: bool) -> None:
+        """Have a worker's id drained, or no longer: it outlives the worker, and the scheduler."""
+        if drained == (worker_id in self.drained):
+            return
+        if drained:
+            if len(self.drained) >= MOST_DRAINED:
+                del self.drained[next(iter(self.drained))]
+            self.drained[worker_id] = self._clock()
+        else:
+            del self.drained[worker_id]
+        self._dirty_settings.add("drained")
 
     def _heard_of(self, worker_id: str) -> Worker:
         worker = self._worker(worker_id)
@@ -193,6 +209,8 @@ class State:
     def _setting(self, name: str) -> SettingPut:
         if name == "numbers":
             return SettingPut(name, to_json(self._numbers_reserved))
+        if name == "drained":
+            return SettingPut(name, to_json(self.drained))
         return SettingPut(name, to_json(self.paused))
 
     def _batcher(self, worker_id: str, family: str) -> BatcherPut:

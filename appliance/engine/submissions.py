@@ -2,15 +2,21 @@
 
 It is one internal worker that never grows silent and is never shown. It wants each submitted task until that is
 finished; from then on the task ages out like any other, but not while a submitted task still waits for it.
+
+Submitted is what was put by the REST API, and what a client has described that runs nothing itself
+(`luigi --workers 0`). Such a client is a stakeholder of its own while it is heard of; when it grows silent, what it
+wanted passes to ours, some tasks with each prune, and only then it is forgotten: whenever a scheduler dies in between,
+the next one goes on.
 """
 
 from typing import Final
 
 from appliance.engine.indexes import Indexes
 from appliance.engine.links import dependents_of
-from appliance.engine.model import DISABLED, DONE, Task, Worker
+from appliance.engine.model import DISABLED, DONE, UNKNOWN, Task, Worker
 
 SUBMISSIONS: Final = "@submissions"
+MOST_ABOVE: Final = 10_000  # tasks looked at, whether one of them is submitted
 
 
 class Submissions(Indexes):
@@ -25,6 +31,12 @@ class Submissions(Indexes):
 
     def is_held(self, task: Task) -> bool:
         """Whether a submission keeps the task."""
+        if self._is_ours(task):
+            return True
+        finished = task.status == DONE or task.cancelled is not None
+        return not finished and any(worker.submits for worker in task.stakes.members)
+
+    def _is_ours(self, task: Task) -> bool:
         return self._submissions is not None and self._submissions in task.stakes.members
 
     def _hold(self, task: Task) -> None:
@@ -46,7 +58,7 @@ class Submissions(Indexes):
 
     def _let_go(self, task: Task) -> None:
         """Keep a task no longer."""
-        if not self.is_held(task):
+        if not self._is_ours(task):
             return
         others = self._stakes.of([worker for worker in task.stakes.members if worker is not self._submissions])
         self._stakes.join(task, task.stakes, others)
@@ -55,8 +67,38 @@ class Submissions(Indexes):
             self._unwanted[task.num] = task
         self._touched(task)
 
-    def _is_awaited(self, task: Task) -> bool:
-        """Whether a submitted task still needs this one."""
+    def _pass_on(self, worker: Worker, budget: int) -> int:
+        """Want what a client that has gone has submitted: at most so many tasks. What is left of the budget; with 0,
+        there may be more."""
+        waiting = self._bequests.get(worker)
+        if waiting is None:
+            tasks = [task for group in worker.staked if group.tasks for task in group.tasks.values()]
+            waiting = self._bequests[worker] = iter(tasks)
+        for task in waiting:
+            described = task.status != UNKNOWN or bool(task.family)  # else it is kept by who waits for it
+            if described and worker in task.stakes.members and self.tasks.get(task.id) is task:
+                budget -= 1
+                self._hold(task)
+                if budget <= 0:
+                    return 0
+        del self._bequests[worker]
+        return budget
+
+    def _is_awaited(self, task: Task, free: set[int]) -> bool:
+        """Whether a submitted task still needs this one, at whatever distance. `free`: numbers of tasks that none
+        needs, as was found out before; more are added to it."""
         if self._submissions is None:
             return False
-        return any(self.is_held(dependent) for dependent in dependents_of(task))
+        found, above = {task.num}, [task]
+        while above and len(found) < MOST_ABOVE:
+            for dependent in dependents_of(above.pop()):
+                if dependent.num in free or dependent.num in found or dependent.status == DONE:
+                    continue
+                if self.is_held(dependent):
+                    return True
+                found.add(dependent.num)
+                above.append(dependent)
+        if above:
+            return True  # too many to look at now: those at the top go first
+        free |= found
+        return False

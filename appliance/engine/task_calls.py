@@ -57,11 +57,13 @@ class TaskCalls(Serializer, MailboxCalls, Runs):
         owners: Any = None,
         run_id: str | None = None,
         attempt: int | None = None,
+        required_by: str | None = None,
         **_kwargs: Any,
     ) -> None:
         """Add a task if it is new; update its description, status, dependencies, workers and stakeholders.
 
         A report that names the run it is about (`run_id`, `attempt`) is refused with Conflict if that run is over.
+        A task that another one has found out to need while it ran (`required_by`) is held if that one is.
         """
         worker_id = checks.worker(worker)
         task_id = checks.text("task_id", task_id)
@@ -78,6 +80,7 @@ class TaskCalls(Serializer, MailboxCalls, Runs):
         batch_id = checks.optional_text("batch_id", batch_id)
         policy = checks.retry_policy(retry_policy_dict, self._default_policy)
         checks.ids("owners", owners, what="e-mail addresses", most=checks.MAX_NAMES)
+        needing = self.tasks.get(checks.text("required_by", required_by)) if required_by is not None else None
         task = self.tasks.get(task_id)
         run = named_run(run_id, attempt)
         claimed = None
@@ -123,6 +126,8 @@ class TaskCalls(Serializer, MailboxCalls, Runs):
             self._touched(task, DEFINITION)
         if runnable and status != FAILED and not caller.disabled:
             self._offer(task, caller)
+        if needing is not None and self.is_held(needing):
+            self._hold(task)
         self._enter(task)
 
     # -- the steps of add_task ----------------------------------------------------------------------

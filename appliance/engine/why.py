@@ -3,15 +3,17 @@
 from typing import Any
 
 from appliance.engine.demand import fits
-from appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, RUNNING, UNKNOWN, Task, Worker
+from appliance.engine.last_line import last_line
+from appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, NULL, RUNNING, UNKNOWN, Task, Worker
 from appliance.engine.offers import Offer
+from appliance.engine.reserving import Reserving
 from appliance.engine.serializer import Serializer
 from appliance.engine.submissions import SUBMISSIONS
 
 MOST_FACTS = 20  # of one kind
 
 
-class Why(Serializer):
+class Why(Serializer, Reserving):
     """Reads only."""
 
     def why(self, task_id: str) -> dict[str, Any]:
@@ -35,7 +37,10 @@ class Why(Serializer):
                 "It is known only as a dependency of others, or its worker could not tell whether it is complete.",
                 [{"wanted_by": _wanting(task)}],
             )
-        return self._explain_pending(task)
+        reason, facts = self._explain_pending(task)
+        if task.failed_in_row or task.expl != NULL:
+            facts = [*facts, _last_run(task)]  # it failed before, or was given back
+        return reason, facts
 
     def _explain_running(self, task: Task, now: float) -> tuple[str, list[dict[str, Any]]]:
         facts = [{"worker": task.worker_running, "since": task.time_running, "attempt": task.attempt}]
@@ -51,19 +56,19 @@ class Why(Serializer):
         if task.disabled_at is None:
             return "A worker disabled it; it runs again only when a worker says so.", []
         until = task.disabled_at + self.settings.disable_persist
-        facts = [{"failures": len(task.failures), "disabled_at": task.disabled_at, "until": until}]
-        return f"It failed too often and is disabled for another {max(0, until - now):.0f} s.", facts
+        facts = [{"failures": len(task.failures), "disabled_at": task.disabled_at, "until": until}, _last_run(task)]
+        ended = _how_it_ended(task)
+        return f"It failed too often and is disabled for another {max(0, until - now):.0f} s.{ended}", facts
 
     def _explain_failed(self, task: Task, now: float) -> tuple[str, list[dict[str, Any]]]:
-        facts = [{"failures_in_a_row": task.failed_in_row, "retry_at": task.retry_at}]
+        facts = [{"failures_in_a_row": task.failed_in_row, "retry_at": task.retry_at}, _last_run(task)]
+        ended = _how_it_ended(task)
         if not self.settings.retries or task.retry_at is None:
-            return "It failed, and retries are switched off (retry_delay is negative).", facts
+            return f"It failed, and retries are switched off (retry_delay is negative).{ended}", facts
         if task.retry_at < now:
-            return "It failed and is due to be retried with the next prune.", facts
-        return (
-            f"It failed and is retried in {task.retry_at - now:.0f} s (failure {task.failed_in_row} in a row).",
-            facts,
-        )
+            return f"It failed and is about to be retried.{ended}", facts
+        wait = f"{task.retry_at - now:.0f} s (failure {task.failed_in_row} in a row)"
+        return f"It failed and is retried in {wait}.{ended}", facts
 
     def _explain_pending(self, task: Task) -> tuple[str, list[dict[str, Any]]]:
         if task.unmet:
@@ -74,14 +79,23 @@ class Why(Serializer):
         able = [worker for worker in (*task.team.members, *assistants) if not worker.disabled]
         willing = [worker for worker in able if Offer.noted(worker.info).takes(task.family)]
         capable = [worker for worker in willing if Offer.noted(worker.info).able(task.demand)]
-        active = list(dict.fromkeys(worker.id for worker in capable if not worker.draining))
+        loading = [worker for worker in capable if self._loads(worker, task)]
+        active = list(dict.fromkeys(worker.id for worker in loading if not worker.draining))
         if not active:
-            return _explain_no_worker(task, able, willing, capable)
+            return _explain_no_worker(task, able, willing, capable, loading)
         lacking = self._lacking(task)
         if lacking:
             names = ", ".join(str(fact["resource"]) for fact in lacking)
-            return f"It waits for {names}.", lacking
+            amounts = "; ".join(_amounts(fact) for fact in lacking)
+            never = any(fact["needs"] > fact["total"] for fact in lacking)
+            verdict = ": it can never run while that is so" if never else ""
+            return f"It waits for {names} ({amounts}){verdict}.", lacking
         return self._explain_order(task, active)
+
+    def _loads(self, worker: Worker, task: Task) -> bool:
+        """Whether a worker can load a task, and may: a client may run it itself."""
+        offer = Offer.noted(worker.info)
+        return self._takes(task, worker, offer) and offer.refusal(task.family, task.module, task.id) is None
 
     def _explain_unmet(self, task: Task) -> tuple[str, list[dict[str, Any]]]:
         facts: list[dict[str, Any]] = []
@@ -102,9 +116,10 @@ class Why(Serializer):
         for name, amount in task.demand.items:
             if fits(((name, amount),), used, capacity):
                 continue
-            shown = name if isinstance(name, str) else f"the limit of namespace {name[1]!r}"
-            total = capacity.get(name, 1)
-            lacking.append({"resource": shown, "needs": amount, "in_use": used.get(name, 0), "total": total})
+            plain = isinstance(name, str)
+            shown = name if plain else f"the limit of namespace {name[1]!r}"
+            fact = {"needs": amount, "in_use": used.get(name, 0), "total": capacity.get(name, 1)}
+            lacking.append({"resource": shown, "kind": "resource" if plain else "namespace_limit", **fact})
         return lacking
 
     def _explain_order(self, task: Task, able: list[str]) -> tuple[str, list[dict[str, Any]]]:
@@ -117,21 +132,53 @@ class Why(Serializer):
 
 
 def _explain_no_worker(
-    task: Task, able: list[Worker], willing: list[Worker], capable: list[Worker]
+    task: Task, able: list[Worker], willing: list[Worker], capable: list[Worker], loading: list[Worker]
 ) -> tuple[str, list[dict[str, Any]]]:
     """Why none of the workers is one for this task."""
     facts: list[dict[str, Any]] = [
         {"workers": [worker.id for worker in able][:MOST_FACTS], "wanted_by": _wanting(task)}
     ]
+    of_module = f" (module {task.module})" if task.module else ""
     if not able:
-        return "No live worker can run it.", facts
+        return f"No live worker can run it{of_module}.", facts
     if not willing:
         facts.append({"family": task.family, "namespace": task.namespace})
         return f"No live worker takes tasks of {task.family}: they named other namespaces or families.", facts
     if not capable:
         facts.append({"capabilities": list(task.demand.capabilities)})
         return f"No live worker that takes it offers {', '.join(task.demand.capabilities)}.", facts
-    return f"Its workers are draining: {', '.join([worker.id for worker in capable][:3])} get no new work.", facts
+    if not loading:
+        refusals = [(worker.id, _refusal(worker, task)) for worker in dict.fromkeys(capable)]
+        facts += [{"worker": worker_id, "cannot_load": refusal} for worker_id, refusal in refusals[:MOST_FACTS]]
+        told = "; ".join(f"{worker_id}: {refusal}" for worker_id, refusal in refusals[:3])
+        return f"No live worker can load it{of_module}: {told}.", facts
+    return f"Its workers are draining: {', '.join([worker.id for worker in loading][:3])} get no new work.", facts
+
+
+def _refusal(worker: Worker, task: Task) -> str:
+    told = Offer.noted(worker.info).refusal(task.family, task.module, task.id)
+    return told or f"has not loaded {task.module or 'its module'}, and leaves it to the client that wants to run it"
+
+
+def _amounts(fact: dict[str, Any]) -> str:
+    what = f"resource {fact['resource']!r}" if fact["kind"] == "resource" else "tasks that run at once"
+    return f"{what}: needs {fact['needs']:g}, total {fact['total']:g}, in use {fact['in_use']:g}"
+
+
+def _last_run(task: Task) -> dict[str, Any]:
+    """How the last run ended, as far as is known."""
+    worker, began = task.worker_running, task.time_running
+    seconds = None if worker is None or began is None else round(max(0.0, task.updated_at - began), 3)
+    return {"attempt": task.attempt, "worker": worker, "seconds": seconds, "error": last_line(task.expl)}
+
+
+def _how_it_ended(task: Task) -> str:
+    told = _last_run(task)
+    if task.worker_running is None and task.attempt:
+        return " Its worker was silent for too long, and the run was given up."
+    on = "" if told["worker"] is None else f" on {told['worker']}"
+    after = "" if told["seconds"] is None else f" after {told['seconds']:.1f} s"
+    return f" The last run ended{on}{after}: {told['error']}" if told["error"] else f" The last run ended{on}{after}."
 
 
 def _wanting(task: Task) -> list[str]:

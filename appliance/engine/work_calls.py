@@ -19,7 +19,7 @@ class WorkCalls(Choosing):
         """How much there is left for a worker, and which of its tasks run where."""
         return self._count_pending(self._worker(checks.worker(worker)))
 
-    def get_work(  # noqa: C901 - Luigi's order of steps
+    def get_work(  # noqa: C901, PLR0917 - called by keyword; Luigi's order of steps
         self,
         host: Any = None,
         assistant: bool = False,
@@ -29,17 +29,20 @@ class WorkCalls(Choosing):
         namespaces: Any = None,
         families: Any = None,
         capabilities: Any = None,
+        modules: Any = None,
+        only_modules: Any = None,
+        cannot_load: Any = None,
         **_kwargs: Any,
     ) -> dict[str, Any]:
         """The next task, or batch, for a worker. A task it should have but does not name is handed out again.
 
-        `runs`: name the attempt and the run_id too, of a batch those of its first task. `namespaces`, `families`,
-        `capabilities`: see `offers`.
+        `runs`: name the attempt and the run_id too, of a batch those of its first task. `namespaces` and all that
+        follows: see `offers`.
         """
         worker_id = checks.worker(worker)
         named = checks.ids("current_tasks", current_tasks, most=MOST_CURRENT)
         current = None if named is None else frozenset(named)
-        offer = Offer.of(namespaces, families, capabilities)
+        offer = Offer.of(namespaces, families, capabilities, modules, only_modules, cannot_load)
         if self.settings.prune_on_get_work:
             self.prune()
         caller = self._heard_of(worker_id)
@@ -74,7 +77,7 @@ class WorkCalls(Choosing):
             trivial = not caller.assistant and not any(team.heavy for team in caller.teams)
             best = self._choose(caller, offer, assistant=assistant, own_only=trivial)
             if best is not None:
-                batch = self._batch_of(best, caller, own_only=trivial)
+                batch = self._batch_of(best, caller, offer, own_only=trivial)
 
         reply = self._count_pending(caller)
         if len(batch) > 1 and best is not None:
@@ -134,7 +137,7 @@ class WorkCalls(Choosing):
         self._enter(task)
         self._touched(task)
 
-    def _batch_of(self, best: Task, caller: Worker, *, own_only: bool) -> list[Task]:
+    def _batch_of(self, best: Task, caller: Worker, offer: Offer, *, own_only: bool) -> list[Task]:
         """`best` and the ready tasks that can run together with it."""
         arguments, most = self.batchers.get(caller.id, {}).get(best.family, ((), 1))
         if not arguments or not best.batchable or best.ready_key is None:
@@ -145,7 +148,7 @@ class WorkCalls(Choosing):
         for mate in self._ready.mates(best, arguments, best.ready_key):
             if len(batch) >= min(most, LARGEST_BATCH):
                 break
-            if not own_only or caller in mate.team.members:
+            if (not own_only or caller in mate.team.members) and self._takes(mate, caller, offer):
                 batch.append(mate)
         return batch
 

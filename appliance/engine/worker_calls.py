@@ -21,16 +21,14 @@ class WorkerCalls(State):
             told = checks.mapping("info", dict(info))
         except (TypeError, ValueError) as error:
             raise BadArgument("info", f"is {info!r}"[:80], "an object, or a list of [name, value] pairs") from error
-        known = self._worker(worker_id)
-        self._note(known, told)
-        if known.draining:
-            known.draining = False  # a worker introduces itself once, when it starts: this one has been replaced
-            self._dirty_workers[known] = None
+        self._note(self._worker(worker_id), told)
 
     def disable_worker(self, worker: str) -> None:
         """No new work for a worker; what it runs it may finish."""
         known = self._worker(checks.worker(worker))
         known.disabled = True
+        if known.info.get("commands"):
+            self._set_drained(known.id, True)  # its supervisor starts it again, by the same id
         self._teams.forget(known)
         self._dirty_workers[known] = None
 

@@ -25,8 +25,12 @@ def register(node: "Node") -> None:
     text = "Times the database was found away since the start"
     metrics.gauge("luigi_ha_journal_retries", text, lambda: float(node.journal.stats.retries) if node.journal else 0.0)
 
-    text = "Tasks that could be given to a worker now: for autoscalers, beside those that run"
+    text = "Tasks that could be begun now, with the resources that are free: for autoscalers, beside those that run"
     metrics.gauge("luigi_task_ready", text, lambda: float(node.engine.rest_queue()["ready"]) if node.engine else 0.0)
+    text = "Tasks that only resources or the limit of their namespace keep from being begun"
+    metrics.gauge(
+        "luigi_task_waiting_for_resources", text, lambda: float(node.engine.startable()[1]) if node.engine else 0.0
+    )
 
     text = "Seconds since what a follower shows was certainly the present"
     metrics.gauge("luigi_ha_mirror_age_seconds", text, lambda: node.roles.mirror.age if node.roles.mirror else 0.0)

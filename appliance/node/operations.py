@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from appliance.api.calls import FutureCaller
@@ -11,7 +12,8 @@ from appliance.api.views import OWN_WRITES
 from appliance.clock import monotonic
 from appliance.node.cluster import describe, failovers
 from appliance.node.states import State
-from appliance.store import DatabaseAway
+from appliance.store import DatabaseAway, HistoryEntry
+from appliance.store.history import REMOVED
 
 if TYPE_CHECKING:
     from appliance.node.node import Node
@@ -19,35 +21,67 @@ if TYPE_CHECKING:
 
 def operations(node: "Node") -> Operations:
     """The node's answers. A standby answers from its mirror."""
+    asked = _Asked(node)
+    return Operations(node.reporter.health, asked.cluster, asked.history, asked.why, asked.failovers)
 
-    async def why(task_id: str) -> JsonObject:
+
+class _Asked:
+    """The answers that are not the engine's alone."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+
+    async def cluster(self) -> JsonObject:
+        return await describe(self._node)
+
+    async def failovers(self, limit: int) -> list[JsonObject]:
+        return await failovers(self._node, limit)
+
+    async def why(self, task_id: str) -> JsonObject:
+        """KeyError for what never was."""
+        node = self._node
         asked_at = monotonic()
         await node.dispatcher.turn(FutureCaller(lambda: False), asked_at)
         engine, journal, mirror = node.engine, node.journal, node.dispatcher.executor.mirror
-        if engine is not None and mirror is not None:
+        mirrors = mirror is not None
+        if mirror is not None:
             await mirror.catch_up_with(asked_at, OWN_WRITES)
-            return engine.why(task_id)
-        if engine is None or journal is None or node.life.state is not State.LEADING:
+        if engine is None or (not mirrors and (journal is None or node.life.state is not State.LEADING)):
             raise node.dispatcher.unavailable()
-        result = engine.why(task_id)
-        await node.dispatcher.commit(journal.appended, node.options.serve.call_budget)
-        return result
+        try:
+            result = engine.why(task_id)
+        except KeyError:
+            result = None
+        if journal is not None and not mirrors:
+            await node.dispatcher.commit(journal.appended, node.options.serve.call_budget)
+        return await self._removed(task_id) if result is None else result
 
-    async def history(task_id: str, limit: int) -> list[JsonObject]:
+    async def _removed(self, task_id: str) -> JsonObject:
+        """Why a task is no longer there, from the log. KeyError."""
+        last = (await self._entries(task_id, 1))[-1]
+        if last.status != REMOVED:
+            raise KeyError(task_id)
+        because = last.reason or "nobody wanted it any more"
+        at = datetime.fromtimestamp(last.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        return {
+            "task_id": task_id,
+            "status": REMOVED,
+            "reason": f"It was removed at {at}, because {because}.",
+            "facts": [{"removed_at": last.at, "by": last.method, "because": because}],
+        }
+
+    async def history(self, task_id: str, limit: int) -> list[JsonObject]:
+        """KeyError for what never was."""
+        return [entry._asdict() for entry in await self._entries(task_id, limit)]
+
+    async def _entries(self, task_id: str, limit: int) -> list[HistoryEntry]:
+        node = self._node
         if node.store is None:
             raise node.dispatcher.unavailable()
         try:
-            entries = await asyncio.to_thread(functools.partial(node.store.history, task_id, limit))
+            found = await asyncio.to_thread(functools.partial(node.store.history, task_id, limit))
         except DatabaseAway as error:
             raise Unavailable(str(error), where="database", expected="to be asked again") from error
-        if not entries:
+        if not found:
             raise KeyError(task_id)
-        return [entry._asdict() for entry in entries]
-
-    async def cluster() -> JsonObject:
-        return await describe(node)
-
-    async def changes(limit: int) -> list[JsonObject]:
-        return await failovers(node, limit)
-
-    return Operations(node.reporter.health, cluster, history, why, changes)
+        return found

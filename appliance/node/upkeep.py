@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from appliance.node.node import Node
 
 RETENTION_EVERY = 3600.0  # s
+RETRY_EVERY = 0.1  # s
 REPLICATION_EVERY = 5.0  # s
 JOURNAL_EVERY = 0.1  # s
 TROUBLE_EVERY = 0.25  # s between two looks at a journal that waits
@@ -33,6 +34,17 @@ async def prune(node: "Node") -> None:
         while more and node.gate.is_open and node.journal is not None and not node.journal.full:
             done = node.dispatcher.executor.execute_now("prune")
             more = done and node.engine is not None and node.engine.prune_pending
+            await asyncio.sleep(0)
+
+
+async def retry(node: "Node") -> None:
+    """When a failed task's time has come, not with the next prune; in pieces, as a prune."""
+    while True:
+        await asyncio.sleep(RETRY_EVERY)
+        engine, journal = node.engine, node.journal
+        while engine is node.engine and engine is not None and engine.retry_due:
+            if journal is None or journal.full or not node.dispatcher.executor.execute_now("retry_failed"):
+                break
             await asyncio.sleep(0)
 
 
@@ -150,6 +162,7 @@ ALL = (
     notice_trouble,
     take_leave,
     prune,
+    retry,
     watch,
     retain,
     keep_alive,

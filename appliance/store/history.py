@@ -1,15 +1,21 @@
-"""A task's history, read from the log."""
+"""A task's history, read from the log.
+
+Of a run that has ended an entry says how long it took, of one that failed the last line of its error; of a removal why.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
+from appliance.engine.changes import TaskPut, TaskRemoved
+from appliance.engine.last_line import last_line
 from appliance.store import tables
-from appliance.store.records import TASK_REMOVED
+from appliance.store.records import TASK_REMOVED, decode
 from appliance.store.text import escape, unescape
 
 REMOVED = "REMOVED"
+_RUNNING = ("RUNNING", "BATCH_RUNNING")
 
 
 class HistoryEntry(NamedTuple):
@@ -24,19 +30,43 @@ class HistoryEntry(NamedTuple):
     worker_id: str | None  # who runs the task, or ran it last
     run_id: str | None
     attempt: int | None
+    seconds: float | None = None  # that the run took which ended here
+    error: str | None = None  # of a failure: its last line
+    reason: str | None = None  # of a removal, or of an end that nobody reported: why
+
+
+class _Said(NamedTuple):
+    """What a record tells besides."""
+
+    failed: bool = False
+    error: str | None = None  # "": there is none; None: the record does not tell
+    reason: str | None = None
 
 
 def read_history(connection: Connection, task_id: str, limit: int) -> list[HistoryEntry]:
     """The last `limit` changes of status, worker, run or attempt, oldest first."""
     newest_first: list[HistoryEntry] = []
+    unexplained: list[int] = []  # places of failures whose error was said before: what did not change is not written
     later: HistoryEntry | None = None
-    for entry in _entries(connection, task_id):
+    failed = False
+    for entry, said in _entries(connection, task_id):
+        error = said.error
         # An entry counts if the one before it (in time) differs; so each is judged when its predecessor is known.
         if later is not None and _key(entry) != _key(later):
-            newest_first.append(later)
+            if failed and later.error is None:
+                unexplained.append(len(newest_first))
+            newest_first.append(_timed(later, entry))
             if len(newest_first) == limit:
                 return newest_first[::-1]
-        later = entry
+            later = None
+        if error is not None:
+            for place in unexplained:
+                newest_first[place] = newest_first[place]._replace(error=error or None)
+            unexplained = []
+        if error is None and later is not None:
+            error = later.error
+        failed = said.failed
+        later = entry._replace(error=(error or None) if failed else None, reason=said.reason)
     if later is not None and limit > 0:
         newest_first.append(later)
     return newest_first[::-1]
@@ -46,16 +76,38 @@ def _key(entry: HistoryEntry) -> tuple[str, str | None, str | None, int | None]:
     return entry.status, entry.worker_id, entry.run_id, entry.attempt
 
 
-def _entries(connection: Connection, task_id: str) -> Iterator[HistoryEntry]:
+def _timed(entry: HistoryEntry, before: HistoryEntry) -> HistoryEntry:
+    ended = before.status in _RUNNING and entry.status not in (*_RUNNING, REMOVED)
+    return entry._replace(seconds=round(entry.at - before.at, 3)) if ended else entry
+
+
+def _said(kind: str, data: str) -> _Said:
+    record = decode(kind, data)
+    if isinstance(record, TaskRemoved):
+        return _Said(reason=record.reason or None)
+    if not isinstance(record, TaskPut) or record.state is None:
+        return _Said()
+    state = record.state
+    error = None if record.detail is None else last_line(record.detail.expl)
+    if state.status == "DISABLED" and state.cancelled is not None:
+        because = f" ({state.cancelled})" if state.cancelled else ""
+        return _Said(error=error, reason=f"it was cancelled{because}")
+    if state.status == "FAILED" and state.worker_id is None and state.attempt:
+        return _Said(error=error, reason="its worker was silent for too long, and the run was given up")
+    failed = state.status == "FAILED" or (state.status == "DISABLED" and state.disabled_at is not None)
+    return _Said(failed, error)
+
+
+def _entries(connection: Connection, task_id: str) -> Iterator[tuple[HistoryEntry, _Said]]:
     t = tables.event.c
     query = (
-        select(t.seq, t.at, t.epoch, t.status, t.kind, t.method, t.actor, t.worker_id, t.run_id, t.attempt)
+        select(t.seq, t.at, t.epoch, t.status, t.kind, t.method, t.actor, t.worker_id, t.run_id, t.attempt, t.data)
         .where(t.task_id == escape(task_id), (t.status.is_not(None)) | (t.kind == TASK_REMOVED))
         .order_by(t.seq.desc())
     )
     with connection.execution_options(stream_results=True, yield_per=200).execute(query) as result:
-        for seq, at, epoch, status, kind, method, actor, worker_id, run_id, attempt in result:
-            yield HistoryEntry(
+        for seq, at, epoch, status, kind, method, actor, worker_id, run_id, attempt, data in result:
+            entry = HistoryEntry(
                 seq,
                 at,
                 epoch,
@@ -66,3 +118,4 @@ def _entries(connection: Connection, task_id: str) -> Iterator[HistoryEntry]:
                 unescape(run_id),
                 attempt,
             )
+            yield entry, _said(kind, data)

@@ -83,6 +83,7 @@ def test_a_call_that_nobody_thought_of_is_for_operators() -> None:
         ("GET /api/task/a/why", Role.VIEWER),
         ("DELETE /api/task/a", Role.OPERATOR),
         ("POST /api/worker/drain", Role.WORKER),
+        ("POST /api/worker/undrain", Role.WORKER),
         ("GET /api/worker/w", Role.VIEWER),
         ("PUT /api/resource/gpu", Role.OPERATOR),
         ("GET /api/resource", Role.VIEWER),

@@ -178,6 +178,22 @@ class _UpstreamOfPending:
         return upstream_status_table[task_id]
 
 
+class _SubmissionsStay:
+    """A client with `workers: 0`, which runs nothing itself, leaves what is unfinished to a stakeholder that stays."""
+
+    def inactivate_workers(self: Any, delete_workers: list[str]) -> None:
+        gone = {name for name in delete_workers if self._active_workers[name].info.get("workers") == 0}
+        submitted = [task for task in self.get_active_tasks() if gone & task.stakeholders and task.status != "DONE"]
+        super().inactivate_workers(delete_workers)  # type: ignore[misc]
+        for task in submitted:
+            task.stakeholders.add("@submissions")
+
+    def set_status(self: Any, task: Any, new_status: str, config: Any = None) -> None:
+        super().set_status(task, new_status, config)  # type: ignore[misc]
+        if task.status == "DONE":
+            task.stakeholders.discard("@submissions")
+
+
 _BATCHABLE = {"family": "F", "params": {"b": "1"}, "batchable": True, "resources": {"r1": 2}}
 _BATCH_ID = "b6b43ab0bef9c8d8b17fb9a29e37daf5"  # Luigi's digest of "t1|t2"
 
@@ -280,6 +296,24 @@ DIFFERENCES = (
             ("task_list", {"status": "PENDING", "upstream_status": "UPSTREAM_DISABLED"}),
         ),
         scheduler=_UpstreamOfPending,
+    ),
+    Difference(
+        "what is submitted with --workers 0 stays",
+        "the tasks of a client that is not heard of any more are removed after remove_delay, whoever was to run them",
+        "those of a client that says it runs none itself (add_worker: workers is 0) stay until done or cancelled",
+        "it ends at once by design: its submission would vanish eleven minutes later",
+        (
+            ("add_task", {"worker": "w1", "task_id": "t1"}),
+            ("add_task", {"worker": "w1", "task_id": "t2", "status": "DONE"}),
+            ("add_worker", {"worker": "w1", "info": [["workers", 0]]}),
+            ("add_task", {"worker": "w2", "task_id": "t3"}),
+            ("add_worker", {"worker": "w2", "info": [["workers", 1]]}),
+            ("prune", {"wait": 200}),
+            ("prune", {"wait": 200}),
+            ("task_list", {}),
+            ("get_work", {"worker": "w3", "assistant": True}),
+        ),
+        state=_SubmissionsStay,
     ),
 )
 

@@ -34,7 +34,7 @@ def picture(s: Scheduler) -> dict[str, Any]:
     mails = {name: s.mailbox.dump(name) for name in getattr(s.mailbox, "_entries", ())}  # type: ignore[union-attr]
     return {
         "tasks": tasks, "workers": workers, "resources": s.resources, "paused": s.paused, "batchers": s.batchers,
-        "mails": mails, "usage": s._usage.amounts, "answers": list(s._answers.values()),
+        "drained": s.drained, "mails": mails, "usage": s._usage.amounts, "answers": list(s._answers.values()),
     }  # fmt: skip
 
 

@@ -301,8 +301,88 @@ def test_a_draining_worker_of_stock_luigi_phases_out(make: Make) -> None:
     s.add_task(task_id="t", worker="stock", status="DONE")
     s.prune()
     assert s.tasks["u"].remove_at is None  # its stakes stay as long as it lives
-    s.add_worker(worker="stock", info={})
-    assert s.get_work(worker="stock")["task_id"] == "u"  # it has started anew
+    s.rest_undrain(worker_id="stock")
+    assert s.get_work(worker="stock")["task_id"] == "u"
+
+
+def test_a_drained_id_stays_drained_through_restarts_until_it_is_undrained(make: Make, clock: Clock) -> None:
+    s = make()
+    records = []
+    put(s)
+    s.rest_take(worker="w", families=["none"])
+    assert s.rest_drain(worker_id="w")["state"] == "draining"
+    s.add_worker("w", {})  # started again
+    assert s.rest_take(worker="w") is None
+    assert s.rest_heartbeat(worker="w")["state"] == "draining"
+    clock.now += 1000
+    s.prune()  # it was away for long
+    assert s.rest_workers() == []
+    assert s.rest_drained() == [{"worker_id": "w", "since": 1_000_000.0, "known": False}]
+    records += s.take_changes().records
+    again = make()
+    again.restore(records)
+    again.started()
+    assert again.rest_take(worker="w") is None
+    assert again.rest_worker("w")["state"] == "draining"
+    assert again.rest_undrain(worker_id="w") == {"worker_id": "w", "state": "active", "running": []}
+    assert again.rest_drained() == []
+    assert take(again)["task_id"] == "ns.F_1"
+
+
+def test_who_is_away_can_be_undrained(make: Make, clock: Clock) -> None:
+    s = make()
+    put(s)
+    s.rest_heartbeat(worker="w")
+    s.rest_drain(worker_id="w")
+    clock.now += 1000
+    s.prune()
+    for ask in (s.rest_undrain, lambda worker_id: s.rest_drain(worker_id=worker_id, draining=False)):
+        assert ask(worker_id="w")["state"] == "absent"
+        with pytest.raises(NoSuch):
+            ask(worker_id="w")
+        s.drained["w"] = 1.0
+    del s.drained["w"]
+    assert take(s)["task_id"] == "ns.F_1"
+
+
+def test_our_worker_that_was_disabled_by_the_visualiser_stays_so_too(make: Make, clock: Clock) -> None:
+    s = make()
+    put(s)
+    for name, info in (("ours", {"commands": True}), ("stock", {})):
+        s.add_worker(name, info)
+        s.disable_worker(name)
+        clock.now += 1000
+        s.prune()
+        s.add_worker(name, info)
+    assert s.get_work(worker="ours", assistant=True)["worker_state"] == "disabled"
+    assert s.get_work(worker="stock", assistant=True)["task_id"] == "ns.F_1"  # as in Luigi
+    assert s.rest_undrain(worker_id="ours")["state"] == "active"
+
+
+def test_a_disabled_worker_is_enabled_by_undraining_it(make: Make) -> None:
+    s = make()
+    put(s)
+    s.add_worker("w", {})
+    s.disable_worker("w")
+    assert s.rest_undrain(worker_id="w")["state"] == "active"
+    assert s.get_work(worker="w", assistant=True)["task_id"] == "ns.F_1"
+
+
+def test_drained_ids_are_bounded_in_number(make: Make) -> None:
+    s = make()
+    for n in range(10_001):
+        s._set_drained(f"w{n}", True)
+    assert len(s.drained) == 10_000
+    assert "w0" not in s.drained
+
+
+def test_a_worker_that_an_earlier_version_drained_stays_drained(make: Make, clock: Clock) -> None:
+    s = make()
+    s.restore([WorkerPut(1, "w", 1.0, False, "{}", "[]", True)])  # type: ignore[arg-type]
+    s.started()
+    clock.now += 1000
+    s.prune()
+    assert s.rest_heartbeat(worker="w")["state"] == "draining"
 
 
 def test_draining_outlives_the_scheduler(make: Make) -> None:

@@ -97,6 +97,10 @@ def test_a_drained_worker_finishes_its_task_and_ends(node: NodeProcess, start: S
     assert process.wait(60) == 0
     assert node.get("/api/task/gate")["status"] == "DONE"
     assert node.get("/api/task/after")["status"] == "PENDING"
+    assert [one["worker_id"] for one in node.get("/api/drained")] == ["drained"]
+    environment = {**os.environ, "LUIGI_HA_URL": node.url}
+    subprocess.run(["sh", str(SHELL / "drain.sh"), "--undo", "drained"], env=environment, timeout=60, check=True)
+    assert node.get("/api/drained") == []
     assert node.metric("luigi_task_ready") == node.get("/api/queue")["ready"] >= 1  # what autoscalers go by
 
 

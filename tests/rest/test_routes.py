@@ -15,7 +15,12 @@ from appliance.engine import REST_METHODS, RPC_METHODS
 from tests.api.serving import Served, request, run, serving
 from tests.rest.asking import ask, beat, good, problem, put, refused, report, status, take
 
-SOUND = {"rest_take": {"worker": "v"}, "rest_drain": {"worker_id": "v"}, "rest_heartbeat": {"worker": "v"}}
+SOUND = {
+    "rest_take": {"worker": "v"},
+    "rest_drain": {"worker_id": "v"},
+    "rest_undrain": {"worker_id": "v"},
+    "rest_heartbeat": {"worker": "v"},
+}
 
 
 def of(route: Route) -> str:

@@ -136,6 +136,14 @@ def test_a_worker_that_drains_gets_nothing_and_finishes_what_it_has(tmp_path: Pa
             assert await status(served, "A_1") == "DONE"
             await good(served, "POST", "/api/worker/drain", {"worker_id": "v", "draining": False})
             assert (await take(served))["task_id"] == "A_2"
+            await good(served, "POST", "/api/worker/drain", {"worker_id": "v"})
+            [drained] = await good(served, "GET", "/api/drained")
+            assert (drained["worker_id"], drained["known"]) == ("v", True)
+            told = await good(served, "POST", "/api/worker/undrain", {"worker_id": "v"})
+            assert (told["worker_id"], told["state"]) == ("v", "active")
+            assert await good(served, "GET", "/api/drained") == []
+            await refused(served, "POST", "/api/worker/undrain", {"worker_id": "nobody"}, status=404)
+            await refused(served, "POST", "/api/worker/undrain", {"worker": "v"}, status=400)
             said = await refused(served, "POST", "/api/worker/drain", {"worker_id": "nobody"}, status=404)
             assert "nobody" in said["detail"]
 

@@ -1,8 +1,10 @@
 """What goes in comes out, exactly, on every database; and people can read it."""
 
+import json
 import math
 import sqlite3
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -157,6 +159,49 @@ def test_history_is_a_line_of_state_changes_oldest_first(store: Store) -> None:
     assert [(entry.worker_id, entry.attempt) for entry in history[1:4]] == [("w", 1), ("w", 1), ("v", 2)]
     assert [entry.at - NOW for entry in history] == [0, 2, 3, 4, 6, 7, 8]
     assert [entry.status for entry in store.history("Load_1", 2)] == ["REMOVED", "PENDING"]
+
+
+def test_the_history_says_how_long_runs_took_and_why_they_failed(sqlite_url: str, make_store) -> None:
+    store = make_store(sqlite_url)
+    position = store.take_leadership("test")
+
+    def ran(attempt: int, status: str, error: str | None = None, **fields: Any) -> list[Any]:
+        run = {"worker_id": "w", "run_id": f"r{attempt}", "attempt": attempt}
+        told = None if error is None else detail(expl=error)
+        end = TaskPut(1, "Load_1", None, state(**{**run, "status": status, **fields}), told)
+        return [change(1, status="RUNNING", **run), end]
+
+    traceback = json.dumps(json.dumps("Runtime error:\nTraceback\nValueError: no luck\n\n"))  # as workers send it
+    steps = [
+        creation(1),
+        *ran(1, "FAILED", traceback),
+        *ran(2, "FAILED"),  # the same error again
+        *ran(3, "FAILED", worker_id=None),
+        *ran(4, "FAILED", '"first\\nlast line"'),
+        *ran(5, "DISABLED", disabled_at=5.0),
+        *ran(6, "DISABLED", cancelled="wrong date"),
+        *ran(7, "PENDING"),
+        *ran(8, "DONE"),
+        TaskRemoved(1, "Load_1", "nobody wants it"),
+    ]
+    for number, step in enumerate(steps):
+        position = write(store, position, step, at=NOW + number)
+    ends = [entry for entry in store.history("Load_1") if entry.status != "RUNNING"][1:]
+    lost, cancelled = "its worker was silent for too long, and the run was given up", "it was cancelled (wrong date)"
+    assert [(entry.seconds, entry.error, entry.reason) for entry in ends] == [
+        (1.0, "ValueError: no luck", None),
+        (1.0, "ValueError: no luck", None),
+        (1.0, None, lost),
+        (1.0, "last line", None),
+        (1.0, "last line", None),
+        (1.0, None, cancelled),
+        (1.0, None, None),
+        (1.0, None, None),
+        (None, None, "nobody wants it"),
+    ]
+    whole = store.history("Load_1")
+    for limit in range(1, len(whole)):
+        assert [entry.seq for entry in store.history("Load_1", limit)] == [entry.seq for entry in whole[-limit:]]
 
 
 def test_only_the_groups_that_changed_are_written(sqlite_url: str, make_store) -> None:

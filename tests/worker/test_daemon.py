@@ -58,6 +58,20 @@ def test_dependencies_that_cannot_be_scheduled_fail_their_task_only(scheduler: N
         assert one.drain() == 0
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_run_finds_out_to_need_is_held_if_its_task_is(
+    scheduler: Node, tmp_path: Path, workers: int
+) -> None:
+    (task,) = submit(scheduler, pipelines.Dynamic())
+    scheduler.call("add_worker", worker="submitter", info={"workers": workers})
+    with worker(tmp_path, scheduler, "--max-tasks", "1") as one:
+        assert one.ended() == 0
+        parts = [name for name in scheduler.tasks("PENDING") if name.startswith("Noted")]
+        assert len(parts) == 3
+        held = {name: scheduler.rest(f"/api/task/{name}")["submitted"] for name in (task, *parts)}
+        assert held == dict.fromkeys((task, *parts), workers == 0)
+
+
 def test_batches(scheduler: Node, tmp_path: Path) -> None:
     days = submit(scheduler, *(pipelines.Dates(day=f"2024-01-0{day}") for day in range(1, 6)), name="days")
     # A batch is made of what the worker that asks can batch, and of what the submitter said.
@@ -123,18 +137,6 @@ def test_failures_say_why(scheduler: Node, tmp_path: Path) -> None:
         assert "characters left out" in error_of(scheduler, long)
         assert len(error_of(scheduler, long)) < 300_000
         assert "about to fail" in one.output(raised)
-        assert one.drain() == 0
-
-
-def test_a_task_that_cannot_be_loaded_fails_and_the_worker_goes_on(scheduler: Node, tmp_path: Path) -> None:
-    for name, module in (("Nowhere_1", "tests.worker.no_such_module"), ("Nothing_1", "tests.worker.pipelines")):
-        scheduler.call("add_task", worker="x", task_id=name, family=name[:-2], module=module, params={})
-    with worker(tmp_path, scheduler) as one:
-        await_status(scheduler, "FAILED", "Nowhere_1", "Nothing_1")
-        assert "No module named 'tests.worker.no_such_module'" in error_of(scheduler, "Nowhere_1")
-        assert "cannot load" in error_of(scheduler, "Nothing_1")
-        (good,) = submit(scheduler, pipelines.Noted(n=5))
-        await_status(scheduler, "DONE", good)
         assert one.drain() == 0
 
 
@@ -289,6 +291,43 @@ def test_drain_by_the_api_finishes_what_runs(scheduler: Node, tmp_path: Path) ->
         assert one.ended() == 0
         await_status(scheduler, "DONE", slow)
         await_status(scheduler, "PENDING", waiting)
+
+
+def test_a_drained_worker_that_is_started_again_waits_until_it_is_undrained(scheduler: Node, tmp_path: Path) -> None:
+    with worker(tmp_path, scheduler) as one:
+        name = one.await_event("worker_started")["worker_id"]
+        eventually(lambda: scheduler.rest("/api/worker"), lambda: one.log)
+        assert scheduler.rest("/api/worker/drain", {"worker_id": name})["state"] == "draining"
+        assert one.ended() == 0
+        (task,) = submit(scheduler, pipelines.Noted(n=1))
+        for _restart in range(2):  # as a supervisor does
+            one.start()
+            one.await_event("drained", _restart + 1)
+            scheduler.kill()
+            scheduler.start()
+            one.await_event("heartbeat_answered_again", _restart + 1)
+            assert scheduler.tasks("PENDING").keys() == {task}
+            assert one.drain() == 0  # by a signal
+        one.start()
+        one.await_event("drained", 3)
+        assert scheduler.rest("/api/worker/undrain", {"worker_id": name})["state"] == "active"
+        await_status(scheduler, "DONE", task)
+        assert len(one.events("undrained")) == 1
+        assert one.drain() == 0
+
+
+def test_what_an_earlier_worker_left_is_reported_by_one_that_is_drained(scheduler: Node, tmp_path: Path) -> None:
+    (slow,) = submit(scheduler, pipelines.Slow(n=1))
+    with worker(tmp_path, scheduler) as one:
+        name = one.await_event("task_started")["worker_id"]
+        one.kill()
+        scheduler.rest("/api/worker/drain", {"worker_id": name})
+        one.start()
+        await_status(scheduler, "FAILED", slow)
+        one.await_event("drained")
+        scheduler.rest("/api/worker/undrain", {"worker_id": name})
+        one.await_event("undrained")
+        assert one.drain() == 0
 
 
 def test_a_second_sigterm_stops_and_says_so(scheduler: Node, tmp_path: Path) -> None:

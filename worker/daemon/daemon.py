@@ -1,18 +1,20 @@
 """One worker from its first line to its exit code: puts the parts together, and takes it through its states.
 
     starting -> working -> draining -> over            SIGTERM, SIGINT, SIGUSR1, a command, --max-tasks
-                       \\-> stopping -> over            the second SIGTERM, or --drain-timeout
+     \\-> drained -^     \\-> stopping -> over            the second SIGTERM, or --drain-timeout
 
 Draining takes no new work, finishes and reports what runs: exit code 0. Stopping ends what runs and reports it as
 FAILED, as far as a scheduler answers within seconds: exit code 1. Whatever could not be reported is in the spool and is
 reported by the next worker with this state directory.
+
+A worker whose id the scheduler has drained already when it starts waits, drained, until it is undrained: whoever has
+drained it means the host, and supervisors start again what has ended.
 
 The main thread runs luigi's loop, and is the only one that forks.
 """
 
 import contextlib
 import gc
-import importlib
 import os
 import threading
 import time
@@ -31,6 +33,7 @@ from worker.daemon import process, remains
 from worker.daemon.ending import Ending, Stop
 from worker.daemon.fenced import FencedScheduler
 from worker.daemon.heartbeat import HEARTBEAT, Heartbeat, Orders, beat
+from worker.daemon.loading import Loader
 from worker.daemon.luigi_worker import LuigiWorker
 from worker.daemon.monitor import Monitor
 from worker.daemon.options import OptionError, Options
@@ -43,6 +46,7 @@ from worker.daemon.watch import Watch
 from worker.spool import Home, Leftover, Run, Spool
 
 ADVISORY = 10.0  # s that a task waits until a scheduler has heard of its progress; then it goes on without
+ACTIVE = "active"  # to the scheduler
 LAST_WORDS = 5.0  # s in which a worker that stops tries to report, after its tasks have ended
 _log = log.get()
 
@@ -60,25 +64,29 @@ class Daemon:
         self._notifier = Notifier()
         self._waker = Waker()
         self._ending = Ending(self._waker, self._status, self._notifier, options.drain_timeout)
+        self._stage = ACTIVE
+        self._held = False  # its id was drained before it started
         self._pid = os.getpid()
         process.use_fork()
-        self._import()
+        loader = Loader(options)
+        loader.import_named()
         gc.collect()
         gc.freeze()  # what is there now stays: a collection in a task's process need not copy its pages
         self._client = self._connection(Patience(denied_for=None), self._rest)
         self._spool = Spool(home.spool)
         self._scheduler = FencedScheduler(
             self._client, self._connection(Patience(give_up_after=ADVISORY), None), self._spool,
-            {"namespaces": options.namespaces, "families": options.families, "capabilities": options.capabilities},
-            self._status,
+            loader.offer, self._status,
         )  # fmt: skip
         self._scheduler.on_lost = self._lost
+        self._scheduler.on_message = self._message
         self._monitor = self._listen()
         self._output = Output(home.logs, options.output_limit, options.keep_logs, tell=options.log_output)
         self._watch = Watch(options.memory_limit, options.kill_grace, self._status)
         self._results = Results(self._waker, self._watch, self._spool, self._check)
+        self._scheduler.needing = lambda: self._results.last
         self._worker = LuigiWorker(
-            self._scheduler, options, self._status, self._waker, self._watch, self._results, self._output,
+            self._scheduler, loader, self._status, self._waker, self._watch, self._results, self._output,
             [self._monitor.fileno()] if self._monitor is not None else [],
         )  # fmt: skip
         self._worker.on_drain = self._ending.draining
@@ -96,11 +104,12 @@ class Daemon:
             try:
                 self._find_fence()
                 self._worker.introduce()
-                self._status.state = State.WORKING
-                self._notifier.tell("STATUS=Working")
+                self._held = self._stage != ACTIVE
+                if not self._held:
+                    self._now_working()
                 heartbeat = Heartbeat(
                     self._connection(Patience(), None, fork_lock), self._options.ping_interval, self._status,
-                    self._notifier, self._runs, Orders(self._message, self._lost, self._returned),
+                    self._notifier, self._runs, Orders(self._message, self._lost, self._returned, self._staged),
                 )  # fmt: skip
                 parts.callback(heartbeat.close)
                 if self._status.fenced:
@@ -117,13 +126,6 @@ class Daemon:
             return self._end("drained", 1 if self._spool.outstanding else 0)
 
     # -- the course of it --------------------------------------------------------------------------------------
-
-    def _import(self) -> None:
-        for name in self._options.modules:
-            try:
-                importlib.import_module(name)
-            except (Exception, SystemExit) as error:
-                raise OptionError(f"module: {name} cannot be imported: {type(error).__name__}: {error}") from error
 
     def _connection(self, patience: Patience, rest: Any, guard: Any = None) -> PatientScheduler:
         options = self._options
@@ -145,7 +147,7 @@ class Daemon:
         """Ask a scheduler whether it knows runs; waits for one."""
         asking = self._connection(Patience(), self._rest)  # one that takes 401 for an answer, after a while
         try:
-            asking.post(HEARTBEAT, beat(self._status, []))
+            self._stage = asking.post(HEARTBEAT, beat(self._status, []))["state"]
         except Refused as refused:
             if refused.status not in (404, 405):
                 raise
@@ -168,10 +170,31 @@ class Daemon:
             try:
                 for leftover in self._spool.leftovers:
                     self._resume(leftover)
+                self._await_undrained()
                 self._worker.run()
             except Stop:
                 self._end_tasks()
                 raise
+
+    def _await_undrained(self) -> None:
+        """Ended by a signal, too. Stop."""
+        if not self._held:
+            return
+        _log.warning("drained", stage=self._stage, until="POST /api/worker/undrain")
+        self._status.state = State.DRAINED
+        self._notifier.tell("STATUS=Drained: waits until it is undrained")
+        while self._stage != ACTIVE:
+            self._check()
+            if self._worker.draining:
+                return
+            self._waker.wait(self._options.ping_interval)
+        self._held = False
+        _log.info("undrained")
+        self._now_working()
+
+    def _now_working(self) -> None:
+        self._status.state = State.WORKING
+        self._notifier.tell("STATUS=Working")
 
     def _resume(self, leftover: Leftover) -> None:
         remains.clear(leftover)
@@ -235,7 +258,14 @@ class Daemon:
         self._status.calls, self._status.failed_attempts = self._client.calls, self._client.failed_attempts
         self._status.scheduler = self._client.shown
 
+    def _staged(self, stage: str) -> None:
+        if stage != self._stage:
+            self._stage = stage
+            self._waker.wake()
+
     def _message(self, message: dict[str, Any]) -> None:
+        if self._held and message["name"] == "drain":
+            return  # it is drained
         try:
             self._worker.take_message(message)
         except CallError as error:

@@ -17,6 +17,7 @@ from luigi.task_status import DONE, FAILED, PENDING, RUNNING
 
 from worker import log
 from worker.client import GaveUp, PatientScheduler, Refused, Stale
+from worker.daemon.heartbeat import HEARTBEAT, messages
 from worker.daemon.status import Status
 from worker.spool import Entry, Run, Spool
 
@@ -28,18 +29,21 @@ class FencedScheduler:
     """Has every method of luigi's scheduler. `entries`: the runs this worker has now, by task id."""
 
     def __init__(
-        self, client: PatientScheduler, brief: PatientScheduler, spool: Spool, filters: dict[str, list[str]],
+        self, client: PatientScheduler, brief: PatientScheduler, spool: Spool, offer: Callable[[], dict[str, Any]],
         status: Status,
     ) -> None:  # fmt: skip
-        """`brief` is less patient, for what a task says of its progress: no task waits for hours to say that."""
+        """`brief` is less patient, for what a task says of its progress: no task waits for hours to say that. `offer`:
+        what the worker is ready to take now."""
         self._client: Any = client
         self._brief: Any = brief
         self._spool = spool
-        self._filters = {name: values for name, values in filters.items() if values}
+        self._offer = offer
         self._status = status
         self._batch: Run | None = None  # handed out, its head not named yet
         self.entries: dict[str, Entry] = {}
         self.on_lost: Callable[[Run, str], None] = lambda _run, _reason: None
+        self.needing: Callable[[], str] = lambda: ""  # the task whose result is being handled
+        self.on_message: Callable[[dict[str, Any]], None] = lambda _message: None
         _OF_THIS_PROCESS[:] = [self]
 
     def __reduce__(self) -> Any:
@@ -53,7 +57,9 @@ class FencedScheduler:
 
     def get_work(self, **asked: Any) -> Any:
         """CallError."""
-        reply = self._client.get_work(**asked, runs=True, **self._filters)
+        # Empty lists are left out, but for the modules: to have loaded none says that no client's own tasks are wanted.
+        offer = {name: told for name, told in self._offer().items() if told or name == "modules"}
+        reply = self._client.get_work(**asked, runs=True, **offer)
         if reply.get("task_id") is not None:
             self._assigned(_run(reply["task_id"], reply))
         elif "batch_id" in reply:
@@ -68,7 +74,11 @@ class FencedScheduler:
             self._assigned(Run(task_id, batch.run_id, batch.attempt, batch.key))
         entry = self.entries.get(task_id)
         ends = status in (DONE, FAILED) or (status == PENDING and bool(report.get("new_deps")))
-        if entry is None or not (ends or status == RUNNING):
+        if entry is None:
+            needing = self.needing()  # what luigi's worker describes itself, a task of its own has asked for
+            required = {"required_by": needing} if needing in self.entries else {}
+            self._client.add_task(**report, **required)
+        elif not (ends or status == RUNNING):
             self._client.add_task(**report)
         else:
             self._report(entry, report, ends=ends)
@@ -91,6 +101,26 @@ class FencedScheduler:
     def adopt(self, entry: Entry) -> None:
         """Report on a run of an earlier worker."""
         self.entries[entry.run.task_id] = entry
+
+    def give_back(self, task_ids: list[str], reason: str) -> bool:
+        """Let others have a task, or the batch that was handed out last: it is not begun here. False: the scheduler
+        knows no such thing. CallError."""
+        entry = self.entries.get(task_ids[0])
+        batch, self._batch = self._batch, None
+        run = entry.run if entry is not None else batch
+        if run is None or not run.run_id or not self._status.fenced:
+            return False
+        report = {"task_id": task_ids[0], "attempt": run.attempt, "run_id": run.run_id, "status": PENDING}
+        try:
+            told = {"worker": self._status.worker_id, "tasks": [{**report, "error": reason}]}
+            reply = self._client.post(HEARTBEAT, told)
+        except Stale:
+            reply = {}  # it was no longer ours
+        if entry is not None:
+            self.over(entry)
+        for message in messages(reply):  # delivered once, with whatever comes first
+            self.on_message(message)
+        return True
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ class Orders(NamedTuple):
     message: Callable[[dict[str, Any]], None]  # {"name", "kwargs"}, as luigi's
     lost: Callable[[Run, str], None]
     returned: Callable[[], None]  # schedulers answer again, after a silence
+    staged: Callable[[str], None]  # what the worker is to the scheduler: active, draining or disabled
 
 
 class Heartbeat:
@@ -104,13 +105,22 @@ class Heartbeat:
             self._doubtful = call if error.doubtful else None
             raise
         self._doubtful = None
+        self._orders.staged(reply["state"])
         for lost in reply["lost"]:
             for run in runs:
                 if (run.task_id, run.attempt) == (lost["task_id"], lost["attempt"]):
                     self._orders.lost(run, str(lost.get("reason")))
-        for command in reply["commands"]:
-            name = command.pop("name")
-            self._orders.message({"name": "cancel_task" if name == "cancel" else name, "kwargs": command})
+        for message in messages(reply):
+            self._orders.message(message)
+
+
+def messages(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """The commands of a reply, as luigi's messages are."""
+    found = []
+    for command in reply.get("commands", ()):
+        name, kwargs = command["name"], {key: value for key, value in command.items() if key != "name"}
+        found.append({"name": "cancel_task" if name == "cancel" else name, "kwargs": kwargs})
+    return found
 
 
 def beat(status: Status, runs: list[Run]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ What is overridden, and why:
 
 __enter__, __exit__     luigi's ping thread holds the lock that starting a task needs (worker.daemon.heartbeat)
 _get_work               histories for luigi's summary would grow for ever; a stop must be noticed
-_get_work_task_id       a task that cannot be imported must be reported, not end the worker
-_handle_task_load_error luigi reports an exception object, which is no JSON
+_get_work_task_id       a task that cannot be loaded is given back, and does not end the worker (worker.daemon.loading)
 _create_task_process    our process: session, output, spool
 _run_task               the queue of results must know of it; a process that cannot be started ends its task only
 _handle_next_task       what a user's requires() of new dependencies raises ends its task only
@@ -26,17 +25,18 @@ from typing import Any, Self
 
 import luigi
 from luigi.scheduler import WORKER_STATE_ACTIVE
-from luigi.task_register import Register, TaskClassException, load_task
-from luigi.task_status import FAILED
+from luigi.task_register import Register, TaskClassException
+from luigi.task_status import FAILED, RUNNING
 from luigi.worker import GetWorkResponse, TaskStatusReporter, fork_lock
 
 from worker import log
 from worker.client import CallError, GaveUp
 from worker.client.waker import Waker
+from worker.daemon import remains
 from worker.daemon.carriers import Carriers
 from worker.daemon.commands import Commands
 from worker.daemon.fenced import FencedScheduler
-from worker.daemon.options import Options
+from worker.daemon.loading import CannotLoad, Description, Loader
 from worker.daemon.output import Output
 from worker.daemon.process import TaskProcess, ready
 from worker.daemon.results import Results
@@ -44,6 +44,7 @@ from worker.daemon.status import Status
 from worker.daemon.watch import Watch
 from worker.spool import Leftover, Run
 
+GIVEN_BACK_AT_ONCE = 50  # tasks, one after another, before it rests
 FORGET_EVERY = 1000  # tasks, after which luigi's cache of task objects is emptied
 NO_WORK = GetWorkResponse(None, [], 0, 0, 0, WORKER_STATE_ACTIVE)
 _log = log.get()
@@ -53,9 +54,10 @@ class LuigiWorker(Commands):
     """An assistant that stays until it is drained."""
 
     def __init__(
-        self, scheduler: FencedScheduler, options: Options, status: Status, waker: Waker, watch: Watch,
+        self, scheduler: FencedScheduler, loader: Loader, status: Status, waker: Waker, watch: Watch,
         results: Results, output: Output, close_in_task: list[int],
     ) -> None:  # fmt: skip
+        options = loader.options
         super().__init__(
             scheduler=scheduler, worker_id=status.worker_id, worker_processes=options.workers, assistant=True,
             keep_alive=True, force_multiprocessing=True, no_install_shutdown_handler=True,
@@ -67,6 +69,8 @@ class LuigiWorker(Commands):
         self._waker = waker
         self._watch = watch
         self._output = output
+        self._loader = loader
+        self._gave_back = False
         self._carriers = Carriers(close_in_task, ready)
         self._task_result_queue.close()  # luigi's own
         self._task_result_queue = results  # type: ignore[assignment]
@@ -86,19 +90,20 @@ class LuigiWorker(Commands):
         self._carriers.discard()
         self._results.close()
 
-    # -- work --------------------------------------------------------------------------------------------------
-
     def _get_work(self) -> GetWorkResponse:
         self._forget()
         if self._options.max_tasks and self._began >= self._options.max_tasks and not self.draining:
             self.drain_because(f"it has run {self._began} tasks (--max-tasks)")
         try:
-            found: GetWorkResponse = super()._get_work()
+            for _ in range(GIVEN_BACK_AT_ONCE):
+                self._gave_back = False
+                found: GetWorkResponse = super()._get_work()
+                if not self._gave_back:
+                    return found
         except GaveUp:
             if not self.draining:
                 raise
-            return NO_WORK  # no scheduler to ask, and nothing that one could have handed out
-        return found
+        return NO_WORK  # no scheduler to ask, and nothing that one could have handed out; or nothing for us
 
     def _forget(self) -> None:
         """What luigi keeps for a summary that a daemon never writes."""
@@ -109,28 +114,42 @@ class LuigiWorker(Commands):
         if len(self.unfulfilled_counts) > FORGET_EVERY:
             self.unfulfilled_counts.clear()
 
-    def _get_work_task_id(self, get_work_response: dict[str, Any]) -> str | None:
-        task_id: str | None = super()._get_work_task_id(get_work_response)
-        if task_id is None or task_id in self._running_tasks:
-            return task_id
-        if task_id not in self._fenced.entries:
-            return None  # the batch was no longer ours when we named its head
-        try:
-            task = load_task(
-                get_work_response.get("task_module"), get_work_response["task_family"], get_work_response["task_params"]
-            )
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' modules, reported as the task's failure
-            self._handle_task_load_error(error, [task_id])
+    def _get_work_task_id(self, work: dict[str, Any]) -> str | None:
+        task_id: str | None = work.get("task_id")
+        batch = work.get("batch_task_ids", [])
+        if task_id is None and not batch:
             return None
+        if task_id in self._running_tasks:
+            return task_id
+        told = Description(task_id or batch[0], work.get("task_module"), work["task_family"], work["task_params"])
+        try:
+            task = self._loader.load(told)
+        except CannotLoad as cannot:
+            self._give_back(told, batch or [told.task_id], cannot)
+            return None
+        if task_id is None:
+            task_id = task.task_id
+            self._scheduler.add_task(  # as luigi's
+                worker=self._id, task_id=task_id, module=told.module, family=told.family, params=task.to_str_params(),
+                status=RUNNING, batch_id=work["batch_id"],
+            )  # fmt: skip
+            if task_id not in self._fenced.entries:
+                return None  # the batch was no longer ours when we named its head
         self._scheduled_tasks[task_id] = task
         self.announce_batches(type(task))
         return task_id
 
-    def _handle_task_load_error(self, exception: BaseException, task_ids: list[str]) -> None:
-        text = f"The worker cannot load {', '.join(task_ids)}: {type(exception).__name__}: {exception}"
+    def _give_back(self, told: Description, task_ids: list[str], cannot: CannotLoad) -> None:
+        self._loader.refuse(told, cannot)
+        why = f"The worker cannot load {', '.join(task_ids)}: {cannot}"
+        self._gave_back = self._fenced.give_back(task_ids, why)
         for task_id in task_ids:
-            self._add_task(worker=self._id, task_id=task_id, status=FAILED, runnable=False, expl=json.dumps(text))
-            _log.error("task_not_loaded", task_id=task_id, error=f"{type(exception).__name__}: {exception}")
+            _log.warning(
+                "task_not_loaded", task_id=task_id, module=told.module, family=told.family, error=str(cannot),
+                given_back=self._gave_back, not_asked_again=cannot.kind,
+            )  # fmt: skip
+            if not self._gave_back:  # luigid takes nothing back
+                self._add_task(worker=self._id, task_id=task_id, status=FAILED, runnable=False, expl=json.dumps(why))
 
     def _run_task(self, task_id: str) -> None:
         self._beginning = task_id  # what the scheduler calls it; a task submitted by REST may have any name
@@ -213,8 +232,6 @@ class LuigiWorker(Commands):
             self._results.check()
             yield
 
-    # -- the end, and the beginning ----------------------------------------------------------------------------
-
     @property
     def busy(self) -> bool:
         """Whether a task runs."""
@@ -258,28 +275,19 @@ class LuigiWorker(Commands):
         missing, new_deps = (finished.missing, finished.new_deps) if finished is not None else ([], [])
         module, family, params = (None, "", {}) if started is None else (started.module, started.family, started.params)
         try:
-            task = load_task(module, family, params)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' modules, or a damaged description
-            _log.warning("task_not_loaded", error=f"{type(error).__name__}: {error}", **run.fields)
+            task = self._loader.load(Description(run.task_id, module, family, params))
+        except CannotLoad as cannot:
+            _log.warning("task_not_loaded", error=str(cannot), **run.fields)
             if new_deps:
-                status, explanation = FAILED, f"Its new dependencies cannot be loaded: {error}"
+                status, explanation = FAILED, f"Its new dependencies cannot be loaded: {cannot}"
             self._add_task(
                 worker=self._id, task_id=run.task_id, status=status, expl=json.dumps(explanation), runnable=None
             )
             return
         self._scheduled_tasks[run.task_id] = task
-        self._running_tasks[run.task_id] = _Remains()
+        self._running_tasks[run.task_id] = remains.Ended()
         self._results.put((run.task_id, status, explanation, missing, new_deps))
         self._handle_next_task()
-
-
-class _Remains:
-    """Stands for the process of a task that an earlier worker ran."""
-
-    status_reporter = TaskStatusReporter(None, "", "", None)
-
-    def is_alive(self) -> bool:
-        return False
 
 
 def pauses(interval: float) -> Iterator[float]:

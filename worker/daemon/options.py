@@ -20,6 +20,7 @@ class Options:
 
     scheduler_urls: list[str] = field(default_factory=lambda: ["http://localhost:8082"])
     modules: list[str] = field(default_factory=list)
+    only_modules: list[str] = field(default_factory=list)
     workers: int = 1
     worker_id: str = ""
     state_dir: Path = Path("luigi-ha-worker")

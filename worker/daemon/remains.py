@@ -7,6 +7,8 @@ task's next run. They are found by their session, which the spool names, and end
 import os
 import signal
 
+from luigi.worker import TaskStatusReporter
+
 from worker import log
 from worker.daemon import kernel
 from worker.spool import Leftover
@@ -27,3 +29,12 @@ def clear(leftover: Leftover) -> None:
     if members:
         _log.warning("processes_of_earlier_worker_killed", pids=members, **leftover.run.fields)
         kernel.kill_session(started.session, signal.SIGKILL)
+
+
+class Ended:
+    """Stands for the process of a task that an earlier worker ran."""
+
+    status_reporter = TaskStatusReporter(None, "", "", None)
+
+    def is_alive(self) -> bool:
+        return False

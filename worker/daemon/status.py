@@ -13,6 +13,7 @@ class State(StrEnum):
     """Of a worker's life."""
 
     STARTING = "starting"
+    DRAINED = "drained"
     WORKING = "working"
     DRAINING = "draining"
     STOPPING = "stopping"

@@ -45,7 +45,9 @@ HEARD = reply_object(
     state={"type": "string", "enum": ["active", "draining", "disabled"]},
 )
 DRAINING = reply_object(
-    worker_id=_STRING, state=_STRING, running=listed(_STRING, description="ids of the tasks it still runs")
+    worker_id=_STRING,
+    state={"type": "string", "enum": ["active", "draining", "disabled", "absent"]},
+    running=listed(_STRING, description="ids of the tasks it still runs")
 )
 _FIGURE = shown(["number", "null"])
 DECIDED = reply_object(task_id=_STRING, status=_STATUS, changed=shown("boolean", "false: it was so already"))
@@ -99,15 +101,25 @@ WORKER_AND_TASKS = reply_object(**WORKER["properties"], tasks=listed(SHORT_TASK,
 RESOURCE = reply_object(name=_STRING, total=_FIGURE, used=_FIGURE)
 RESOURCES = listed(RESOURCE)
 SCHEDULER = reply_object(paused=shown("boolean"), pause_enabled=shown("boolean", "of Luigi's visualiser"))
+DRAINED = listed(
+    reply_object(worker_id=_STRING, since=_TIME, known=shown("boolean", "false: it was not heard of lately"))
+)
 NAMESPACE = reply_object(
     name=_STRING,
     counts=mapped({"type": "integer"}, "tasks by status"),
     limit=shown(["number", "null"], "how many may run at once; null: as many as there are"),
 )
 NAMESPACES = listed(NAMESPACE)
-QUEUE = reply_object(ready=shown("integer"), pending=shown("integer"), running=shown("integer"))
+QUEUE = reply_object(
+    ready=shown("integer", "tasks that could be begun now, beside each other and those that run, by workers enough"),
+    pending=shown("integer", "all that are PENDING"),
+    running=shown("integer"),
+)
 FACTS = reply_object(
-    task_id=_STRING, status=_STATUS, reason=shown("string", "one sentence"), facts=listed(shown("object"))
+    task_id=_STRING,
+    status={"type": "string", "enum": [*STATUSES, "REMOVED"]},
+    reason=shown("string", "one sentence"),
+    facts=listed(shown("object")),
 )
 KEPT_OUTPUT = reply_object(task_id=_STRING, attempt=shown("integer"), kept=shown("integer", "characters"))
 TAIL = reply_object(task_id=_STRING, attempt=shown("integer"), worker=_MAYBE, text=_STRING)

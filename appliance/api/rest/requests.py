@@ -107,6 +107,7 @@ DRAIN = request_object(
     worker_id=WORKER_ID,
     draining={"type": "boolean", "description": "false: it gets work again", "default": True},
 )
+UNDRAIN = request_object(("worker_id",), worker_id=WORKER_ID)
 OUTPUT = request_object(
     ("attempt", "run_id", "text"),
     attempt=ATTEMPT,

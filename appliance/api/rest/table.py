@@ -81,9 +81,16 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/api/worker/drain", "rest_drain", "Workers", "Give a worker no new work", replies.DRAINING,
         body=requests.DRAIN, more={404: ("No such worker", replies.PROBLEM)}, example={"worker_id": "etl-1"},
-        text="What it runs, it finishes. A worker of stock luigi phases out and ends. It stays so until it is told "
-        "otherwise (`draining`: false) or forgotten.",
+        text="What it runs, it finishes. A worker of stock luigi phases out and ends. The id stays drained until it is "
+        "undrained, also when the worker is started again or forgotten, and under the next leader.",
     ),
+    Route(
+        "POST", "/api/worker/undrain", "rest_undrain", "Workers", "Give a drained worker work again", replies.DRAINING,
+        body=requests.UNDRAIN, more={404: ("No worker with this id, nor a drained one", replies.PROBLEM)},
+        example={"worker_id": "etl-1"},
+        text="Also one that was disabled. A worker that is not there (`absent`) gets work when it is.",
+    ),
+    Route("GET", "/api/drained", "rest_drained", "Workers", "Ids that get no work", replies.DRAINED),
     Route("GET", "/api/worker", "rest_workers", "Workers", "All workers", replies.WORKERS),
     Route(
         "GET", "/api/worker/{worker_id}", "rest_worker", "Workers", "One worker, and what it runs",
