@@ -40,6 +40,8 @@ class Lead:
     cause: str
     previous: str | None = None
     """Who led before, if that is known."""
+    served: int = 0
+    """The greatest epoch under which anybody is known to have served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Follow:
     leader: Peer | None = None
     paused: bool = False
     """There is no automatic failover for now."""
+    served: int = 0
+    """As in Lead."""
 
 
 @dataclass(frozen=True, slots=True)

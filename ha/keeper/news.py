@@ -157,8 +157,8 @@ class News:
     def _follow(self, view: View) -> Follow:
         leader = view.leader
         if leader is None or leader.name == self._options.name:  # the latter: an earlier life of ours
-            return Follow(None, view.paused)
-        return Follow(Peer(leader.name, leader.address, leader.epoch), view.paused)
+            return Follow(None, view.paused, view.served)
+        return Follow(Peer(leader.name, leader.address, leader.epoch), view.paused, view.served)
 
     def _about(self) -> dict[str, str]:
         """For other members. Short strings."""
