@@ -41,8 +41,8 @@ def run(flags: Flags, config: Path | None) -> int:
         if link is None:
             for note in loaded.notes:
                 log.get("config").info("option_not_needed", note=note)
-            _require_place(serving)
             if kind(serving, serving.database) != "none":
+                _require_place(serving)
                 # Neither needs what the other does: a keeper is small, and starts at once.
                 from appliance.cli.keeping import keep  # noqa: PLC0415
 
