@@ -49,7 +49,6 @@ class Roles:
         self._following: asyncio.Task[None] | None = None
         self.mirror: Mirror | None = None
         self.leader: Peer | None = None  # another node, as far as the keeper has told
-        self.paused = False
         self._older_since: float | None = None
         self.served = 0  # the greatest epoch under which anybody is known to have led
         self._leaderless_since: float | None = None  # monotonic; None: somebody leads, or nobody ever did
@@ -140,7 +139,7 @@ class Roles:
         elif self.leader is not None:
             self._leaderless_since = monotonic()
         same = order.leader is not None and order.leader == self.leader
-        self.leader, self.paused, self.served = order.leader, order.paused, order.served
+        self.leader, self.served = order.leader, order.served
         if same:
             return
         if node.life.state is State.HANDING_OVER and order.leader is not None:
