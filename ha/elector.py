@@ -104,6 +104,8 @@ class View:
     address_holder: str | None = None
     """Who still has the address although it has resigned (a switchover moves it last); lapses by itself."""
     asked: Asked | None = None
+    served: int = 0
+    """The greatest epoch under which a leader is known to have served; whatever it writes to has seen that epoch."""
 
     @property
     def paused(self) -> bool:
@@ -165,6 +167,9 @@ class Elector(Protocol):
 
     async def resume(self) -> None:
         """End the pause. Harmless if there is none."""
+
+    async def remember(self, served: int) -> None:
+        """Keep `served` as `View.served`, for good; only the leader of that epoch does. 0: forget it, from anywhere."""
 
     async def ask_switchover(self, to: str) -> Asked:
         """Ask the leader to hand over to `to`. It has happened when `to` leads; a refusal shows as `View.asked` with

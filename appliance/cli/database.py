@@ -1,4 +1,4 @@
-"""Commands on the database itself: db upgrade, db check."""
+"""Commands on the database itself: db upgrade, db check, db accept."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,3 +33,17 @@ def check(database: Database = None, config: Config = None, as_json: Json = Fals
     from appliance.cli import schema  # noqa: PLC0415 - see appliance.cli.app
 
     raise typer.Exit(schema.check(database, config, as_json=as_json))
+
+
+@app.command(epilog=EXIT_CODES)
+def accept(database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Go on with a database that is older than what was seen of it: restored from a backup, replaced, or empty.
+
+    No node leads on such a database by itself: what it lacks would be gone without a word. Stop the nodes first; what
+    was acknowledged after the backup is not known any more afterwards.
+
+    Example: luigi-ha db accept --database sqlite:////var/lib/luigi-ha/luigi-ha.db
+    """
+    from appliance.cli import accepting  # noqa: PLC0415
+
+    accepting.accept(database, config, as_json=as_json)

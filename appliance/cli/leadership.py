@@ -48,7 +48,8 @@ def pause(
     from appliance.cli import wishes  # noqa: PLC0415
 
     done = wishes.pause(config, _flags(database, cluster, etcd_endpoints))
-    _say(done, as_json=as_json, text=f"paused: only {done['keeps']} may lead, until `luigi-ha resume`")
+    was = "already " if done["was_paused"] else ""
+    _say(done, as_json=as_json, text=f"{was}paused: only {done['keeps']} may lead, until `luigi-ha resume`")
 
 
 def resume(
@@ -65,7 +66,8 @@ def resume(
     from appliance.cli import wishes  # noqa: PLC0415
 
     done = wishes.resume(config, _flags(database, cluster, etcd_endpoints))
-    _say(done, as_json=as_json, text="not paused")
+    kept = f"resumed: any node that can takes over again if the leader dies (the pause had kept {done['kept']})"
+    _say(done, as_json=as_json, text=kept if done["was_paused"] else "it was not paused; nothing to do")
 
 
 def release(  # noqa: PLR0917 - typer passes them by name

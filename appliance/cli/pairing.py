@@ -5,13 +5,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from appliance.places import leadership_directory, sqlite_path
+
 LONGEST_SOCKET = 100  # bytes of a Unix socket's path
 
 
 def lock_directory(database: str) -> Path:
-    """Where the pair on one machine keeps its lock: beside the SQLite file."""
-    path = Path(database.partition(":///")[2].partition("?")[0])
-    return path.absolute().with_name(path.name + ".leadership")
+    """Where the pair on one machine keeps its lock: beside the SQLite file, whatever names lead to that."""
+    return leadership_directory(sqlite_path(database))
 
 
 def peers_socket(database: str, name: str) -> str:

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from appliance import log
 from appliance.cli.errors import CommandError
-from appliance.config import ConfigError, Loaded, load
+from appliance.config import ConfigError, Loaded, Serve, load
 from appliance.config.election import kind
 from appliance.exit_codes import ExitCode
+from appliance.places import obstacle, sqlite_path
 from ha.errors import Unusable
 from ha.keeper.link import Link
 
@@ -41,6 +42,7 @@ def run(flags: Flags, config: Path | None) -> int:
             for note in loaded.notes:
                 log.get("config").info("option_not_needed", note=note)
             if kind(serving, serving.database) != "none":
+                _require_place(serving)
                 # Neither needs what the other does: a keeper is small, and starts at once.
                 from appliance.cli.keeping import keep  # noqa: PLC0415
 
@@ -52,6 +54,14 @@ def run(flags: Flags, config: Path | None) -> int:
     from appliance.cli.scheduling import schedule  # noqa: PLC0415
 
     return schedule(loaded, link)
+
+
+def _require_place(serve: Serve) -> None:
+    """CommandError if a SQLite file cannot lie where it is said to: before anything is made there."""
+    if serve.database.startswith("sqlite:///"):
+        found = obstacle(sqlite_path(serve.database))
+        if found is not None:
+            raise CommandError(f"database: {found[0]}; expected {found[1]}", ExitCode.FAILED)  # a disk may come yet
 
 
 def _shown(loaded: Loaded) -> str:

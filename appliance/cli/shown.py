@@ -38,7 +38,8 @@ def _leader(state: dict[str, Any]) -> str:
     if state["leader_lease_left"] is not None:
         said.append(f"lease left {state['leader_lease_left']:.1f} s")
     if state["failover_paused"]:
-        said.append("automatic failover is paused")
+        keeps = state.get("failover_keeps")
+        said.append("automatic failover is paused" + (f": it keeps {keeps}" if keeps else ""))
     return f"{state['leader']} ({', '.join(said)})"
 
 

@@ -58,8 +58,9 @@ def pause(config: Path | None, flags: Mapping[str, Any]) -> Done:
     """Keep the present leader."""
 
     async def work(access: Elector) -> Done:
+        before = (await access.observe()).keeps
         await access.pause()
-        return {"paused": True, "keeps": (await access.observe()).keeps}
+        return {"paused": True, "keeps": (await access.observe()).keeps, "was_paused": before is not None}
 
     return _ask(config, flags, work)
 
@@ -68,8 +69,9 @@ def resume(config: Path | None, flags: Mapping[str, Any]) -> Done:
     """End the pause."""
 
     async def work(access: Elector) -> Done:
+        before = (await access.observe()).keeps
         await access.resume()
-        return {"paused": False}
+        return {"paused": False, "kept": before, "was_paused": before is not None}
 
     return _ask(config, flags, work)
 

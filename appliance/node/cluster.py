@@ -39,7 +39,8 @@ async def describe(node: "Node") -> Json:
         "leader_since": leader["since"] if leader is not None else None,
         "leader_lease_left": leader["lease_left"] if leader is not None else None,
         "address": list(node.options.serve.vip),
-        "failover_paused": node.roles.paused if node.link is not None else None,
+        "failover_paused": node.link.keeps is not None if node.link is not None else None,
+        "failover_keeps": node.link.keeps if node.link is not None else None,
         "nodes": nodes,
         "replication": None if replication is None else _replicas(replication),
         "failovers": failovers,
@@ -141,8 +142,8 @@ def _degraded(node: "Node", health: Json, nodes: list[Json], replication: Replic
         found += [
             f"{each['name']} cannot lead: {each['why_not']}" for each in nodes if each["answers"] and each["why_not"]
         ]
-        if node.roles.paused:
-            found.append("automatic failover is paused")
+        if node.link.keeps is not None:
+            found.append(f"automatic failover is paused: only {node.link.keeps} may lead, until `luigi-ha resume`")
     if replication is not None and replication.degraded is not None:
         found.append(replication.degraded)
     elif replication is None and node.store is not None:
@@ -155,12 +156,15 @@ def _if_it_dies(node: "Node", one: Json, nodes: list[Json], replication: Replica
     if node.link is None:
         one_machine = replication is None or replication.primary is None
         return ALONE + (ONE_MACHINE if one_machine and node.store is not None else "")
+    keeps = node.link.keeps
     if node.pair:
-        return _if_the_pair_loses(one, nodes)
+        return _if_the_pair_loses(one, nodes, keeps)
     said = []
     if one["leading"]:
         others = [each["name"] for each in nodes if each["able"] and not each["leading"]]
-        if others:
+        if keeps is not None:
+            said.append(_kept(keeps))
+        elif others:
             lease = node.options.serve.lease_ttl
             said.append(
                 f"{' or '.join(others)} takes over when its lease has ended (within {lease + 0.5:g} s); calls wait"
@@ -181,10 +185,20 @@ def _if_it_dies(node: "Node", one: Json, nodes: list[Json], replication: Replica
     return "; ".join(said)
 
 
-def _if_the_pair_loses(one: Json, nodes: list[Json]) -> str:
+def _kept(keeps: str) -> str:
+    """What a pause means for the leader's death."""
+    return (
+        f"no node takes over: automatic failover is paused, and only {keeps} may lead; calls wait, then are refused, "
+        f"until {keeps} is back, or `luigi-ha resume`"
+    )
+
+
+def _if_the_pair_loses(one: Json, nodes: list[Json], keeps: str | None) -> str:
     others = [each["name"] for each in nodes if each["able"] and each["name"] != one["name"]]
     if not one["leading"]:
         return "nobody notices" + ("" if others else "; then nobody leads")
+    if keeps is not None:
+        return f"{_kept(keeps)}; nothing acknowledged is lost"
     if others:
         return f"{others[0]} takes over at once; nothing acknowledged is lost (the machine itself has no stand-in)"
     return ALONE + ONE_MACHINE

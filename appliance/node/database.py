@@ -10,7 +10,7 @@ from appliance import log
 from appliance.clock import monotonic
 from appliance.engine import Scheduler
 from appliance.node.mirror import Mirror, build
-from appliance.store import DatabaseAway, Position, SchemaState, Store, StoreError
+from appliance.store import DatabaseAway, OlderDatabase, Position, SchemaState, Store, StoreError, behind
 from appliance.store.target import Kind
 
 if TYPE_CHECKING:
@@ -68,13 +68,26 @@ def beside_the_primary(node: "Node") -> bool:
     return host in here or host == urlsplit(serve.advertise).hostname
 
 
+def require_present(node: "Node") -> None:
+    """OlderDatabase if what is there is a past of what was there."""
+    if (reason := behind(opened(node), node.roles.served)) is not None:
+        raise OlderDatabase(reason)
+
+
+async def remember(node: "Node", position: Position) -> None:
+    """This has been committed: a database that has less, the next time, has lost it."""
+    if (memory := opened(node).memory) is not None:
+        await asyncio.to_thread(memory.remember, position)
+
+
 def require_schema(node: "Node") -> None:
     """An empty database gets its tables; an old schema is upgraded on SQLite, elsewhere if the operator says so."""
     store = opened(node)
     status = store.check()
     wanted = node.options.serve.upgrade or store.target.kind is Kind.SQLITE
     if status.state is SchemaState.MISSING or (wanted and status.state is SchemaState.OLD):
-        _log.info("schema_upgrade", found=status.found, wanted=status.wanted)
+        tell = _log.info if status.found or store.target.kind is Kind.SQLITE else _log.warning  # a SQLite file says so
+        tell("schema_upgrade", found=status.found, wanted=status.wanted)
         status = store.upgrade()
     status.require()
 

@@ -13,7 +13,7 @@ from appliance import log
 from appliance.api.errors import Unavailable
 from appliance.engine import Scheduler
 from appliance.engine.changes import Epoch
-from appliance.node.database import load, opened, reach
+from appliance.node.database import load, opened, reach, remember
 from appliance.node.mirror import Mirror
 from appliance.node.states import State
 from appliance.store import FencedError, Journal, JournalState, Position
@@ -29,6 +29,7 @@ class Leading:
 
     def __init__(self, node: "Node") -> None:
         self._node = node
+        self._remembering: asyncio.Task[None] | None = None
 
     async def alone(self) -> None:
         """Without a keeper: take the next epoch, whoever led before."""
@@ -59,6 +60,7 @@ class Leading:
         )
         node.epoch, node.engine, node.journal = int(position.epoch), engine, journal
         journal.start()
+        self._remembering = asyncio.create_task(remember(node, position), name="remember")
         node.dispatcher.install(engine, journal)
         journal.add_listener(node.committed)
 
@@ -86,6 +88,7 @@ class Leading:
         journal, node.journal = node.journal, None
         if journal is not None:
             await asyncio.to_thread(journal.close, seconds)
+            await remember(node, journal.position)
             node.postman.release(journal.committed)
         node.dispatcher.committed()
         node.postman.forget()

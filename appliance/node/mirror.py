@@ -19,7 +19,7 @@ from appliance.clock import SchedulerClock, monotonic
 from appliance.config import Options
 from appliance.engine import Scheduler
 from appliance.engine.changes import Change
-from appliance.store import DatabaseAway, NotAPrefix, Position, Snapshot, Store
+from appliance.store import DatabaseAway, NotAPrefix, Position, SchemaMissing, Snapshot, Store, Unusable
 from appliance.store.tailing import Tail, TailReader
 
 LOOK_EVERY = 0.05  # s between two looks at the log's end
@@ -123,7 +123,7 @@ class Mirror:
         while True:
             try:
                 tail = await self.step()
-            except DatabaseAway as error:
+            except (DatabaseAway, Unusable, SchemaMissing) as error:  # a file may be put back
                 self.away = str(error)
                 if monotonic() - said > 30:
                     said = monotonic()

@@ -33,7 +33,7 @@ from appliance.mail import Postman, sender
 from appliance.node import metrics as node_metrics
 from appliance.node import sharing, upkeep
 from appliance.node.access import Access
-from appliance.node.database import reach, require_schema
+from appliance.node.database import reach, remember, require_present, require_schema
 from appliance.node.leading import Leading
 from appliance.node.operations import operations
 from appliance.node.peers import Peers
@@ -43,6 +43,7 @@ from appliance.node.states import Life
 from appliance.store import (
     FencedError,
     Journal,
+    OlderDatabase,
     Replication,
     SchemaMissing,
     SchemaTooNew,
@@ -161,6 +162,8 @@ class Node:
             self.finish(ExitCode.SCHEMA, "schema", error=str(error), help="luigi-ha db upgrade, or serve --upgrade")
         except FencedError as error:
             self.leading.fenced(str(error))
+        except OlderDatabase as error:
+            self.finish(ExitCode.CONFIG, "database_is_older", error=str(error))
         except StoreError as error:
             code = ExitCode.SCHEMA if isinstance(error, SchemaTooNew) else ExitCode.FAILED
             self.finish(code, "database_unusable", error=str(error))
@@ -169,6 +172,7 @@ class Node:
         serve = self.options.serve
         open_it = partial(open_store, self._url, call_timeout=serve.database_timeout, durability=serve.durability)
         self.store = await reach(self, open_it)
+        await reach(self, lambda: require_present(self))
         await reach(self, lambda: require_schema(self))
         if self.link is None:
             await self.leading.alone()
@@ -274,6 +278,7 @@ class Node:
         if self.journal is not None:
             left = max(0.1, until - monotonic()) if code is ExitCode.OK else 0.1
             await asyncio.to_thread(self.journal.close, left)
+            await remember(self, self.journal.position)
             self.dispatcher.committed()
             if code is ExitCode.OK:
                 self.postman.release(self.journal.committed)

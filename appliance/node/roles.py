@@ -20,7 +20,7 @@ from appliance.node.database import beside_the_primary, load, opened, reach, rea
 from appliance.node.leading import throw_away
 from appliance.node.mirror import Mirror
 from appliance.node.states import State
-from appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError
+from appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError, Unusable, behind
 from ha.keeper.messages import Follow, Lead, Peer
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ FLUSH_WITHIN = 4.0  # s for the journal to become empty in a hand-over
 LAST_COMMITS = 0.3  # s that a journal whose leadership is over has to finish what is on its way
 QUIET_WITHIN = 2.0  # s for connections to end before the address moves away from under them
 RESUME_AFTER = 0.5  # s after which the address has moved
+LOOK_AT_PAST = 1.0  # s between two looks at a database that is older than what was seen
 _log = log.get("node")
 
 
@@ -48,7 +49,8 @@ class Roles:
         self._following: asyncio.Task[None] | None = None
         self.mirror: Mirror | None = None
         self.leader: Peer | None = None  # another node, as far as the keeper has told
-        self.paused = False
+        self._older_since: float | None = None
+        self.served = 0  # the greatest epoch under which anybody is known to have led
         self._leaderless_since: float | None = None  # monotonic; None: somebody leads, or nobody ever did
         self._gave_way = False  # this node has asked to be relieved, and still has the address and the callers
         self._recording: asyncio.Task[None] | None = None
@@ -72,7 +74,7 @@ class Roles:
         node = self._node
         while True:
             if self.mirror is None:
-                self.mirror = await load(node)
+                self.mirror = await self._present()
             node.engine, node.epoch = self.mirror.engine, int(self.mirror.position.epoch)
             node.dispatcher.reflect(self.mirror.engine, self.mirror)
             self.mirror.use(opened(node))
@@ -81,6 +83,20 @@ class Roles:
             except NotAPrefix as error:
                 self._tell_unable(f"reading the state anew: {error}")
                 self._discard()
+
+    async def _present(self) -> Mirror:
+        """A mirror of a database that is no past of what was seen; while it is one, this node cannot lead."""
+        said = None
+        while (reason := await reach(self._node, self._older)) is not None:
+            if reason != said:
+                said = reason
+                _log.error("database_is_older", error=reason)
+            self._tell_unable(reason)
+            await asyncio.sleep(LOOK_AT_PAST)
+        return await load(self._node)
+
+    def _older(self) -> str | None:
+        return behind(opened(self._node), self.served)
 
     def _discard(self) -> None:
         """The mirror is not what it should be."""
@@ -95,6 +111,13 @@ class Roles:
         if mirror is None or link is None or mirror.behind:
             return
         self._node.epoch = int(mirror.position.epoch)
+        if mirror.position.epoch >= self.served or mirror.away is not None:
+            self._older_since = None
+        else:
+            self._older_since = self._older_since or monotonic()
+            if monotonic() - self._older_since > LOOK_AT_PAST:  # no matter of a reading that was under way
+                self._older_since = None
+                raise NotAPrefix(f"epoch {self.served} has served, the database is at {mirror.position.epoch}")
         well = mirror.away is None
         link.able(int(mirror.position.epoch), preferred=well and beside_the_primary(self._node), well=well)
 
@@ -115,7 +138,10 @@ class Roles:
             self._leaderless_since = None
         elif self.leader is not None:
             self._leaderless_since = monotonic()
-        self.leader, self.paused = order.leader, order.paused
+        same = order.leader is not None and order.leader == self.leader
+        self.leader, self.served = order.leader, order.served
+        if same:
+            return
         if node.life.state is State.HANDING_OVER and order.leader is not None:
             name = order.leader.name
             node.order(lambda: self._handed_over(name))
@@ -138,6 +164,9 @@ class Roles:
         if not node.life.may("promote") or self.mirror is None:
             self.give_up(f"this node is {node.life.state.value}")
             return
+        self.served = order.served
+        if await self._lost_its_present(self.mirror):
+            return
         self._gave_way = False
         node.life.fire("promote", epoch=order.epoch, cause=order.cause, previous=order.previous)
         self.leader = None
@@ -150,7 +179,7 @@ class Roles:
         except NotOurs:
             await self.step_down("the lease ended during the promotion")
             return
-        except (FencedError, DatabaseAway) as error:
+        except (FencedError, DatabaseAway, Unusable) as error:
             self.give_up(str(error))
             await self.step_down(str(error))
             return
@@ -163,6 +192,21 @@ class Roles:
             parked_seconds=self._unserved(), promotion_seconds=seconds, warm=warm, events_read=events,
         )  # fmt: skip
         self._recording = asyncio.create_task(self._record(failover), name="record")
+
+    async def _lost_its_present(self, mirror: Mirror) -> bool:
+        """Whether what is to be led on is a past; then this node stands by again, and says why."""
+        if mirror.position.epoch >= self.served and opened(self._node).memory is None:
+            return False
+        try:
+            reason = await asyncio.to_thread(self._older)
+        except DatabaseAway:
+            return False  # the promotion finds out, and waits
+        if reason is not None:
+            self.give_up(reason)
+            await self._stop_following()
+            self._discard()
+            self._begin_to_follow()
+        return reason is not None
 
     def _unserved(self) -> float | None:
         """How long nobody served, as far as this node saw: since the leader it followed was gone."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from appliance import log
 from appliance.clock import monotonic
 from appliance.node.access import read_tokens, renew_certificates
+from appliance.node.database import remember
 from appliance.node.roles import TROUBLE_AFTER
 from appliance.node.states import State
 from appliance.store import Journal, JournalState, StoreError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 RETENTION_EVERY = 3600.0  # s
 RETRY_EVERY = 0.1  # s
+REMEMBER_EVERY = 0.5  # s
 REPLICATION_EVERY = 5.0  # s
 JOURNAL_EVERY = 0.1  # s
 TROUBLE_EVERY = 0.25  # s between two looks at a journal that waits
@@ -63,9 +65,18 @@ async def watch(node: "Node") -> None:
             position = await asyncio.to_thread(store.position)
         except StoreError as error:
             _log.debug("position_unknown", error=str(error))
+            journal.doubt()  # it looks itself, and waits if that is so
             continue
         if int(position.epoch) != node.epoch and journal is node.journal:
             node.leading.fenced(f"epoch {position.epoch} leads; ours was {node.epoch}")
+
+
+async def remember_position(node: "Node") -> None:
+    """The leader leaves a note of what it has committed, for whoever starts on this database next."""
+    while True:
+        await asyncio.sleep(REMEMBER_EVERY)
+        if node.journal is not None and node.store is not None:
+            await remember(node, node.journal.position)
 
 
 async def retain(node: "Node") -> None:
@@ -164,6 +175,7 @@ ALL = (
     prune,
     retry,
     watch,
+    remember_position,
     retain,
     keep_alive,
     beat,

@@ -22,6 +22,7 @@ from appliance.store.errors import (
     JournalClosed,
     NameTaken,
     NotAPrefix,
+    OlderDatabase,
     Poisoned,
     SchemaMissing,
     SchemaTooNew,
@@ -32,6 +33,7 @@ from appliance.store.failovers import Failover
 from appliance.store.history import HistoryEntry
 from appliance.store.journal import Journal, JournalState, JournalStats
 from appliance.store.loading import LogEntry, Snapshot
+from appliance.store.past import accept, behind
 from appliance.store.position import Position
 from appliance.store.replication import Durability, Replication, Standby
 from appliance.store.schema import SchemaState, SchemaStatus
@@ -54,6 +56,7 @@ __all__ = [
     "LogEntry",
     "NameTaken",
     "NotAPrefix",
+    "OlderDatabase",
     "Poisoned",
     "Position",
     "Replication",
@@ -69,5 +72,7 @@ __all__ = [
     "TailReader",
     "TokenRecord",
     "Unusable",
+    "accept",
+    "behind",
     "open_store",
 ]

@@ -14,6 +14,7 @@ from appliance.store.mysql_writer import MysqlWriter
 from appliance.store.postgres_writer import PostgresWriter
 from appliance.store.primary import Primary
 from appliance.store.replication import Durability
+from appliance.store.sqlite_file import SqliteFile, Watched
 from appliance.store.sqlite_writer import SqliteWriter
 from appliance.store.tailing import Session
 from appliance.store.target import Kind, Target
@@ -34,12 +35,12 @@ class Connector:
         self._connect_timeout = connect_timeout
         self._call_timeout = call_timeout
         self.primary = Primary(target, connect_timeout, call_timeout) if target.kind is Kind.POSTGRESQL else None
+        self.file = SqliteFile(target.path) if target.kind is Kind.SQLITE else None
 
     def engine(self) -> Engine:
         """An engine for everything but journal and mirror: a connection per use, none kept."""
-        if self._target.kind is Kind.SQLITE:
-            path = self._target.path
-            engine = create_engine("sqlite://", creator=lambda: sqlite_connection.connect(path), poolclass=NullPool)
+        if self.file is not None:
+            engine = create_engine("sqlite://", creator=self.file.connect, poolclass=NullPool)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         primary = self.primary
@@ -60,17 +61,15 @@ class Connector:
         """A driver's connection for reading, in autocommit mode, that the caller keeps."""
         if self.primary is not None:
             return self.primary.find(MIRROR_NAME)
-        if self._target.kind is Kind.SQLITE:
-            return sqlite_connection.connect(self._target.path)
-        return self._mysql()
+        return Watched(self.file) if self.file is not None else self._mysql()
 
     def writer(self, partition_events: int) -> Writer:
         """A journal's session."""
         if self.primary is not None:
             connection = self.primary.find(postgres_connection.JOURNAL_NAME)
             return PostgresWriter(connection, self.primary, partition_events, self._durability)
-        if self._target.kind is Kind.SQLITE:
-            return SqliteWriter(sqlite_connection.connect(self._target.path))
+        if self.file is not None:
+            return SqliteWriter(Watched(self.file))
         return MysqlWriter(self._mysql())
 
     def _mysql(self) -> "pymysql.connections.Connection[Any]":
@@ -79,7 +78,9 @@ class Connector:
         )
 
     def stale(self, session: Session) -> bool:
-        """Whether a kept session's server has been replaced by another, or it is time to look."""
+        """Whether a kept session's server, or file, has been replaced by another, or it is time to look."""
+        if isinstance(session, Watched):
+            return session.moved
         if self.primary is None or not isinstance(session, postgres_connection.Connection):
             return False
         if self.primary.deposed(session):

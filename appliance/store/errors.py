@@ -24,6 +24,11 @@ class DatabaseAway(StoreError):
     unknown."""
 
 
+class OlderDatabase(StoreError):
+    """The database is older than what was seen of it: deleted, replaced, restored. `luigi-ha db accept` goes on with
+    it all the same."""
+
+
 class SchemaMissing(StoreError):
     """The database has no tables of ours, or older ones than this program needs. `luigi-ha db upgrade` makes them."""
 

@@ -123,6 +123,14 @@ class Journal(JournalWriter):
         """Call `listener` after every commit and every change of state. It must be quick and not raise."""
         self._listeners.append(listener)
 
+    def doubt(self) -> None:
+        """Somebody could not reach the database, or its file: let the writer look, if it has nothing else to do. It is
+        WAITING, with the reason, until the database is there again."""
+        with self._lock:
+            self._doubted = True
+            if self._idle:
+                self._lock.notify()
+
     async def wait(self, seq: int, timeout: float) -> None:  # noqa: ASYNC109 - a timer is cheaper than a scope here
         """Return when everything up to `seq` is durable. `timeout` in seconds.
 

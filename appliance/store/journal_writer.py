@@ -62,6 +62,7 @@ class JournalWriter:
         self._taken_bytes = 0
         self._idle = False
         self._closing = False
+        self._doubted = False
         self._gone = threading.Event()  # the writer must end now
 
         self._position = position  # the last acknowledged: written by the writer thread only
@@ -116,9 +117,12 @@ class JournalWriter:
 
     def _writer_run(self) -> None:
         try:
-            self._writer_open_first()
+            self._writer_look()
             while (units := self._writer_take()) is not None:
-                self._writer_commit(self._writer_build(units))
+                if units:
+                    self._writer_commit(self._writer_build(units))
+                else:
+                    self._writer_look()
         except FencedError as error:
             self._writer_state(JournalState.FENCED, str(error))
         except Poisoned as error:
@@ -138,15 +142,20 @@ class JournalWriter:
                 self._pending_bytes = 0
 
     def _writer_take(self) -> list[Unit] | None:
-        """The next batch's units, whole; waits for them. None: closing, and all is written."""
+        """The next batch's units, whole; waits for them. None: closing, and all is written. Empty: nothing to write,
+        and somebody doubts that the database is there."""
         with self._lock:
             while not self._pending:
                 if self._closing:
                     return None
+                if self._doubted:
+                    self._doubted = False
+                    return []
                 self._idle = True
                 with self._progress.idle():
                     self._lock.wait()
                 self._idle = False
+            self._doubted = False
             units: list[Unit] = []
             records = size = 0
             while self._pending:
@@ -202,7 +211,7 @@ class JournalWriter:
         while len(retained) > RETAINED_BATCHES or (self._retained_bytes > RETAINED_BYTES and len(retained) > 1):
             self._retained_bytes -= retained.popleft().bytes
 
-    def _writer_open_first(self) -> None:
+    def _writer_look(self) -> None:
         try:
             self._writer_settle()
         except FencedError:

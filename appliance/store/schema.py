@@ -69,6 +69,11 @@ def is_current(cursor: Any) -> bool:
     return bool(cursor.fetchone() == (revisions()[-1],))
 
 
+def nothing() -> SchemaStatus:
+    """Of a database that is not there yet."""
+    return SchemaStatus(None, revisions()[-1], SchemaState.MISSING)
+
+
 def status(connection: Connection) -> SchemaStatus:
     """Compare the database with this program."""
     known = revisions()

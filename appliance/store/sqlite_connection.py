@@ -3,7 +3,9 @@
 import os
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
+from appliance.places import obstacle
 from appliance.store.errors import Unusable
 
 BUSY_SECONDS = 1.0  # then "database is locked": the journal retries by its own back-off
@@ -15,10 +17,8 @@ def check_place(path: Path) -> None:
     if sqlite3.sqlite_version_info < MINIMUM:
         raise Unusable(f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, MINIMUM))} or newer is needed")
     directory = path.absolute().parent
-    if not directory.is_dir():
-        raise Unusable(f"cannot open {path}: the directory {directory} does not exist")
-    if path.is_dir():
-        raise Unusable(f"cannot open {path}: it is a directory")
+    if (found := obstacle(path)) is not None:
+        raise Unusable(f"{found[0]}; expected {found[1]}")
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         raise Unusable(
             f"cannot open {path}: the directory {directory} is not writable (SQLite keeps its log there too)"
@@ -28,8 +28,10 @@ def check_place(path: Path) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file in autocommit mode; transactions are begun explicitly. Usable from any one thread at a time."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    """Open the file, which must be there, in autocommit mode; transactions are begun explicitly. Usable from any one
+    thread at a time."""
+    where = f"file:{quote(str(path.absolute()))}?mode=rw"  # never makes one
+    connection = sqlite3.connect(where, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

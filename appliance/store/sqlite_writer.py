@@ -1,4 +1,5 @@
-"""The journal's session on SQLite: BEGIN IMMEDIATE, the fence, the rows, COMMIT."""
+"""The journal's session on SQLite: BEGIN IMMEDIATE, the fence, the rows, COMMIT; and a look whether it is still the
+file under the name that was written to."""
 # ruff: noqa: S608 - names and numbers of ours; values are bound or quoted
 
 import sqlite3
@@ -9,6 +10,7 @@ from appliance.store.batch import ALL_GROUPS, Batch, Row
 from appliance.store.errors import FenceRefused, SchemaMissing
 from appliance.store.failures import translated
 from appliance.store.position import Position
+from appliance.store.sqlite_file import Watched
 from appliance.store.statements import (
     ANSWER_COLUMNS,
     BATCHER_COLUMNS,
@@ -29,12 +31,14 @@ FENCE = (
 class SqliteWriter:
     """One connection in autocommit mode."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._connection = watched.connection
 
     def position(self) -> Position:
         with translated("reading the leadership row"):
             row = self._connection.execute(READ_POSITION).fetchone()
+            self._watched.after()
         if row is None:
             raise SchemaMissing("the leadership row is missing")
         return Position(*row)
@@ -51,6 +55,7 @@ class SqliteWriter:
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         try:
+            self._watched.before()
             fence = (last.seq, last.hash, time, previous.epoch, previous.seq, previous.hash)
             if execute(FENCE, fence).rowcount != 1:
                 raise FenceRefused("the database stands elsewhere")  # noqa: TRY301
@@ -61,6 +66,7 @@ class SqliteWriter:
             with suppress(sqlite3.Error):
                 execute("ROLLBACK")
             raise
+        self._watched.after()
 
     def _rows(self, batch: Batch) -> None:
         many = self._connection.executemany

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from appliance import clock, log
 from appliance.engine.changes import Change, Epoch
+from appliance.places import memories
 from appliance.store import (
     dialects,
     failovers,
@@ -34,6 +35,7 @@ from appliance.store.loading import LogEntry, Snapshot
 from appliance.store.position import Position
 from appliance.store.replication import Durability, Replication
 from appliance.store.schema import SchemaStatus
+from appliance.store.seen import Memory
 from appliance.store.tailing import LIMIT, Tail, TailReader
 from appliance.store.target import Kind
 from appliance.store.tokens import TokenRecord
@@ -82,6 +84,8 @@ class Store:
         self.call_timeout = call_timeout
         self.connect_timeout = connect_timeout
         self.partition_events = partition_events
+        self.file = self._connector.file  # of SQLite
+        self.memory = Memory(self.file, memories(where.path)) if self.file is not None else None
         self._engine = self._connector.engine()
 
     def __repr__(self) -> str:
@@ -94,9 +98,13 @@ class Store:
             self._engine.connect().execution_options(write=write) as connection,
         ):
             yield connection
+            if write and self.file is not None and (trouble := self.file.trouble()) is not None:
+                raise DatabaseAway(trouble)  # what was committed there is not found again
 
     def probe(self) -> None:
-        """Connect and ask for the version, or raise."""
+        """Connect and ask for the version, or raise. A SQLite file need not be there yet: `upgrade` makes it."""
+        if self.file is not None and not self.file.there:
+            return
         with self._connection("connecting") as connection:
             version = connection.dialect.server_version_info or ()
             shown = ".".join(map(str, version))
@@ -105,11 +113,15 @@ class Store:
 
     def check(self) -> SchemaStatus:
         """The schema's version; `.require()` raises unless it is current."""
+        if self.file is not None and self.file.new:
+            return schema.nothing()
         with self._connection("reading the schema's version") as connection:
             return schema.status(connection)
 
     def upgrade(self) -> SchemaStatus:
-        """Make or update the tables. Safe to call from several processes, and again."""
+        """Make or update the tables, and a SQLite file too. Safe to call from several processes, and again."""
+        if self.file is not None:
+            self.file.create()
         with self._connection("upgrading the schema", write=True) as connection:
             self._patience(connection, schema.LOCK_SECONDS * 2.0)
             return schema.upgrade(connection, self.target.kind)

@@ -256,6 +256,11 @@ class EtcdElector:
     async def resume(self) -> None:
         await self._transport.txn([], [Delete(self._keys.pause)], self.timing.request_timeout)
 
+    async def remember(self, served: int) -> None:
+        change = Put(self._keys.served, str(served)) if served else Delete(self._keys.served)
+        guards = [Guard(self._keys.leader, self._created, Field.CREATED)] if served else []
+        await self._transport.txn(guards, [change], self.timing.request_timeout)
+
     async def ask_switchover(self, to: str) -> Asked:
         return await self._wishes.ask_switchover(to)
 

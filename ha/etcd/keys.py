@@ -1,8 +1,8 @@
 """The keys of one election, and what they say.
 
 Under one prefix: `leader` (under the leader's lease), `successor` and `address` (under a lease that lasts as long as
-the reservation), `asked` (under one as long as the request), `pause`, `farewell` and `offset` (under none), and
-`members/<name>` (each under a lease of its own).
+the reservation), `asked` (under one as long as the request), `pause`, `farewell`, `served` and `offset` (under none),
+and `members/<name>` (each under a lease of its own).
 
 The epoch of a leadership is the create revision of its key plus the offset that its value carries. The offset grows
 when etcd has lost its past: the revisions of a new one begin at 1, and epochs must not.
@@ -31,6 +31,7 @@ class Keys:
         self.farewell = prefix + "farewell"
         self.address = prefix + "address"
         self.asked = prefix + "asked"
+        self.served = prefix + "served"
         self.members = prefix + "members/"
 
     def view(self, items: Items) -> View:
@@ -43,6 +44,7 @@ class Keys:
             farewell_of(items.get(self.farewell)),
             address.value if address else None,
             asked_of(items.get(self.asked)),
+            served_of(items.get(self.served)),
         )
 
     def offset_of(self, items: Items) -> int:
@@ -99,6 +101,10 @@ def asked_of(item: Item | None) -> Asked | None:
         return Asked(str(about["to"]), str(about["id"]), None if refused is None else str(refused))
     except (ValueError, KeyError, TypeError, AttributeError):  # not ours: nobody has asked
         return None
+
+
+def served_of(item: Item | None) -> int:
+    return int(item.value) if item is not None and item.value.isdecimal() else 0
 
 
 def _name(item: Item) -> str:

@@ -126,6 +126,13 @@ class FileLockElector:
 
         await self._run(work)
 
+    async def remember(self, served: int) -> None:
+        def work() -> None:
+            with self._files.control() as control:
+                control.change(served=served or None)
+
+        await self._run(work)
+
     async def ask_switchover(self, to: str) -> Asked:
         def work() -> Asked:
             with self._files.control() as control:

@@ -53,6 +53,11 @@ class Control:
         return self._for_a_time("asked", lambda found: Asked(found["to"], found["id"], found["refused"]))
 
     @property
+    def served(self) -> int:
+        found = self._found.get("served")
+        return found if isinstance(found, int) else 0
+
+    @property
     def farewell(self) -> Farewell | None:
         found = self._found.get("farewell")
         try:
@@ -111,7 +116,7 @@ class Files:
         self._clock = clock
         self._patience = patience
         with usable(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(exist_ok=True)  # not what it is in: that would be a mistake in a path
             self._try_locks(directory)
 
     def _try_locks(self, directory: Path) -> None:
@@ -177,7 +182,9 @@ class Files:
         if descriptor is not None:
             os.close(descriptor)
         leader = self._holder() if descriptor is None else None
-        return View(leader, control.keeps, control.successor, control.farewell, control.address, control.asked)
+        return View(
+            leader, control.keeps, control.successor, control.farewell, control.address, control.asked, control.served
+        )
 
     def _holder(self) -> Leader:
         found = read_json(self._leader)

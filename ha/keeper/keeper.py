@@ -70,6 +70,7 @@ class Keeper:
         self._gave_up = GAVE_UP[0]
         self._retry = RETRY[0]
         self._complained = ""
+        self._held_back = False
         self._signalled_at = NEVER
 
     async def run(self) -> int:
@@ -150,6 +151,7 @@ class Keeper:
             if self._obstacle() is None:
                 await self._campaign()
             else:
+                self._tell_held_back()
                 await board.until(
                     lambda: self._stopping or self._obstacle() is None,
                     max(0.0, self._not_before - self._clock()) or None,
@@ -174,6 +176,18 @@ class Keeper:
         if scheduler is None or not scheduler.alive:
             return "the scheduler is not running"
         return why.obstacle(self.board.view, self._options.name, scheduler.said.fit, scheduler.stalled)
+
+    def _tell_held_back(self) -> None:
+        """Nobody leads, this node could, and a pause keeps another: once for each time."""
+        view, scheduler = self.board.view, self.board.scheduler
+        fit = scheduler.said.fit if scheduler is not None and scheduler.alive else None
+        held_back = view is not None and view.leader is None and view.keeps not in (None, self._options.name)
+        if view is None or not held_back or view.successor is not None:
+            self._held_back = False
+        elif not self._held_back and isinstance(fit, Able):
+            self._held_back = True
+            last = self.board.last.name if self.board.last is not None else None
+            _log.warning("failover_held_back", leader_was=last, keeps=view.keeps, help="start it, or luigi-ha resume")
 
     async def _give_way(self) -> None:
         """To a preferred node, for a moment, unless the leadership is reserved for us."""
@@ -252,6 +266,7 @@ class Keeper:
                 _log.info("nobody_leads", reserved_for=view.successor)
             elif leader.name != self._options.name:
                 _log.info("following", leader=leader.name, epoch=leader.epoch)
+        self._tell_held_back()
         board.tell()
 
 

@@ -67,6 +67,8 @@ class Link:
         self._fit: Able | Unable | None = None  # what the keeper was told last, or will be when `_telling` fires
         self._told_at = float("-inf")
         self._telling: asyncio.TimerHandle | None = None
+        self.keeps: str | None = None
+        """Whom a pause keeps; None: there is no pause."""
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> "Link | None":
@@ -194,7 +196,8 @@ class Link:
             case Over(reason):
                 self._forget_fitness()
                 self._orders.over(reason)
-            case Members(members):
+            case Members(members, keeps):
+                self.keeps = keeps
                 self._orders.members(members)
             case Stop():
                 self._orders.stop()

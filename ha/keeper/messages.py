@@ -40,6 +40,8 @@ class Lead:
     cause: str
     previous: str | None = None
     """Who led before, if that is known."""
+    served: int = 0
+    """The greatest epoch under which anybody is known to have served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class Follow:
 
     leader: Peer | None = None
     paused: bool = False
-    """There is no automatic failover for now."""
+    """There is no automatic failover for now. (Members says whom that keeps, and says it to a leader too.)"""
+    served: int = 0
+    """As in Lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,12 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Who is present, us too, whenever that changes or what they say of themselves does."""
+    """Who is present, us too, and whom a pause keeps: whenever any of it changes, to a leader too."""
 
     members: dict[str, dict[str, str]]
     """By name; see `ha.keeper.news` for the words."""
+    keeps: str | None = None
+    """Whom a pause keeps; None: there is no pause."""
 
 
 @dataclass(frozen=True, slots=True)

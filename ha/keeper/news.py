@@ -140,8 +140,8 @@ class News:
                     _log.info("store_spread", leader=moved)
 
     async def tell_members(self, _see: See) -> None:
-        """Who is present, to the scheduler."""
-        told: tuple[object, object] = (None, None)
+        """Who is present, and whom a pause keeps, to the scheduler."""
+        told: tuple[object, object, object] = (None, None, None)
         while True:
             scheduler = self._board.scheduler
             try:
@@ -149,16 +149,22 @@ class News:
             except HaError:
                 pass  # it is asked again
             else:
-                if scheduler is not None and (scheduler, found) != told:
-                    scheduler.send(Members(found))
-                    told = (scheduler, found)
-            await asyncio.sleep(MEMBERS_EVERY)
+                keeps = self._keeps()
+                if scheduler is not None and (scheduler, found, keeps) != told:
+                    scheduler.send(Members(found, keeps))
+                    told = (scheduler, found, keeps)
+            await asyncio.sleep(AT_MOST_EVERY)
+            last = told[2]
+            await self._board.until(lambda: self._keeps() != last, MEMBERS_EVERY - AT_MOST_EVERY)  # noqa: B023 - the same
+
+    def _keeps(self) -> str | None:
+        return self._board.view.keeps if self._board.view is not None else None
 
     def _follow(self, view: View) -> Follow:
         leader = view.leader
         if leader is None or leader.name == self._options.name:  # the latter: an earlier life of ours
-            return Follow(None, view.paused)
-        return Follow(Peer(leader.name, leader.address, leader.epoch), view.paused)
+            return Follow(None, view.paused, view.served)
+        return Follow(Peer(leader.name, leader.address, leader.epoch), view.paused, view.served)
 
     def _about(self) -> dict[str, str]:
         """For other members. Short strings."""

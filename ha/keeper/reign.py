@@ -5,6 +5,7 @@ Order, at the start: publish the deadline, take the address, then tell the sched
 wrong in between leads to the same end.
 """
 
+import asyncio
 from functools import partial
 
 from ha.elector import Asked
@@ -31,6 +32,7 @@ class Reign:
         self._answered: set[str] = set()  # requests to switch over that were dealt with
         self._handed = False
         self._serving = False
+        self._remembering: asyncio.Task[None] | None = None
 
     async def run(self, cause: str, previous: str | None, *, probe: bool) -> str:
         """Lead; `probe`: ask first whether another host still answers for the address. Returns why it is over, when
@@ -44,11 +46,14 @@ class Reign:
                 await seat.holder.probe(PROBE_WITHIN)
             await seat.address_taken()
             if seat.over() is None:
-                seat.scheduler.send(Lead(seat.epoch, cause, previous))
+                served = self._board.view.served if self._board.view is not None else 0
+                seat.scheduler.send(Lead(seat.epoch, cause, previous, served))
                 _log.info("leading", epoch=seat.epoch, cause=cause, previous=previous)
             reason = await self._lead()
         finally:
             seat.end()
+            if self._remembering is not None:
+                self._remembering.cancel()
         _log.info("leadership_over", epoch=seat.epoch, reason=reason)  # before another's can show in the same log
         if not self._handed:
             await seat.leave(reason)
@@ -64,6 +69,7 @@ class Reign:
                 seat.hold_address()
             if seat.open and not self._serving:
                 self._serving = True
+                self._remembering = asyncio.create_task(self._remember(), name="remember")
                 _log.info("serving", epoch=seat.epoch, seconds=round(seat.clock() - seat.won_at, 3))
             if self._board.stops:
                 return await self._retire()
@@ -75,6 +81,17 @@ class Reign:
                 continue
             await self._board.until(partial(self._due, elsewhere), LOOK_AGAIN)
         return reason
+
+    async def _remember(self) -> None:
+        """That a leader serves under this epoch: a database that has not seen it is an old one from now on."""
+        while True:
+            try:
+                await self._seat.elector.remember(self._seat.epoch)
+            except HaError as error:
+                _log.info("not_remembered", error=str(error))
+                await asyncio.sleep(LOOK_AGAIN)
+            else:
+                return
 
     def _due(self, address_elsewhere: bool) -> bool:
         """Whether `_lead` has something to do."""

@@ -131,7 +131,9 @@ def test_database_commands(tmp_path: Path) -> None:
     assert (current.returncode, json.loads(current.stdout)["state"]) == (0, "current")
 
 
-@pytest.mark.parametrize("command", ["", "serve", "status", "history", "why", "prune", "db upgrade", "db check"])
+@pytest.mark.parametrize(
+    "command", ["", "serve", "status", "history", "why", "prune", "db upgrade", "db check", "db accept"]
+)
 def test_help_has_an_example_and_the_exit_codes(command: str) -> None:
     shown = luigi_ha(*command.split(), "--help")
     assert shown.returncode == 0

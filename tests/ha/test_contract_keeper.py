@@ -184,3 +184,22 @@ def test_the_stop_hook_ends_what_a_process_has_left(play: Play) -> None:
             await b.renew()
 
     play(test)
+
+
+def test_the_epoch_that_has_served_is_remembered_until_it_is_forgotten(play: Play) -> None:
+    async def test(world: World) -> None:
+        async with electors(world, "a", "bb") as [a, b]:
+            assert (await b.observe()).served == 0
+            epoch = await a.campaign()
+            await a.remember(epoch)
+            assert (await b.observe()).served == epoch
+            await a.resign()
+            later = await b.campaign()
+            assert (await a.observe()).served == epoch
+            await b.remember(later)
+            assert (await a.observe()).served == later
+            await b.resign()
+            await a.remember(0)
+            assert await b.observe() == View()
+
+    play(test)

@@ -26,9 +26,12 @@ WAIT = 90.0  # s for what takes one or two on a machine that has nothing else to
 class Node:
     """One `luigi-ha serve`: keeper and scheduler."""
 
-    def __init__(self, directory: Path, number: int, port: int, environment: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, number: int, port: int, environment: dict[str, str], database: str = ""
+    ) -> None:
         self.log_file = directory / f"serve-{number}.log"
-        command = [sys.executable, "-m", "appliance.cli", "serve", "--database", f"sqlite:///{directory}/luigi.db"]
+        database = database or f"sqlite:///{directory}/luigi.db"
+        command = [sys.executable, "-m", "appliance.cli", "serve", "--database", database]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         with self.log_file.open("w") as out:
             self.popen = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **environment})
@@ -68,18 +71,19 @@ def _command_line(pid: int) -> list[str]:
 
 
 class Pair:
-    def __init__(self, directory: Path, **environment: str) -> None:
+    def __init__(self, directory: Path, data: Path | None = None, **environment: str) -> None:
         self.directory = directory
+        self.data = data or directory  # where the database is
         self.port = free_port()
         self.nodes: list[Node] = []
         self._environment = {f"LUIGI_HA_{name.upper()}": value for name, value in environment.items()}
 
     @property
     def database(self) -> str:
-        return f"sqlite:///{self.directory}/luigi.db"
+        return f"sqlite:///{self.data}/luigi.db"
 
     def start(self) -> Node:
-        node = Node(self.directory, len(self.nodes) + 1, self.port, self._environment)
+        node = Node(self.directory, len(self.nodes) + 1, self.port, self._environment, self.database)
         self.nodes.append(node)
         return node
 
@@ -140,9 +144,9 @@ def get(url: str, body: bytes | None = None) -> Any:
 
 
 @contextmanager
-def pair(directory: Path, **environment: str) -> Iterator[Pair]:
+def pair(directory: Path, data: Path | None = None, **environment: str) -> Iterator[Pair]:
     """Two nodes, one of which leads."""
-    two = Pair(directory, **environment)
+    two = Pair(directory, data, **environment)
     try:
         two.start()
         two.start()

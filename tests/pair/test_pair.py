@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -145,6 +146,45 @@ def test_a_pause_keeps_the_leader_and_resume_ends_it(tmp_path: Path) -> None:
         assert "transition=promote" not in two_other(two, leader).log
         assert luigi_ha("resume", "--database", two.database).returncode == 0
         assert two.leader(after=epoch) is two_other(two, leader)
+
+
+def test_a_pause_is_told_rightly_by_both_whoever_leads_and_a_failover_that_it_prevents_has_a_line(
+    tmp_path: Path,
+) -> None:
+    with pair(tmp_path) as two:
+        leader, standby = two.leader(), two.standby()
+
+        def told(true: Callable[[dict[str, Any]], object], what: str) -> None:
+            """By each of them, as it answers for itself."""
+            for node in two.nodes:
+                two.eventually(lambda: (said := two.cluster())["node"] == node.name and true(said), what)  # noqa: B023
+
+        def dies(said: dict[str, Any]) -> str:
+            return str(next(node["if_it_dies"] for node in said["nodes"] if node["leading"]))
+
+        def degraded(said: dict[str, Any]) -> bool:
+            return any("paused" in text for text in said["degraded"])
+
+        for name in (leader.name, standby.name):
+            assert "it was not paused" in luigi_ha("resume", "--database", two.database).stdout
+            assert luigi_ha("switchover", name, "--database", two.database).returncode == 0
+            paused = luigi_ha("pause", "--database", two.database)
+            assert f"paused: only {name} may lead" in paused.stdout
+            assert "already paused" in luigi_ha("pause", "--database", two.database).stdout
+            told(lambda said: said["failover_paused"] and said["failover_keeps"] == name and degraded(said), "paused")  # noqa: B023
+            told(lambda said: "no node takes over: automatic failover is paused" in dies(said), "what it means")
+            resumed = luigi_ha("resume", "--database", two.database)
+            assert f"the pause had kept {name}" in resumed.stdout
+            told(lambda said: not said["failover_paused"] and not degraded(said), "resumed")
+            told(lambda said: "takes over at once" in dies(said), "what it means")
+
+        assert luigi_ha("pause", "--database", two.database).returncode == 0
+        standby.kill_both()
+        line = f"failover_held_back leader_was={standby.name} keeps={standby.name}"
+        two.eventually(lambda: line in leader.log, line)
+        assert leader.log.count("failover_held_back") == 1
+        assert luigi_ha("resume", "--database", two.database).returncode == 0
+        assert two.leader() is leader
 
 
 def test_commands_say_what_is_wrong(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def test_a_database_of_a_newer_program_is_left_alone(store: Store) -> None:
 
 def upgraded_to(store: Store, revision: str) -> None:
     """The schema as an earlier program left it."""
+    if store.file is not None:
+        store.file.create()
     with store._engine.connect() as connection:
         schema.migrate(connection, revision)
         connection.commit()

@@ -1,0 +1,54 @@
+"""What `db accept` does: lets an older database be led on, after a person has said so."""
+
+import asyncio
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from appliance.cli.electing import elector
+from appliance.cli.errors import CommandError
+from appliance.cli.explained import explained
+from appliance.config import ConfigError, Serve, load
+from appliance.config.election import kind
+from appliance.config.load import database_url
+from appliance.exit_codes import ExitCode
+from appliance.store import accept as accept_past
+from appliance.store import open_store
+from ha.errors import Fatal, HaError
+
+
+def accept(database: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Forget what was seen, here and where leadership is kept. CommandError while somebody leads."""
+    with explained():
+        serve = load({"database": database}, config, os.environ).options.serve
+        store = open_store(database_url(serve), call_timeout=serve.database_timeout)
+        if kind(serve, serve.database) != "none":
+            try:
+                asyncio.run(_forget(serve))
+            except Fatal as error:
+                raise ConfigError("election", str(error), "see docs/leadership.md") from error
+            except HaError as error:
+                raise CommandError(str(error), ExitCode.UNREACHABLE) from error
+        position, aside = accept_past(store)
+    if as_json:
+        found = None if position is None else {"epoch": position.epoch, "seq": position.seq}
+        print(json.dumps({"database": store.target.shown, "accepted": found, "put_aside": aside}, indent=2))
+        return
+    stands = "empty" if position is None else f"epoch {position.epoch}, seq {position.seq}"
+    print(f"{store.target.shown} is accepted as it is ({stands}): the next node that starts leads on it")
+    for path in aside:
+        print(f"put aside, for it belongs to another file: {path}")
+
+
+async def _forget(serve: Serve) -> None:
+    access = elector(serve, f"command-{os.getpid()}", seen=False)
+    try:
+        leader = (await access.observe()).leader
+        if leader is not None:
+            what = f"{leader.name} leads (epoch {leader.epoch})"
+            raise CommandError(f"{what}: stop the nodes first, all that use this database", ExitCode.FAILED)
+        await access.remember(0)
+    finally:
+        with suppress(HaError):
+            await access.close()
