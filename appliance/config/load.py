@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from appliance.config.errors import ConfigError
 from appliance.config.options import SECRET, Options, Serve, build, check_relations, coerce, number
@@ -18,6 +18,7 @@ from appliance.engine.settings import Settings
 from appliance.mail import MailOptions
 
 DEFAULT = "default"
+HIDDEN = "********"
 # The server's own defaults where they differ from the engine's, which are Luigi's.
 PRUNE_LIMIT = 1000
 
@@ -75,7 +76,11 @@ def load(flags: Mapping[str, Any], config: Path | None, environment: Mapping[str
     values.update(read_environment(environment))
     for name, value in flags.items():
         if value is not None:
-            values["", name] = Origin(value, f"flag --{name.replace('_', '-')}")
+            where = f"flag --{name.replace('_', '-')}"
+            if name == "database" and redact(str(value)) != value:
+                instead = "expected database_password_file, LUIGI_HA_DATABASE_PASSWORD, or the URL in LUIGI_HA_DATABASE"
+                raise ConfigError(where, "holds a password, which everybody sees in the list of processes", instead)
+            values["", name] = Origin(value, where)
     if ("scheduler", "prune_limit") not in values:
         values["scheduler", "prune_limit"] = Origin(PRUNE_LIMIT, DEFAULT)
     return Loaded(_build(values), {place: origin.where for place, origin in values.items()}, notes)
@@ -121,7 +126,7 @@ def database_url(serve: Serve) -> str:
         return serve.database
     scheme, separator, rest = serve.database.partition("://")
     account, at, place = rest.rpartition("@")
-    if not at or ":" in account:
+    if not at or redact(serve.database) != serve.database:
         expected = "a database URL with a user and no password, such as postgresql://luigi@db1/luigi"
         raise ConfigError("database", "a password is given, but the URL has no place for it", f"expected {expected}")
     return f"{scheme}{separator}{account}:{quote(password, safe='')}@{place}"
@@ -140,9 +145,16 @@ def secret(value: str, file: str, option: str) -> str:
 
 
 def redact(url: str) -> str:
-    """The URL without its password."""
+    """Return the URL without its passwords: before the @, and in the options after the question mark."""
     scheme, separator, rest = url.partition("://")
     account, at, place = rest.rpartition("@")
     user, colon, _password = account.partition(":")
-    secret = ":********" if colon else ""
-    return f"{scheme}{separator}{user}{secret}{at}{place}" if at else url
+    secret = HIDDEN if colon else ""
+    place, mark, query = place.partition("?")
+    options = "&".join(_redacted(option) for option in query.split("&"))
+    return f"{scheme}{separator}{user}{':' if colon else ''}{secret}{at}{place}{mark}{options}"
+
+
+def _redacted(option: str) -> str:
+    name, equals, _value = option.partition("=")
+    return f"{name}{equals}{HIDDEN}" if "pass" in unquote(name).lower() else option

@@ -58,6 +58,7 @@ class Records(WorkerCalls, Pruning):
         if self._new_answers:
             records += self._new_answers
             self._new_answers = []
+        self._taken_sizes = self._sizes
         mails, transitions = self._mails, self._transitions
         if mails:
             self._mails = []
@@ -124,6 +125,7 @@ class Records(WorkerCalls, Pruning):
         self._dirty, self._dirty_workers, self._dirty_batchers = {}, {}, {}
         self._dirty_settings, self._dirty_resources = set(), set()
         self._gone, self._mails, self._transitions, self._new_answers = [], [], [], []
+        self._taken_sizes = self._sizes
 
     def started(self) -> None:
         """The scheduler is open: known workers count as heard of now, and have their grace (silence is not death)."""

@@ -102,6 +102,7 @@ class State:
         self._dirty_batchers: dict[tuple[str, str], None] = {}
         self._mails: list[Mail] = []
         self._transitions: list[Transition] = []
+        self._taken_sizes: tuple[int, ...] = ()  # at the last take
         self._changing = 0  # tasks that are out of the indexes, being changed
         self.mirrors = False  # another scheduler decides, and this one reads its log
         self._by_num: dict[int, Task] | None = None  # while records are being applied, and between pieces of a tail
@@ -124,9 +125,15 @@ class State:
         self._dirty[task] = self._dirty.get(task, 0) | what
 
     @property
+    def _sizes(self) -> tuple[int, ...]:
+        """What no change leaves as it was without being noted, and a defect may."""
+        many = (len(self.tasks), len(self.workers), len(self.resources), len(self._answers))
+        return (*many, self._next_num, self._next_wid)
+
+    @property
     def unchanged(self) -> bool:
         """Whether nothing has been changed since the last take, nor begun to be: after an error the engine is whole."""
-        return not (
+        return self._sizes == self._taken_sizes and not (
             self._changing or self._dirty or self._dirty_workers or self._dirty_settings or self._dirty_resources
             or self._dirty_batchers or self._gone or self._new_answers or self._mails or self._transitions
         )  # fmt: skip

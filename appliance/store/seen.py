@@ -52,8 +52,9 @@ class Memory:
         content = json.dumps({**position._asdict(), "inside": self._file.inside, "file": lies})
         for place in self._places:
             try:
-                place.parent.mkdir(exist_ok=True)
+                place.parent.mkdir(mode=0o700, exist_ok=True)
                 beside = place.with_suffix(f".{os.getpid()}")
+                beside.touch(mode=0o600)
                 beside.write_text(content)
                 beside.replace(place)
             except OSError as error:

@@ -101,7 +101,7 @@ class SqliteFile:
         """Make an empty one if there is none, unless this process has worked with one that is gone."""
         if self.new:
             sqlite_connection.check_place(self.path)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644))
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             _log.warning("new_database", path=str(self._real), meaning="nothing was there; a wrong path?")
 
     def connect(self) -> sqlite3.Connection:

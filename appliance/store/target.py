@@ -58,6 +58,11 @@ def parse(url: str) -> Target:
         raise BadUrl(f"database URL: {scheme.partition(':')[0]!r} is no kind of database we know; expected {FORMS}")
     if kind is Kind.SQLITE:
         return _sqlite(rest)
+    account = rest.rpartition("@")[0]
+    if any(character in account for character in "/?#@"):
+        # Whatever is read out of such a URL may be a piece of the password: nothing of it is repeated.
+        odd = "an @ after a / ? # or another @; in a user or a password these are written %2F %3F %23 %40"
+        raise BadUrl(f"database URL: it has {odd}; expected {FORMS}")
     try:
         return _server(kind, urlsplit(url))
     except ValueError as error:
@@ -67,7 +72,7 @@ def parse(url: str) -> Target:
 def _sqlite(rest: str) -> Target:
     path, _, query = rest.partition("?")
     if query:
-        raise BadUrl(f"database URL: sqlite takes no options, got {query!r}")
+        raise BadUrl("database URL: sqlite takes no options (after the question mark)")
     if not path.startswith("/") or path == "/" or ":memory:" in path:
         raise BadUrl("database URL: sqlite needs a file: sqlite:///relative.db or sqlite:////absolute/path.db")
     return Target(Kind.SQLITE, path=Path(unquote(path[1:])))
@@ -76,7 +81,12 @@ def _sqlite(rest: str) -> Target:
 def _server(kind: Kind, parts: SplitResult) -> Target:
     account, _, places = parts.netloc.rpartition("@")
     user, _, password = account.partition(":")
-    options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    try:
+        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError("the options after ? are not name=value&name=value, percent-encoded") from None
+    if parts.fragment:
+        raise ValueError("there is a #; in a password it is written %23")
     named = [value for name, value in options if name == "host"]
     hosts = tuple(_host(kind, place) for place in (",".join(named) or unquote(places) or "localhost").split(","))
     database = unquote(parts.path.removeprefix("/")) or (unquote(user) if kind is Kind.POSTGRESQL else "")

@@ -116,7 +116,7 @@ class Files:
         self._clock = clock
         self._patience = patience
         with usable(directory):
-            directory.mkdir(exist_ok=True)  # not what it is in: that would be a mistake in a path
+            directory.mkdir(mode=0o700, exist_ok=True)  # not what it is in: that would be a mistake in a path
             self._try_locks(directory)
 
     def _try_locks(self, directory: Path) -> None:
@@ -146,7 +146,7 @@ class Files:
     def control(self) -> Iterator[Control]:
         """Nobody else reads or changes anything meanwhile. Unknown if somebody holds this lock for too long."""
         with usable(self._control_lock):
-            descriptor = os.open(self._control_lock, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(self._control_lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             deadline = monotonic() + self._patience / 2
             while not self.try_lock(descriptor):
@@ -160,7 +160,7 @@ class Files:
 
     def take(self) -> int | None:
         """Lock; the descriptor that holds it, or None if another holds it."""
-        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if self.try_lock(descriptor) and self.is_the_lock(descriptor):
                 return descriptor
@@ -225,10 +225,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def _private(path: str, flags: int) -> int:
+    """Open a file that nobody but our user may read."""
+    return os.open(path, flags, 0o600)
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Replaced as a whole, and on the disk when this returns."""
     beside = path.with_suffix(".new")
-    with beside.open("w") as file:
+    with open(beside, "w", opener=_private) as file:
         json.dump(content, file)
         file.flush()
         os.fsync(file.fileno())

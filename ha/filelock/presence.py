@@ -38,8 +38,8 @@ class Presence:
             os.close(descriptor)
 
     def _take(self) -> int:
-        self._directory.mkdir(exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         if not self._files.try_lock(descriptor):
             os.close(descriptor)
             raise Unusable(f"{self._path} is locked: another process here has this name; expected one for each")

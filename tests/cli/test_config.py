@@ -132,7 +132,8 @@ def test_a_password_need_not_be_in_the_url_and_is_not_shown() -> None:
     assert redact("sqlite:///x.db") == "sqlite:///x.db"
     for database in ("sqlite:///x.db", "postgresql://u:other@h/d", "postgresql://h/d"):
         with pytest.raises(ConfigError, match="no place for it"):
-            database_url(load({"database": database}, None, {"LUIGI_HA_DATABASE_PASSWORD": "x"}).options.serve)
+            environment = {"LUIGI_HA_DATABASE": database, "LUIGI_HA_DATABASE_PASSWORD": "x"}
+            database_url(load({}, None, environment).options.serve)
 
 
 @pytest.mark.parametrize(

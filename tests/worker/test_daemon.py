@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -208,7 +209,7 @@ def test_the_end_of_the_output_is_seen_from_elsewhere_while_a_task_runs_and_afte
 ) -> None:
     def shown(task_id: str) -> str:
         try:
-            return str(scheduler.call("rest_log", task_id=task_id)["text"])
+            return str(scheduler.rest(f"/api/task/{quote(task_id, safe='')}/log")["text"])
         except OSError:  # 404: not yet
             return ""
 
