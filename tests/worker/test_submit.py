@@ -276,3 +276,38 @@ def test_before_the_verdict_what_stands_in_the_way_is_looked_at_again() -> None:
     statuses["a"] = "DISABLED"
     retrying.look()
     assert retrying.stuck
+
+
+# -- stock luigi ----------------------------------------------------------------------------------------------
+
+
+def stock(directory: Path, node: Node, *arguments: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "luigi", "--module", MODULE, "--scheduler-url", node.url, "--no-lock", *arguments]
+    environment = {**os.environ, "PYTHONPATH": ROOT, "LEDGER": str(directory)}
+    environment["LUIGI_CONFIG_PATH"] = no_configuration(directory)
+    with (directory / "stock.log").open("ab") as out:
+        return subprocess.Popen(command, cwd=directory, env=environment, stdout=out, stderr=out)
+
+
+def test_stock_luigi_without_workers_submits_and_with_workers_takes_its_tasks_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines, "LEDGER", tmp_path)
+    quick = {"scheduler_worker_disconnect_delay": "2", "scheduler_remove_delay": "1", "scheduler_worker_grace": "2"}
+    with node(tmp_path, prune_every="0.2", **quick) as one:
+        with stock(tmp_path, one, "Link", "--n", "2", "--workers", "0") as submitter:
+            assert submitter.wait(60) == 0
+        submitted = {pipelines.Link(n=n).task_id for n in range(3)}
+        with stock(tmp_path, one, "Needing", "--needs", "slow", "--workers", "1") as interactive:
+            root = pipelines.Needing(needs="slow").task_id
+            await_status(one, "RUNNING", pipelines.Slow(n=1).task_id)
+            interactive.kill()
+        eventually(lambda: set(one.tasks()) == submitted, lambda: str(one.tasks()))
+        assert "no client that wanted it was heard of for 2 s" in one.rest(f"/api/task/{root}/why")["reason"]
+        assert one.rest(f"/api/task/{root}/history")["history"][-1]["status"] == "REMOVED"
+        assert f"task_removed task_id={root}" in one.log.read_text()
+        eventually(lambda: one.rest("/api/worker") == [], lambda: "both are forgotten")
+        assert all(one.rest(f"/api/task/{task_id}")["submitted"] for task_id in submitted)
+        with worker(tmp_path, one) as daemon:
+            eventually(lambda: daemon.ledger().count("Link 2") == 1, lambda: daemon.log)
+            assert daemon.drain() == 0
