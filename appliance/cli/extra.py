@@ -1,5 +1,6 @@
 """Commands that other packages bring: entry points of the group `luigi_ha.commands`, name -> function of typer's kind.
 
+A function may have `luigi_ha_command`: more arguments of typer's `command`, such as an epilog.
 They are looked for only when a name is none of ours, or all are listed: looking takes longer than many commands do.
 """
 
@@ -25,6 +26,7 @@ class WithExtraCommands(TyperGroup):
             return found
         for point in metadata.entry_points(group=GROUP, name=cmd_name):
             frame = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-            frame.command(cmd_name)(point.load())
+            function = point.load()
+            frame.command(cmd_name, **getattr(function, "luigi_ha_command", {}))(function)
             return typer.main.get_command(frame)
         return None

@@ -205,3 +205,33 @@ def _failed(task: Any, error: BaseException) -> None:
 @luigi.Task.event_handler(luigi.Event.PROCESS_FAILURE)
 def _died(task: Any, error: str) -> None:
     note(f"event PROCESS_FAILURE {task.task_family}")
+
+
+class Missing(luigi.ExternalTask):
+    """Somebody else's file."""
+
+    def output(self) -> Any:
+        return luigi.LocalTarget(str(LEDGER / "missing"))
+
+
+class Needing(Noted):
+    """Has one of each kind below it, as `needs` says."""
+
+    needs = luigi.Parameter(default="")
+    wait = luigi.IntParameter(default=0)  # the name of an option of `luigi-ha submit`
+
+    def requires(self) -> Any:
+        kinds: dict[str, Any] = {
+            "noted": lambda: Noted(n=1), "failing": lambda: Failing(n=1), "missing": Missing,
+            "chain": lambda: Link(n=3), "slow": lambda: Slow(n=1), "dynamic": lambda: Dynamic(n=5),
+            "broken": lambda: Unsure(n=1),
+            "target": lambda: Broken(n=1), "batch": lambda: [Dates(day="2024-01-01"), Dates(day="2024-01-02")],
+        }  # fmt: skip
+        return [kinds[kind]() for kind in self.needs.split(",") if kind]
+
+
+class Unsure(Noted):
+    """Nobody can say whether it is complete."""
+
+    def complete(self) -> bool:
+        raise RuntimeError("the warehouse does not answer")

@@ -55,10 +55,12 @@ class Exchange:
         self._connect_timeout = connect_timeout
         self._local = threading.local()
 
-    def send(self, address: Address, path: str, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
-        """POST. NoAnswer."""
+    def send(
+        self, address: Address, path: str, body: bytes, headers: dict[str, str], timeout: float, verb: str = "POST"
+    ) -> Answer:
+        """NoAnswer."""
         deadline = time.monotonic() + timeout
-        request = self._request(address, path, body, headers)
+        request = self._request(address, path, body, headers, verb)
         sock = self._take(address)
         if sock is not None:
             try:
@@ -75,9 +77,9 @@ class Exchange:
 
     # -- the conversation --------------------------------------------------------------------------------------
 
-    def _request(self, address: Address, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    def _request(self, address: Address, path: str, body: bytes, headers: dict[str, str], verb: str) -> bytes:
         host = f"[{address.host}]" if ":" in address.host else address.host or "localhost"
-        lines = [f"POST {address.prefix}{path} HTTP/1.1", f"Host: {host}:{address.port}", f"User-Agent: {USER_AGENT}"]
+        lines = [f"{verb} {address.prefix}{path} HTTP/1.1", f"Host: {host}:{address.port}", f"User-Agent: {USER_AGENT}"]
         lines += [f"Content-Length: {len(body)}", "Accept-Encoding: identity"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         authorization = self._credentials.header(address)

@@ -79,6 +79,10 @@ class PatientScheduler(RemoteScheduler):
         """Send JSON, get JSON; None for 204. CallError."""
         return self._made(self.prepared(path, value), patient=True)
 
+    def look(self, path: str) -> Any:
+        """GET what the REST API shows. CallError: Refused with 404 if there is no such thing."""
+        return self._made(Call(self, path, b"", JSON, _value, "GET"), patient=True)
+
     def prepared(self, path: str, value: Any) -> "Call":
         """A call to be made by `once`, and to be made again if that may have been executed."""
         return Call(self, path, json.dumps(value).encode(), JSON, _value)
@@ -103,7 +107,7 @@ class PatientScheduler(RemoteScheduler):
     def attempt(self, call: "Call", index: int) -> Any:
         """Ask one address. NoAnswer, Refused."""
         answer = self._exchange.send(
-            self._addresses[index], call.path, call.body, call.headers, self._patience.attempt
+            self._addresses[index], call.path, call.body, call.headers, self._patience.attempt, call.verb
         )
         result = _judged(answer, call)
         self._first = index
@@ -130,13 +134,15 @@ class Call:
     """One logical call and what became of its attempts."""
 
     def __init__(
-        self, client: PatientScheduler, path: str, body: bytes, kind: str, wanted: Callable[[bytes], Any]
-    ) -> None:
+        self, client: PatientScheduler, path: str, body: bytes, kind: str, wanted: Callable[[bytes], Any],
+        verb: str = "POST",
+    ) -> None:  # fmt: skip
         self._client = client
         self.path = path
         self.body = body
         self.headers = {"Content-Type": kind, "Idempotency-Key": uuid.uuid4().hex}
         self.wanted = wanted
+        self.verb = verb
         self.doubtful = False  # an attempt may have been executed
         self._began = time.monotonic()
         self._denied_since: float | None = None
