@@ -19,6 +19,7 @@ from appliance.clock import SchedulerClock, monotonic
 from appliance.config import Options
 from appliance.engine import Scheduler
 from appliance.engine.changes import Change
+from appliance.node.evidence import Reaching
 from appliance.store import DatabaseAway, NotAPrefix, Position, SchemaMissing, Snapshot, Store, Unusable
 from appliance.store.tailing import Tail, TailReader
 
@@ -55,6 +56,7 @@ class Mirror:
         self.position = position
         self.behind = 0  # events in the log that are not applied yet, as far as is known
         self.away: str | None = None  # why the database cannot be read now
+        self.reaching = Reaching()
         self._clock = clock
         self._present_at = monotonic()  # when `position` was certainly the log's end
         self._reader: TailReader | None = None
@@ -106,6 +108,7 @@ class Mirror:
                 self.engine.settle(SLICE * 5)
                 await asyncio.sleep(0)
         self.position, self.behind, self.away = tail.position, tail.behind, None
+        self.reaching.read(asked_at)
         if not tail.behind:
             self._present_at = asked_at
         return tail
@@ -125,6 +128,7 @@ class Mirror:
                 tail = await self.step()
             except (DatabaseAway, Unusable, SchemaMissing) as error:  # a file may be put back
                 self.away = str(error)
+                self.reaching.failed()
                 if monotonic() - said > 30:
                     said = monotonic()
                     _log.warning("mirror_waits", reason=self.away, age=self.age)

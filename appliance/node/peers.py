@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from appliance.api.relay import trust
-from appliance.clock import monotonic
+from appliance.node.evidence import reaches
 from appliance.tls import Tls
 
 ANSWER_WITHIN = 1.0  # s for a node to say how it is
@@ -21,25 +21,22 @@ class Peers:
         self._tls = tls
         self.known: dict[str, dict[str, str]] = {}  # what each says of itself, ours included
         self._own_name = own_name
-        self._well_since: dict[str, float] = {}
 
     def update(self, members: Mapping[str, Mapping[str, str]]) -> None:
         """These are present now."""
         self.known = {name: dict(about) for name, about in members.items()}
-        now = monotonic()
-        well = {n for n, about in self.known.items() if about.get("able") == about.get("well") == "yes"}
-        self._well_since = {name: self._well_since.get(name, now) for name in well - {self._own_name}}
-
-    def well_for(self, seconds: float) -> str | None:
-        """Another node that could lead and has reached the database for so long; None: there is none."""
-        now = monotonic()
-        return next((name for name, since in sorted(self._well_since.items()) if now - since >= seconds), None)
 
     async def health(self) -> dict[str, dict[str, Any] | None]:
         """What each of the others answers to GET /health, asked all at once; None: it does not answer."""
         others = [name for name in sorted(self.known) if name != self._own_name]
         answers = await asyncio.gather(*(self._ask(self.known[name].get("address", "")) for name in others))
         return dict(zip(others, answers, strict=True))
+
+    async def reaching(self) -> list[str]:
+        """Which of the others could lead and reach the database, as they say at this moment."""
+        answers = await self.health()
+        able = [name for name in answers if self.known.get(name, {}).get("able") == "yes"]
+        return [name for name in able if reaches(answers[name])]
 
     async def _ask(self, address: str) -> dict[str, Any] | None:
         path = address.removeprefix("unix:")

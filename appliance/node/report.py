@@ -35,7 +35,13 @@ class Reporter:
             "database": store.target.shown if store is not None else None,
             "mirror": None
             if mirror is None
-            else {"seq": mirror.seq, "behind": mirror.behind, "age": mirror.age, "away": mirror.away},
+            else {
+                "seq": mirror.seq,
+                "behind": mirror.behind,
+                "age": mirror.age,
+                "away": mirror.away,
+                "reached_for": mirror.reaching.seconds,
+            },
             "journal": None
             if journal is None
             else {

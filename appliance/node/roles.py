@@ -16,9 +16,11 @@ from appliance import log
 from appliance.api.errors import Unavailable
 from appliance.clock import monotonic, wall
 from appliance.engine.changes import Epoch
-from appliance.node.database import beside_the_primary, load, opened, reach, reached
+from appliance.node.database import beside_the_primary, load, opened, reach
 from appliance.node.leading import throw_away
 from appliance.node.mirror import Mirror
+from appliance.node.outage import Outage
+from appliance.node.promotion import NotOurs, catch_up, fence, require_lease
 from appliance.node.states import State
 from appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError, Unusable, behind
 from ha.keeper.messages import Follow, Lead, Peer
@@ -26,19 +28,12 @@ from ha.keeper.messages import Follow, Lead, Peer
 if TYPE_CHECKING:
     from appliance.node.node import Node
 
-TAKE_EVERY = 0.1  # s between attempts to take the lead in the database, while calls are parked here
-TROUBLE_AFTER = 0.5  # s a leader waits for its database before it makes way
-WELL_FOR = 1.0  # s another node must have reached the database for that
 FLUSH_WITHIN = 4.0  # s for the journal to become empty in a hand-over
 LAST_COMMITS = 0.3  # s that a journal whose leadership is over has to finish what is on its way
 QUIET_WITHIN = 2.0  # s for connections to end before the address moves away from under them
 RESUME_AFTER = 0.5  # s after which the address has moved
 LOOK_AT_PAST = 1.0  # s between two looks at a database that is older than what was seen
 _log = log.get("node")
-
-
-class NotOurs(Exception):  # noqa: N818 - no fault
-    """The lease has run out in the middle of something."""
 
 
 class Roles:
@@ -51,7 +46,9 @@ class Roles:
         self.leader: Peer | None = None  # another node, as far as the keeper has told
         self._older_since: float | None = None
         self.served = 0  # the greatest epoch under which anybody is known to have led
-        self._leaderless_since: float | None = None  # monotonic; None: somebody leads, or nobody ever did
+        self.outage = Outage(node)
+        self.grew_at: float | None = None  # monotonic: when the leader's log was seen to grow last
+        self._seq = 0
         self._gave_way = False  # this node has asked to be relieved, and still has the address and the callers
         self._recording: asyncio.Task[None] | None = None
 
@@ -108,6 +105,8 @@ class Roles:
     def _stepped(self) -> None:
         """Tell the keeper how we are."""
         mirror, link = self.mirror, self._node.link
+        if mirror is not None and mirror.seq != self._seq:
+            self._seq, self.grew_at = mirror.seq, monotonic()
         if mirror is None or link is None or mirror.behind:
             return
         self._node.epoch = int(mirror.position.epoch)
@@ -135,9 +134,9 @@ class Roles:
         """Who leads now. Calls go there, unless we are about to lead ourselves."""
         node = self._node
         if order.leader is not None:
-            self._leaderless_since = None
-        elif self.leader is not None:
-            self._leaderless_since = monotonic()
+            self.outage.leads(order.leader.epoch, order.served)
+        else:
+            self.outage.vacant()
         same = order.leader is not None and order.leader == self.leader
         self.leader, self.served = order.leader, order.served
         if same:
@@ -184,12 +183,17 @@ class Roles:
             await self.step_down(str(error))
             return
         node.life.fire("lead", epoch=node.epoch, cause=order.cause)
+        toll = self.outage.over(order.cause)
         node.leading.open()
         seconds = monotonic() - began
-        _log.info("promoted", epoch=node.epoch, seconds=seconds, events=events, warm=warm, cause=order.cause)
+        _log.info(
+            "promoted", epoch=node.epoch, seconds=seconds, events=events, warm=warm, cause=order.cause,
+            unserved=toll.seconds, waited=toll.waited, refused=toll.refused,
+        )  # fmt: skip
         failover = Failover(
-            epoch=Epoch(order.epoch), at=wall(), holder=node.holder, previous=order.previous, cause=order.cause,
-            parked_seconds=self._unserved(), promotion_seconds=seconds, warm=warm, events_read=events,
+            epoch=Epoch(order.epoch), at=wall(), holder=node.holder, previous=order.previous,
+            cause=order.cause + toll.shown, parked_seconds=toll.seconds, promotion_seconds=seconds, warm=warm,
+            events_read=events,
         )  # fmt: skip
         self._recording = asyncio.create_task(self._record(failover), name="record")
 
@@ -208,10 +212,6 @@ class Roles:
             self._begin_to_follow()
         return reason is not None
 
-    def _unserved(self) -> float | None:
-        """How long nobody served, as far as this node saw: since the leader it followed was gone."""
-        return None if self._leaderless_since is None else monotonic() - self._leaderless_since
-
     async def _record(self, failover: Failover) -> None:
         """For `luigi-ha history failovers`. Not worth anything else: a record that cannot be written is left out."""
         try:
@@ -229,52 +229,19 @@ class Roles:
         """Fence, catch up, build the journal. (how many events that took to read; whether it did without the tables)"""
         node = self._node
         mirror.use(opened(node))  # the connection before may hang in a primary that is gone
-        taken = await self._fence(epoch)
+        taken = await fence(node, epoch)
         try:
-            events, warm = await self._catch_up(mirror, epoch, taken), True
+            events, warm = await catch_up(node, mirror, epoch, taken), True
         except NotAPrefix as error:
             _log.warning("cold_promotion", reason=str(error))
             self._discard()
             mirror = self.mirror = await load(node)
             events, warm = len(mirror.engine.tasks), False
-        self._require_lease(epoch)
+        require_lease(node, epoch)
         mirror.close()
         self.mirror = None
         node.leading.install(mirror.engine, Position(epoch, mirror.seq, mirror.position.hash))
         return events, warm
-
-    def _require_lease(self, epoch: Epoch) -> None:
-        if self._node.link is not None and not self._node.link.valid(int(epoch)):
-            raise NotOurs
-
-    async def _fence(self, epoch: Epoch) -> Position:
-        """Write our epoch. While the database is away for all, that waits, with the lead: nobody is served better by a
-        leadership, and an address, that go round."""
-        node, began = self._node, monotonic()
-        store = opened(node)
-
-        async def away(error: DatabaseAway) -> None:
-            self._require_lease(epoch)
-            if monotonic() - began > TROUBLE_AFTER and await self.better_placed() is not None:
-                raise error
-
-        self._require_lease(epoch)
-        return await reach(node, lambda: store.take_leadership(node.holder, epoch), TAKE_EVERY, away)
-
-    async def better_placed(self) -> str | None:
-        """Another node that has reached the database for a while, if this one does not reach it."""
-        better = self._node.peers.well_for(WELL_FOR)
-        return None if better is None or self._node.pair or await reached(self._node) else better
-
-    async def _catch_up(self, mirror: Mirror, epoch: Epoch, end: Position) -> int:
-        """Read what the leader before wrote last; how many events that is."""
-        while True:
-            self._require_lease(epoch)
-            try:
-                return await mirror.catch_up(end)
-            except DatabaseAway as error:
-                _log.warning("database_away", error=str(error))
-                await asyncio.sleep(TAKE_EVERY)
 
     # -- leading no more -----------------------------------------------------------------------------------------
 

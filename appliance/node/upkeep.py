@@ -8,7 +8,7 @@ from appliance import log
 from appliance.clock import monotonic
 from appliance.node.access import read_tokens, renew_certificates
 from appliance.node.database import remember
-from appliance.node.roles import TROUBLE_AFTER
+from appliance.node.promotion import TROUBLE_AFTER, better_placed
 from appliance.node.states import State
 from appliance.store import Journal, JournalState, StoreError
 
@@ -122,6 +122,7 @@ async def take_leave(node: "Node") -> None:
         if ending and not held_back:
             _log.warning("lease_ending", left=left)
             node.api.hold_back()
+            node.dispatcher.refuse_parked(node.dispatcher.unavailable().reply())  # while they still hear it
         elif held_back and not ending:
             node.api.resume()
         held_back = ending
@@ -140,9 +141,9 @@ async def notice_trouble(node: "Node") -> None:
         journal = node.journal
         if journal is None or not waits(journal):
             continue
-        better = await node.roles.better_placed()
+        better = await better_placed(node)
         if better is not None and waits(journal):  # it may have come back meanwhile
-            node.roles.give_up(f"its database is away, and {better} reaches it ({journal.reason})")
+            node.roles.give_up(f"its database is away, and {better} reaches it")
             await asyncio.sleep(MADE_WAY)
 
 

@@ -96,6 +96,8 @@ class Board:
         self.view: View | None = None
         self.last: Leader | None = None
         """Who was last seen to lead."""
+        self.served: Leader | None = None
+        """Who was last known to serve."""
         self._seated = False
         self.scheduler: Scheduler | None = None
         self.stops = 0

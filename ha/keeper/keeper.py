@@ -221,7 +221,7 @@ class Keeper:
             return
         above = scheduler.said.fit.above
         cause = why.cause(view, self._options.name, board.last, above, self._options.mode)
-        previous = why.previous(view, board.last)
+        previous = why.previous(view, board.last, board.served)
         board.enter(State.CAMPAIGNING)
         try:
             epoch = await self._elector.campaign(above)
@@ -261,6 +261,8 @@ class Keeper:
         leader = view.leader
         if leader is not None:
             board.last = leader
+            if leader.epoch == view.served:
+                board.served = leader
         if leader != (before.leader if before is not None else None):
             if leader is None:
                 _log.info("nobody_leads", reserved_for=view.successor)

@@ -10,6 +10,7 @@ from functools import partial
 
 from ha.elector import Asked
 from ha.errors import HaError
+from ha.keeper import why
 from ha.keeper.board import State
 from ha.keeper.handing import How, hand_over
 from ha.keeper.messages import Lead, Stop
@@ -55,6 +56,8 @@ class Reign:
             if self._remembering is not None:
                 self._remembering.cancel()
         _log.info("leadership_over", epoch=seat.epoch, reason=reason)  # before another's can show in the same log
+        if not self._serving:
+            reason = why.carried(cause, previous, reason)
         if not self._handed:
             await seat.leave(reason)
         return reason

@@ -5,6 +5,9 @@ from typing import Literal
 from ha.elector import Leader, View, refusal
 from ha.keeper.messages import Able, Unable
 
+THEN = "; then "
+SILENT = "no word from "
+
 
 def cause(view: View, name: str, last: Leader | None, above: int, mode: Literal["file", "etcd"]) -> str:
     """Why `name` wins now, as `view` showed it before it campaigned. `above`: the greatest epoch in its database."""
@@ -14,12 +17,25 @@ def cause(view: View, name: str, last: Leader | None, above: int, mode: Literal[
         return "switchover"
     if last is not None:
         silent = "its lease ended" if mode == "etcd" else "its process has ended"
-        return f"no word from {last.name}: {silent}"
+        return f"{SILENT}{last.name}: {silent}"
     return "nobody led" if above else "first start"
 
 
-def previous(view: View, last: Leader | None) -> str | None:
-    """Who led before, as far as anybody knows."""
+def carried(cause: str, previous: str | None, reason: str) -> str:
+    """What a leader that never served says when it goes: what it was to mend comes first, and stays the first."""
+    first = cause.partition(THEN)[0]
+    return reason if previous is None or reason == first else f"{first}{THEN}{reason}"
+
+
+def is_silent(cause: str) -> bool:
+    """Whether it began with a leader that was not heard of any more."""
+    return cause.startswith(SILENT)
+
+
+def previous(view: View, last: Leader | None, served: Leader | None) -> str | None:
+    """Who led before, as far as anybody knows; not who only tried, if it is known who `served` last."""
+    if served is not None and 0 < view.served == served.epoch:
+        return served.name
     if view.farewell is not None:
         return view.farewell.name
     return last.name if last is not None else None

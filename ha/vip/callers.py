@@ -27,6 +27,7 @@ from ha.clock import Clock
 from ha.log import Events
 from ha.vip.configured import Ip
 from ha.vip.frames import IPV6
+from ha.vip.resets import reset
 from ha.vip.segments import Segment, finished, parsed
 from ha.vip.wire import ATTACH_FILTER, code
 
@@ -69,6 +70,16 @@ class Callers:
         self.close()
         self._watched = deque()
         self._hear(interface, acknowledgements=False)
+
+    def reset(self) -> None:
+        """The address goes now: who is connected, and still waits for a reply, is told."""
+        try:
+            count = reset(self._addresses, self._port)
+        except OSError as error:
+            _log.warning("callers_not_reset", error=str(error))
+        else:
+            if count:
+                _log.info("callers_reset", connections=count)
 
     def listen(self, interface: str, *, recent: bool) -> None:
         """The address goes, or will soon: keep who calls from now on; with `recent`, as the listener is dead, also who

@@ -201,7 +201,10 @@ class Holder:
         for one in shown:
             if not one.ours:
                 self._event("address_not_ours", every=SELDOM, address=one.ip, interface=self._interface)
-        self._note(self._on_interface(found) if self._remove([one for one in shown if one.ours]) else shown)
+        ours = [one for one in shown if one.ours]
+        if self._callers is not None and ours:
+            self._callers.reset()
+        self._note(self._on_interface(found) if self._remove(ours) else shown)
 
     def _failed(self, error: KernelError) -> None:
         self._look = self._clock() + AGAIN
