@@ -91,9 +91,9 @@ class PatientScheduler(RemoteScheduler):
         """Ask each address once. GaveUp, Refused."""
         return self._made(call, patient=False)
 
-    def call_once(self, method: str, **arguments: Any) -> Any:
-        """Any of the scheduler's calls by its name; each address is asked once. GaveUp, Refused."""
-        return self._request(f"/api/{method}", arguments, attempts=1)
+    def put_once(self, path: str, value: Any) -> Any:
+        """PUT JSON; each address is asked once. GaveUp, Refused."""
+        return self._made(Call(self, path, json.dumps(value).encode(), JSON, _value, "PUT"), patient=False)
 
     def _made(self, call: "Call", *, patient: bool) -> Any:
         self.calls += 1

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from worker import log
 from worker.client import CallError, PatientScheduler, Refused
@@ -57,7 +58,7 @@ class Tails:
             try:
                 self._turn()
             except Refused as refused:
-                if refused.status == 404 and "no method" in str(refused):
+                if refused.status == 405 or "no such path" in str(refused):
                     _log.info("output_not_shown", reason="the scheduler has no place for it")
                     break
                 _log.debug("output_not_shown", reason=str(refused))
@@ -87,6 +88,5 @@ class Tails:
         except OSError:
             return  # thrown out meanwhile, or never made: its own event says so
         self._sent[run.key] = size
-        self._client.call_once(
-            "rest_put_log", task_id=run.task_id, attempt=run.attempt, run_id=run.run_id, text=text[-MOST:]
-        )
+        path = f"/api/task/{quote(run.task_id, safe='')}/log"
+        self._client.put_once(path, {"attempt": run.attempt, "run_id": run.run_id, "text": text[-MOST:]})
