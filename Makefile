@@ -5,7 +5,7 @@ SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
 .PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock clean
-.PHONY: failover-drill pipeline-drill freeze-drill fleet-drill compat-drill
+.PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ fleet-drill: setup databases ## workers through failovers, outages and their own
 
 compat-drill: setup databases ## pipelines of law and b2luigi through a failover (as root; about 5 minutes; ARGS="--help")
 	@$(BIN)/python -m drills.compat $(ARGS)
+
+attack: setup ## an attacker's hour against one node, and what others feel of it (about 10 minutes; ARGS="--help")
+	@ATTACK_VALUES=all $(BIN)/pytest -q --timeout 900 tests/attack/test_values.py
+	@$(BIN)/python -m tests.attack.hour $(ARGS)
 
 lock: setup ## write requirements.lock anew from pyproject.toml (some minutes)
 	@.ci/lock

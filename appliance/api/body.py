@@ -16,13 +16,8 @@ async def read_body(request: web.BaseRequest, limit: int, share: Share, known: b
 
     What is read is counted in `share`, for a caller who is `known` or not, until that is closed.
     """
-    too_large = TooLarge(
-        f"a body of more than {limit} bytes",
-        where="Content-Length",
-        expected=f"at most {limit} bytes (options max_body and max_task_body of luigi-ha serve)",
-    )
     if (request.content_length or 0) > limit:
-        raise too_large
+        raise _too_large(limit)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the reply has not begun
@@ -32,7 +27,7 @@ async def read_body(request: web.BaseRequest, limit: int, share: Share, known: b
             async for piece in request.content.iter_any():
                 body += piece
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(limit)
                 if not share.hold(len(body), known):
                     what = "too many bytes of requests and replies are on their way"
                     raise Unavailable(what, where="server", expected="the same call again later")
@@ -42,4 +37,16 @@ async def read_body(request: web.BaseRequest, limit: int, share: Share, known: b
         ) from error
     except web.RequestPayloadError as error:
         raise BadRequest("the body ended early or is malformed", where="body", expected="a whole body") from error
-    return bytes(body)
+    else:
+        return bytes(body)
+    finally:
+        # An error keeps this frame for as long as aiohttp keeps the error: not the body with it.
+        body.clear()
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"a body of more than {limit} bytes",
+        where="Content-Length",
+        expected=f"at most {limit} bytes (options max_body and max_task_body of luigi-ha serve)",
+    )

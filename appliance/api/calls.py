@@ -21,7 +21,7 @@ class Limits:
     max_waiting: int = 20_000  # calls parked or waiting for their commit
     max_waiting_bytes: int = 256 << 20  # their arguments, as they arrived
     max_body: int = 4 << 20  # bytes of one request's body
-    max_task_body: int = 64 << 20  # of one that adds tasks
+    max_task_body: int = 32 << 20  # of one that adds tasks
 
     def body_of(self, method: str) -> int:
         """Bytes that the body of this call may have."""

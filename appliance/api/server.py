@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from appliance import log
+from appliance import log, memory
 from appliance.api import sockets
 from appliance.api.access_browser import Browsers
 from appliance.api.calls import Admit, everybody
@@ -94,7 +94,7 @@ class ApiServer:
         self._monitor = SecondLanes(self._routes.monitor, self._traffic, access_log=None)
         self._lanes = Lanes(
             self._dispatcher, self._heads, self._connections, self._http, self._admit, self._browsers, self._traffic,
-            lambda: self._traffic.has_room(self.connections, self._close_one_idle),
+            self._has_room,
         )  # fmt: skip
         self._traffic.fit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         if where.unix_socket:
@@ -220,12 +220,18 @@ class ApiServer:
             connection.close_if_unread(now)
         if self._http is not None:
             self._http.close_unread(now)
+        if self._traffic.was_burst(self.connections):
+            asyncio.get_running_loop().run_in_executor(None, memory.trim)
         self._again(UNREAD_EVERY, self._close_unread)
 
     def _again(self, after: float, sweep: Callable[[], None]) -> None:
         now = asyncio.get_running_loop().time()
         self._sweeps = [timer for timer in self._sweeps if timer.when() > now and not timer.cancelled()]
         self._sweeps.append(asyncio.get_running_loop().call_later(after, sweep))
+
+    def _has_room(self) -> bool:
+        self._traffic.opened(self.connections)
+        return self._traffic.has_room(self.connections, self._close_one_idle)
 
     def _close_one_idle(self) -> bool:
         """Make room for a new connection: close an old one on which nothing happens; whether there was one."""

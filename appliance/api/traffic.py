@@ -17,6 +17,8 @@ from appliance import log
 from appliance.api.errors import Unavailable
 
 FREE = 1 << 16  # bytes of one connection that are not counted
+EACH = 1 << 15  # bytes that a connection takes, about
+BURST = 4 << 20  # bytes that came and went
 STRANGERS = 4  # callers nobody knows share one part in so many
 OPEN_FILES_KEPT = 256  # descriptors left for the database, other nodes and files
 FULL = Unavailable(
@@ -36,6 +38,7 @@ class Traffic:
         self._held = 0
         self._held_by_strangers = 0
         self._limited_by = "max_connections"
+        self._burst = 0  # the most bytes held, those of connections too, since the last look
         self._log = log.Seldom(_log)
 
     @property
@@ -60,6 +63,16 @@ class Traffic:
         )  # fmt: skip
         return made
 
+    def was_burst(self, connections: int) -> bool:
+        """Whether much more was held, or connected, since the last look than is now: memory may be given back."""
+        now = self._held + connections * EACH
+        before, self._burst = self._burst, now
+        return before > now + BURST
+
+    def opened(self, connections: int) -> None:
+        """There are so many connections now."""
+        self._burst = max(self._burst, self._held + connections * EACH)
+
     def share(self) -> "Share":
         """What one connection holds."""
         return Share(self)
@@ -80,6 +93,7 @@ class Traffic:
                 )  # fmt: skip
                 return False
         self._held += more
+        self._burst = max(self._burst, self._held)
         if not known:
             self._held_by_strangers += more
         return True

@@ -60,7 +60,7 @@ class Serve(Election):
     call_budget: float = option(9.0, "longest time a call waits for leader, database and commit", least=0.05)
     max_body: int = option(4 << 20, "largest request body, of calls that do not add tasks", least=1024)
     max_task_body: int = option(
-        64 << 20, "largest body of calls that add tasks, which may name many thousands of them", least=1024
+        32 << 20, "largest body of calls that add tasks, which may name many thousands of them", least=1024
     )
     max_connections: int = option(
         50_000,

@@ -30,6 +30,7 @@ from appliance.engine import Scheduler
 from appliance.engine.changes import Mail
 from appliance.exit_codes import ExitCode
 from appliance.mail import Postman, sender
+from appliance.memory import give_back_freed
 from appliance.node import metrics as node_metrics
 from appliance.node import sharing, upkeep
 from appliance.node.access import Access
@@ -126,6 +127,7 @@ class Node:
         self._ending = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signal, signal.Signals(number).name)
+        give_back_freed()
         _log.info("starting", open_files=raise_open_files_limit(), node=self.holder)
         self.postman.start()
         try:

@@ -56,6 +56,11 @@ class NodeProcess:
                 raise AssertionError(self.log.read_text())
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that was started."""
+        return None if self._process is None else self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

@@ -6,7 +6,7 @@ from appliance.api.rest.schema import Schema
 
 MOST_TASKS = 10_000  # of one call: the scheduler does nothing else meanwhile (50,000 and more a second)
 MOST_REPORTS = 1_000
-MOST_HELD = 5_000
+MOST_HELD = 2_000
 MOST_DEPS = 1_000_000
 LONGEST_ID = 500
 LONGEST_ERROR = 1_000_000
