@@ -17,7 +17,8 @@ from appliance.cli import (
 from appliance.cli.doctor_findings import Check, Examiner, Finding, as_text, examined, failed, to_json
 from appliance.cli.electing import etcd_config
 from appliance.cli.pairing import lock_directory
-from appliance.config import Loaded, load
+from appliance.cli.sharing import require_named
+from appliance.config import ConfigError, Loaded, load
 from appliance.config.election import kind, node_name
 from appliance.config.load import database_url
 from appliance.config.options import Options
@@ -76,6 +77,10 @@ def _options(flags: Mapping[str, Any], config: Path | None, found: list[Options]
     if mode == "etcd":
         etcd_config(serve)
     found.append(loaded.options)
+    try:
+        require_named(loaded, lock_directory(serve.database))
+    except ConfigError as error:
+        yield examiner.warn("which node?", error.what, error.expected)
     yield examiner.ok(_sources(loaded), f"coherent; election = {mode}, durability = {serve.durability}")
     for note in loaded.notes:
         yield examiner.ok("luigi.cfg", note)
