@@ -277,8 +277,7 @@ class Node:
             self.dispatcher.committed()
             if code is ExitCode.OK:
                 self.postman.release(self.journal.committed)
-        if self.roles.mirror is not None:
-            self.roles.mirror.close()
+        await self.roles.end()
         await self.api.stop(min(1.0, max(0.05, until - monotonic())))
         if self.store is not None:
             await asyncio.to_thread(self.store.close)

@@ -117,6 +117,12 @@ class Roles:
         if self._node.link is not None:
             self._node.link.unable(reason)
 
+    async def end(self) -> None:
+        """Follow no more, then read no more: who follows reads."""
+        await self._stop_following()
+        if self.mirror is not None:
+            self.mirror.close()
+
     async def _stop_following(self) -> None:
         following, self._following = self._following, None
         if following is not None:
