@@ -9,6 +9,8 @@ from pathlib import Path
 from appliance.cli.electing import elector
 from appliance.cli.errors import CommandError
 from appliance.cli.explained import explained
+from appliance.cli.pairing import lock_directory
+from appliance.cli.sharing import require_named
 from appliance.config import ConfigError, Serve, load
 from appliance.config.election import kind
 from appliance.config.load import database_url
@@ -21,9 +23,12 @@ from ha.errors import Fatal, HaError
 def accept(database: str | None, config: Path | None, *, as_json: bool) -> None:
     """Forget what was seen, here and where leadership is kept. CommandError while somebody leads."""
     with explained():
-        serve = load({"database": database}, config, os.environ).options.serve
+        loaded = load({"database": database}, config, os.environ)
+        serve = loaded.options.serve
+        require_named(loaded, lock_directory(serve.database))
         store = open_store(database_url(serve), call_timeout=serve.database_timeout)
-        if kind(serve, serve.database) != "none":
+        mode = kind(serve, serve.database)
+        if mode == "etcd" or (mode == "file" and lock_directory(serve.database).is_dir()):
             try:
                 asyncio.run(_forget(serve))
             except Fatal as error:

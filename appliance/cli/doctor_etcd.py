@@ -13,10 +13,12 @@ from typing import Any
 
 import aiohttp
 
+from appliance.cli import doctor_machine
 from appliance.cli.doctor_findings import Examiner, Finding
 from appliance.cli.electing import elector
 from appliance.clock import wall
 from appliance.config import Serve
+from appliance.config.shared import LOCKS_OUT, different, shown
 from ha.elector import Leader, Member, View
 from ha.errors import HaError, Incoherent
 from ha.etcd.config import EtcdConfig
@@ -44,6 +46,9 @@ class Patient:
     dates: dict[str, float] = field(default_factory=dict)  # place: seconds its clock is ahead of ours
     leader: Leader | None = None
     leader_known: bool = False
+    options: dict[str, str] = field(default_factory=dict)  # ours, for people
+    digests: dict[str, str] = field(default_factory=dict)  # the same, as nodes tell them each other
+    others: dict[str, Any] = field(default_factory=dict)  # node: what it tells of its own
 
 
 @dataclass
@@ -91,7 +96,9 @@ def pair(serve: Serve, directory: Path, patient: Patient) -> Iterator[Finding]:
     async def look() -> tuple[View, list[Member]]:
         access = elector(serve, patient.name)
         try:
-            return await access.observe(), await access.members()
+            found = await access.members()
+            await asyncio.gather(*(_peer(serve, one.name, one.about.get("address", ""), patient) for one in found))
+            return await access.observe(), found
         finally:
             await access.close()
 
@@ -100,6 +107,7 @@ def pair(serve: Serve, directory: Path, patient: Patient) -> Iterator[Finding]:
     for member in members:
         able = "can lead" if member.about.get("able") == "yes" else f"cannot lead: {member.about.get('why', '?')}"
         yield _node.ok(member.name, f"runs, {able}")
+        yield from _differences(patient, member.name, view.leader)
 
 
 async def _ask_all(
@@ -110,8 +118,8 @@ async def _ask_all(
         return answers, "not asked"
     granted = await _granted(serve, config)
     members = next(Keys(prefix).members_of(answer.listing.items) for answer in answers if answer.listing)
-    places = {one.name: one.about.get("address", "") for one in members if one.name != patient.name}
-    await asyncio.gather(*(_peer(name, address, patient) for name, address in places.items()))
+    places = {one.name: one.about.get("address", "") for one in members}
+    await asyncio.gather(*(_peer(serve, name, address, patient) for name, address in places.items()))
     return answers, granted
 
 
@@ -149,16 +157,32 @@ async def _granted(serve: Serve, config: EtcdConfig) -> float | str:
         await transport.close()
 
 
-async def _peer(name: str, address: str, patient: Patient) -> None:
-    if not address.startswith("http"):
-        return
-    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+async def _peer(serve: Serve, name: str, address: str, patient: Patient) -> None:
+    path = address.removeprefix("unix:")
+    unix = path != address
+    connector = aiohttp.UnixConnector(path) if unix else aiohttp.TCPConnector(ssl=doctor_machine.trusting(serve))
+    with suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
         async with (
             asyncio.timeout(PATIENCE),
-            aiohttp.ClientSession() as session,
-            session.get(f"{address}/health") as reply,
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"{'http://localhost' if unix else address}/health") as reply,
         ):
             _date(f"node {name}", reply.headers.get("Date"), patient)
+            found = await reply.json(content_type=None)
+            patient.others[name] = found.get("options") if isinstance(found, dict) else None
+
+
+def _differences(patient: Patient, name: str, leader: Leader | None) -> Iterator[Finding]:
+    """Between two nodes that run, this one or the leader being the measure; else between our options and the node's."""
+    runs = next((one for one in (patient.name, leader.name if leader else "") if patient.others.get(one)), None)
+    if name == runs:
+        return
+    names = different(patient.others[runs] if runs else patient.digests, patient.others.get(name))
+    if names:
+        say = _node.fail if runs and LOCKS_OUT & {*names} else _node.warn
+        than = f"than {runs}" if runs else "than those given here"
+        told = shown(names, patient.options) if not runs else ", ".join(names)
+        yield say(name, f"has other options {than}: {told}", "the same options on every node")
 
 
 def _date(place: str, date: str | None, patient: Patient) -> None:
@@ -252,6 +276,7 @@ def _members(keys: Keys, items: Items, patient: Patient, view: View) -> Iterator
         if name != patient.name:
             able = "can lead" if about.get("able") == "yes" else f"cannot lead: {about.get('why', '?')}"
             yield _node.ok(name, f"present on {about.get('host', '?')}, {able}")
+            yield from _differences(patient, name, view.leader)
             version, ours = about.get("version"), importlib.metadata.version("luigi-ha")
             if version != ours:
                 yield _node.warn(name, f"luigi-ha {version}, here {ours}", "one version, after an upgrade of all nodes")

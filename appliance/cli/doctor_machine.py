@@ -7,14 +7,18 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 from appliance.cli.doctor_findings import Examiner, Finding
 from appliance.config import Serve
+from appliance.config.access import speaks_tls
 from appliance.store.target import Kind, Target
+from appliance.tls import blind_context
 
 PYTHON = (3, 11)
 PATIENCE = 2.0  # s for an answer from the port
@@ -54,15 +58,25 @@ def port(serve: Serve) -> Iterator[Finding]:
     if serve.unix_socket:
         yield from _directory(examiner, Path(serve.unix_socket).absolute().parent, "the socket")
         return
-    for host, number, what in (
-        (serve.host, serve.port, "port"),
-        (serve.metrics_host, serve.metrics_port, "metrics_port"),
+    for host, number, what, tls in (
+        (serve.host, serve.port, "port", trusting(serve) if speaks_tls(serve) else None),
+        (serve.metrics_host, serve.metrics_port, "metrics_port", None),
     ):
         if number:
-            yield _listening(examiner, host, number, what)
+            yield _listening(examiner, host, number, what, tls)
 
 
-def _listening(examiner: Examiner, host: str, number: int, what: str) -> Finding:
+def trusting(serve: Serve) -> ssl.SSLContext:
+    """To ask whoever listens how it is: whatever certificate it shows (`certificates` judges those), with ours if it
+    asks for one."""
+    context = blind_context()
+    if speaks_tls(serve):
+        with suppress(OSError, ssl.SSLError):
+            context.load_cert_chain(serve.tls_certificate, serve.tls_key, password=lambda: "")
+    return context
+
+
+def _listening(examiner: Examiner, host: str, number: int, what: str, tls: ssl.SSLContext | None) -> Finding:
     where = f"{what} {host or '*'}:{number}"
     try:
         address = socket.getaddrinfo(host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -76,21 +90,35 @@ def _listening(examiner: Examiner, host: str, number: int, what: str) -> Finding
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 return examiner.fail(where, str(error.strerror), "an address and port this user may listen on")
-            return _taken(examiner, host, number, where)
+            return _taken(examiner, host, number, where, tls)
     return examiner.ok(where, "free")
 
 
-def _taken(examiner: Examiner, host: str, number: int, where: str) -> Finding:
+def _taken(examiner: Examiner, host: str, number: int, where: str, tls: ssl.SSLContext | None) -> Finding:
     asked = host if host not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared, not bound
-    connection = HTTPConnection(asked, number, timeout=PATIENCE)
+    state = _state(asked, number, tls)
+    if state is not None:
+        return examiner.ok(where, f"luigi-ha listens there ({state})")
+    if tls is not None and (state := _state(asked, number, None)) is not None:
+        return examiner.fail(where, f"luigi-ha listens there ({state}) without TLS", "a restart, with these options")
+    if tls is None and (state := _state(asked, number, blind_context())) is not None:
+        return examiner.fail(where, f"luigi-ha listens there ({state}) with TLS", "a restart, with these options")
+    return examiner.fail(where, "in use by a program that is not luigi-ha", "a free port, or luigi-ha's own")
+
+
+def _state(host: str, number: int, tls: ssl.SSLContext | None) -> str | None:
+    """What luigi-ha says of itself there, to anybody; None: it is something else."""
+    if tls is None:
+        connection = HTTPConnection(host, number, timeout=PATIENCE)
+    else:
+        connection = HTTPSConnection(host, number, timeout=PATIENCE, context=tls)
     try:
-        connection.request("GET", "/api/cluster")
-        state = json.loads(connection.getresponse().read())["state"]
+        connection.request("GET", "/health")
+        return str(json.loads(connection.getresponse().read())["state"])
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
-        return examiner.fail(where, "in use by a program that is not luigi-ha", "a free port, or luigi-ha's own")
+        return None
     finally:
         connection.close()
-    return examiner.ok(where, f"luigi-ha listens there ({state})")
 
 
 def disk(target: Target) -> Iterator[Finding]:

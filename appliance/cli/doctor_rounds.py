@@ -17,9 +17,12 @@ from appliance.cli import (
 from appliance.cli.doctor_findings import Check, Examiner, Finding, as_text, examined, failed, to_json
 from appliance.cli.electing import etcd_config
 from appliance.cli.pairing import lock_directory
-from appliance.config import Loaded, Serve, load
+from appliance.cli.sharing import require_named
+from appliance.config import ConfigError, Loaded, load
 from appliance.config.election import kind, node_name
 from appliance.config.load import database_url
+from appliance.config.options import Options
+from appliance.config.shared import digests, shared_options
 from appliance.exit_codes import ExitCode
 from appliance.store.target import parse
 from ha.lease import Timing
@@ -35,18 +38,19 @@ def examine(flags: Mapping[str, Any], config: Path | None, *, as_json: bool) -> 
 
 def rounds(flags: Mapping[str, Any], config: Path | None) -> Iterator[Finding]:
     """Every examination; only what needs no options if these cannot be used."""
-    found: list[Serve] = []
+    found: list[Options] = []
     yield from examined("options", lambda: _options(flags, config, found))
     yield from examined("clock", doctor_clock.here)
     yield from examined("versions", doctor_machine.versions)
-    for serve in found:
-        for name, check in _with_options(serve).items():
+    for options in found:
+        for name, check in _with_options(options).items():
             yield from examined(name, check)
 
 
-def _with_options(serve: Serve) -> dict[str, Check]:
+def _with_options(options: Options) -> dict[str, Check]:
+    serve = options.serve
     name = node_name(serve, serve.database, os.getpid())
-    patient = doctor_etcd.Patient(name)
+    patient = doctor_etcd.Patient(name, options=shared_options(options), digests=digests(options))
     checks: dict[str, Check] = {
         "port": lambda: doctor_machine.port(serve),
         "disk": lambda: doctor_machine.disk(parse(serve.database)),
@@ -63,7 +67,7 @@ def _with_options(serve: Serve) -> dict[str, Check]:
     return checks
 
 
-def _options(flags: Mapping[str, Any], config: Path | None, found: list[Serve]) -> Iterator[Finding]:
+def _options(flags: Mapping[str, Any], config: Path | None, found: list[Options]) -> Iterator[Finding]:
     examiner = Examiner("options")
     loaded = load(flags, config, os.environ)
     serve = loaded.options.serve
@@ -72,7 +76,11 @@ def _options(flags: Mapping[str, Any], config: Path | None, found: list[Serve]) 
     mode = kind(serve, serve.database)
     if mode == "etcd":
         etcd_config(serve)
-    found.append(serve)
+    found.append(loaded.options)
+    try:
+        require_named(loaded, lock_directory(serve.database))
+    except ConfigError as error:
+        yield examiner.warn("which node?", error.what, error.expected)
     yield examiner.ok(_sources(loaded), f"coherent; election = {mode}, durability = {serve.durability}")
     for note in loaded.notes:
         yield examiner.ok("luigi.cfg", note)

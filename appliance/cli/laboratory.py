@@ -49,9 +49,10 @@ def shell(directory: Path, host: str, command: list[str]) -> None:
         name = lab.resolve(host).name
         pid, url = lab.init(name).pid, lab.plan.vip_url
         prompt = {"PS1": f"{name} \\w # "} if not command else {}
+        more = {**prompt, **lab.options_on(name)}
         argv = inside.entering(pid, command or ["/bin/bash", "--norc"])
     sys.stdout.flush()
-    os.execvpe(argv[0], argv, inside.environ(url, prompt))  # noqa: S606 - that is what the command is for
+    os.execvpe(argv[0], argv, inside.environ(url, more))  # noqa: S606 - that is what the command is for
 
 
 def fault(

@@ -31,7 +31,8 @@ def switchover(
     from appliance.cli import wishes  # noqa: PLC0415 - see appliance.cli.app
 
     done = wishes.switch_over(config, _flags(database, cluster, etcd_endpoints), to, within)
-    _say(done, as_json=as_json, text=f"{done['leader']} leads (epoch {done['epoch']}), after {done['seconds']:.2f} s")
+    after = "already" if done.get("led_already") else f"after {done['seconds']:.2f} s"
+    _say(done, as_json=as_json, text=f"{done['leader']} leads (epoch {done['epoch']}), {after}")
 
 
 def pause(
@@ -98,4 +99,4 @@ def _flags(database: str | None, cluster: str | None, etcd_endpoints: str | None
 
 
 def _say(done: dict[str, Any], *, as_json: bool, text: str) -> None:
-    print(json.dumps(done, indent=2) if as_json else text)
+    print(json.dumps(done, indent=2) if as_json else f"{text} (asked: {done['asked']})")

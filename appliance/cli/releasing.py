@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from appliance.cli.errors import CommandError
-from appliance.cli.sharing import configured, shared
+from appliance.cli.sharing import asked, configured, shared
 from appliance.config import ConfigError, Serve
-from appliance.config.election import node_name
+from appliance.config.election import kind, node_name
 from appliance.exit_codes import ExitCode
 from ha.errors import Fatal, HaError
 
@@ -30,10 +30,12 @@ def run(config: Path | None, flags: Mapping[str, Any], *, as_json: bool) -> None
             raise ConfigError("election", str(error), "see docs/leadership.md") from error
         except HaError as error:
             raise CommandError(f"not known to be released: {error}", ExitCode.UNREACHABLE) from error
+    name, who = node_name(serve, serve.database, os.getpid()), asked(serve)
     if as_json:
-        print(json.dumps({"released": led}, indent=2))
+        print(json.dumps({"released": led, "node": name, "asked": who}, indent=2))
     else:
-        print("the leadership has been released" if led else "this node did not lead")
+        said = f"the leadership of {name} has been released" if led else f"{name} did not lead"
+        print(f"{said} (asked: {who})")
 
 
 def release(serve: Serve) -> bool:
@@ -58,6 +60,8 @@ def _sweep(serve: Serve) -> None:
 
 
 def _revoke(serve: Serve) -> bool:
+    if kind(serve, serve.database) == "file":
+        return False  # the kernel has done it
     import asyncio  # noqa: PLC0415
 
     from appliance.cli.electing import elector  # noqa: PLC0415

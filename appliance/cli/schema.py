@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 
 from appliance.cli.explained import explained
+from appliance.cli.sharing import require_named
 from appliance.config import load
 from appliance.config.load import database_url
 from appliance.exit_codes import ExitCode
+from appliance.places import sqlite_path
 from appliance.store import SchemaState, Store, open_store
 
 
@@ -41,4 +43,5 @@ def check(database: str | None, config: Path | None, *, as_json: bool) -> ExitCo
 def opened(database: str | None, config: Path | None) -> Store:
     """The store that a command's options name."""
     loaded = load({"database": database}, config, os.environ)
+    require_named(loaded, sqlite_path(loaded.options.serve.database))
     return open_store(database_url(loaded.options.serve), call_timeout=loaded.options.serve.database_timeout)

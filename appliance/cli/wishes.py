@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from appliance.cli.electing import elector
 from appliance.cli.errors import CommandError
-from appliance.cli.sharing import configured, shared
+from appliance.cli.sharing import asked, configured, require_pair, shared
 from appliance.clock import monotonic
 from appliance.config import ConfigError
 from appliance.exit_codes import ExitCode
@@ -31,18 +31,18 @@ async def _switch_over(access: Elector, to: str, within: float) -> Done:
     if before is None:
         raise _failed("nobody leads, so there is nobody to hand over")
     if before.name == to:
-        return {"leader": to, "epoch": before.epoch, "seconds": 0.0, "before": to}
+        return {"leader": to, "epoch": before.epoch, "seconds": 0.0, "before": to, "led_already": True}
     names = [member.name for member in await access.members()]
     if to not in names:
         raise _failed(
             f"no node {to!r} is present; expected one of {', '.join(n for n in names if n != before.name) or 'none'}"
         )
-    asked = await access.ask_switchover(to)
+    request = await access.ask_switchover(to)
     try:
         async with asyncio.timeout(within), aclosing(access.watch()) as views:
             async for view in views:
                 answer = view.asked
-                if answer is not None and answer.id == asked.id and answer.refused is not None:
+                if answer is not None and answer.id == request.id and answer.refused is not None:
                     raise _failed(f"{before.name} does not hand over: {answer.refused}")
                 leader = view.leader
                 if leader is not None and leader.epoch > before.epoch:
@@ -79,6 +79,8 @@ def resume(config: Path | None, flags: Mapping[str, Any]) -> Done:
 def _ask(config: Path | None, flags: Mapping[str, Any], work: Callable[[Elector], Awaitable[Done]]) -> Done:
     with configured():
         serve = shared(config, flags)
+        require_pair(serve)
+        who = asked(serve)
 
         async def run() -> Done:
             access = elector(serve, f"command-{os.getpid()}", seen=False)
@@ -89,11 +91,13 @@ def _ask(config: Path | None, flags: Mapping[str, Any], work: Callable[[Elector]
                     await access.close()
 
         try:
-            return asyncio.run(run())
+            return {**asyncio.run(run()), "asked": who}
         except Refused as error:
-            raise _failed(str(error)) from error
+            raise _failed(f"{error} (asked: {who})") from error
         except Unknown as error:
-            raise CommandError(str(error), ExitCode.UNREACHABLE) from error
+            raise CommandError(f"{error} (asked: {who})", ExitCode.UNREACHABLE) from error
+        except CommandError as error:
+            raise CommandError(f"{error} (asked: {who})", error.code) from error
         except Fatal as error:
             raise ConfigError("election", str(error), "see docs/leadership.md") from error
 

@@ -23,7 +23,7 @@ from appliance.lab import inside, machines, network, processes, recipes, state
 from appliance.lab.errors import LabError, NoLab, WrongUse
 from appliance.lab.exclusive import exclusive
 from appliance.lab.faults import Faults
-from appliance.lab.plan import DEFAULT_DIRECTORY, MARK, SWITCH, Host, Plan, check_machine
+from appliance.lab.plan import DEFAULT_DIRECTORY, ETCD_PORT, MARK, SWITCH, Host, Plan, check_machine
 from appliance.lab.processes import Process
 from appliance.lab.state import ClusterState
 
@@ -124,6 +124,15 @@ class Lab:
         return self.plan.host(found)
 
     # ------------------------------------------------------------------------------------------------ on a host
+
+    def options_on(self, name: str) -> dict[str, str]:
+        """Variables for the commands of a person on this host: whose they are, and where the cluster is."""
+        config = self.plan.of(self.plan.host(name)) / "luigi-ha.toml"
+        if config.is_file():
+            return {"LUIGI_HA_CONFIG": str(config)}
+        endpoints = ",".join(f"http://{node.address}:{ETCD_PORT}" for node in self.plan.nodes)
+        hosts = ",".join(node.address for node in self.plan.data_nodes)
+        return {"LUIGI_HA_ETCD_ENDPOINTS": endpoints, "LUIGI_HA_DATABASE": f"postgresql://luigi@{hosts}/luigi"}
 
     def run_in(self, name: str, argv: Sequence[str], **options: Any) -> inside.Inside:
         """Start a program on a host (`options` as for subprocess.Popen). It dies with the host, and with us."""

@@ -142,6 +142,7 @@ def _degraded(node: "Node", health: Json, nodes: list[Json], replication: Replic
         found += [
             f"{each['name']} cannot lead: {each['why_not']}" for each in nodes if each["answers"] and each["why_not"]
         ]
+        found += [f"{name} has other options: {what}" for name, what in sorted(node.sameness.differs.items())]
         if node.link.keeps is not None:
             found.append(f"automatic failover is paused: only {node.link.keeps} may lead, until `luigi-ha resume`")
     if replication is not None and replication.degraded is not None:

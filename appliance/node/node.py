@@ -40,6 +40,7 @@ from appliance.node.operations import operations
 from appliance.node.peers import Peers
 from appliance.node.report import Reporter
 from appliance.node.roles import Roles
+from appliance.node.sameness import Sameness
 from appliance.node.states import Life
 from appliance.store import (
     FencedError,
@@ -93,6 +94,7 @@ class Node:
         self.postman = Postman(sender(node.options.email))
         self.roles = Roles(self)
         self.leading = Leading(self)
+        self.sameness = Sameness(self)
         self.dispatcher.executor.on_mail = self._mail
         self.dispatcher.executor.on_broken = self.leading.broken
         listen = Listen(
@@ -118,8 +120,6 @@ class Node:
         self._signalled = asyncio.Event()
         self._orders: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         node_metrics.register(self)
-
-    # -- life --------------------------------------------------------------------------------------------------
 
     async def run(self, started: Callable[["Node"], None] | None = None) -> ExitCode:
         """Serve until a signal, a fence, or a failure. `started` is called once this node leads or follows."""
@@ -166,9 +166,10 @@ class Node:
             self.leading.fenced(str(error))
         except OlderDatabase as error:
             self.finish(ExitCode.CONFIG, "database_is_older", error=str(error))
+        except SchemaTooNew as error:
+            self.finish(ExitCode.SCHEMA, "database_unusable", error=str(error))
         except StoreError as error:
-            code = ExitCode.SCHEMA if isinstance(error, SchemaTooNew) else ExitCode.FAILED
-            self.finish(code, "database_unusable", error=str(error))
+            self.finish(ExitCode.FAILED, "database_unusable", error=str(error))
 
     async def _begin(self) -> None:
         serve = self.options.serve
@@ -188,10 +189,10 @@ class Node:
 
     def _signal(self, name: str) -> None:
         """A signal to this process. Under a keeper that is the keeper's to decide: a supervisor may tell both."""
-        if self.link is not None:
-            _log.info("signal_left_to_keeper", signal=name)
-        else:
+        if self.link is None:
             self.stop(name)
+        else:
+            _log.info("signal_left_to_keeper", signal=name)
 
     # -- the keeper's orders -------------------------------------------------------------------------------------
 
@@ -284,8 +285,7 @@ class Node:
             self.dispatcher.committed()
             if code is ExitCode.OK:
                 self.postman.release(self.journal.committed)
-        if self.roles.mirror is not None:
-            self.roles.mirror.close()
+        await self.roles.end()
         await self.api.stop(min(1.0, max(0.05, until - monotonic())))
         if self.store is not None:
             await asyncio.to_thread(self.store.close)

@@ -29,7 +29,7 @@ class Peers:
     async def health(self) -> dict[str, dict[str, Any] | None]:
         """What each of the others answers to GET /health, asked all at once; None: it does not answer."""
         others = [name for name in sorted(self.known) if name != self._own_name]
-        answers = await asyncio.gather(*(self._ask(self.known[name].get("address", "")) for name in others))
+        answers = await asyncio.gather(*(self.ask(self.known[name].get("address", "")) for name in others))
         return dict(zip(others, answers, strict=True))
 
     async def reaching(self) -> list[str]:
@@ -38,7 +38,8 @@ class Peers:
         able = [name for name in answers if self.known.get(name, {}).get("able") == "yes"]
         return [name for name in able if reaches(answers[name])]
 
-    async def _ask(self, address: str) -> dict[str, Any] | None:
+    async def ask(self, address: str) -> dict[str, Any] | None:
+        """What the node at this address answers to GET /health; None: it does not."""
         path = address.removeprefix("unix:")
         unix = path != address
         timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)

@@ -16,13 +16,14 @@ from appliance import log
 from appliance.api.errors import Unavailable
 from appliance.clock import monotonic, wall
 from appliance.engine.changes import Epoch
-from appliance.node.database import beside_the_primary, load, opened, reach
+from appliance.node.database import beside_the_primary, load, opened
 from appliance.node.leading import throw_away
 from appliance.node.mirror import Mirror
 from appliance.node.outage import Outage
+from appliance.node.past import LOOK_AT_PAST, lost_present, present_mirror
 from appliance.node.promotion import NotOurs, catch_up, fence, require_lease
 from appliance.node.states import State
-from appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError, Unusable, behind
+from appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError, Unusable
 from ha.keeper.messages import Follow, Lead, Peer
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ FLUSH_WITHIN = 4.0  # s for the journal to become empty in a hand-over
 LAST_COMMITS = 0.3  # s that a journal whose leadership is over has to finish what is on its way
 QUIET_WITHIN = 2.0  # s for connections to end before the address moves away from under them
 RESUME_AFTER = 0.5  # s after which the address has moved
-LOOK_AT_PAST = 1.0  # s between two looks at a database that is older than what was seen
 _log = log.get("node")
 
 
@@ -59,6 +59,9 @@ class Roles:
         node = self._node
         self._point_relay()  # calls need not wait for that
         self.mirror = await load(node)
+        await node.sameness.compared_once()
+        if node.sameness.locked_out is not None:
+            return  # the node ends
         node.life.fire("stand_by", seq=self.mirror.seq, tasks=len(self.mirror.engine.tasks))
         self._begin_to_follow()
 
@@ -71,7 +74,7 @@ class Roles:
         node = self._node
         while True:
             if self.mirror is None:
-                self.mirror = await self._present()
+                self.mirror = await present_mirror(node)
             node.engine, node.epoch = self.mirror.engine, int(self.mirror.position.epoch)
             node.dispatcher.reflect(self.mirror.engine, self.mirror)
             self.mirror.use(opened(node))
@@ -80,20 +83,6 @@ class Roles:
             except NotAPrefix as error:
                 self._tell_unable(f"reading the state anew: {error}")
                 self._discard()
-
-    async def _present(self) -> Mirror:
-        """A mirror of a database that is no past of what was seen; while it is one, this node cannot lead."""
-        said = None
-        while (reason := await reach(self._node, self._older)) is not None:
-            if reason != said:
-                said = reason
-                _log.error("database_is_older", error=reason)
-            self._tell_unable(reason)
-            await asyncio.sleep(LOOK_AT_PAST)
-        return await load(self._node)
-
-    def _older(self) -> str | None:
-        return behind(opened(self._node), self.served)
 
     def _discard(self) -> None:
         """The mirror is not what it should be."""
@@ -117,12 +106,22 @@ class Roles:
             if monotonic() - self._older_since > LOOK_AT_PAST:  # no matter of a reading that was under way
                 self._older_since = None
                 raise NotAPrefix(f"epoch {self.served} has served, the database is at {mirror.position.epoch}")
+        if (reason := self._node.sameness.locked_out) is not None:
+            self._tell_unable(reason)
+            return
+        self._node.sameness.joined()
         well = mirror.away is None
         link.able(int(mirror.position.epoch), preferred=well and beside_the_primary(self._node), well=well)
 
     def _tell_unable(self, reason: str) -> None:
         if self._node.link is not None:
             self._node.link.unable(reason)
+
+    async def end(self) -> None:
+        """Follow no more, then read no more: who follows reads."""
+        await self._stop_following()
+        if self.mirror is not None:
+            self.mirror.close()
 
     async def _stop_following(self) -> None:
         following, self._following = self._following, None
@@ -164,7 +163,11 @@ class Roles:
             self.give_up(f"this node is {node.life.state.value}")
             return
         self.served = order.served
-        if await self._lost_its_present(self.mirror):
+        if (reason := await lost_present(node, self.mirror)) is not None:
+            self.give_up(reason)
+            await self._stop_following()
+            self._discard()
+            self._begin_to_follow()
             return
         self._gave_way = False
         node.life.fire("promote", epoch=order.epoch, cause=order.cause, previous=order.previous)
@@ -196,21 +199,6 @@ class Roles:
             events_read=events,
         )  # fmt: skip
         self._recording = asyncio.create_task(self._record(failover), name="record")
-
-    async def _lost_its_present(self, mirror: Mirror) -> bool:
-        """Whether what is to be led on is a past; then this node stands by again, and says why."""
-        if mirror.position.epoch >= self.served and opened(self._node).memory is None:
-            return False
-        try:
-            reason = await asyncio.to_thread(self._older)
-        except DatabaseAway:
-            return False  # the promotion finds out, and waits
-        if reason is not None:
-            self.give_up(reason)
-            await self._stop_following()
-            self._discard()
-            self._begin_to_follow()
-        return reason is not None
 
     async def _record(self, failover: Failover) -> None:
         """For `luigi-ha history failovers`. Not worth anything else: a record that cannot be written is left out."""

@@ -9,6 +9,7 @@ from appliance.clock import monotonic
 from appliance.node.access import read_tokens, renew_certificates
 from appliance.node.database import remember
 from appliance.node.promotion import TROUBLE_AFTER, better_placed
+from appliance.node.sameness import compare_options
 from appliance.node.states import State
 from appliance.store import Journal, JournalState, StoreError
 
@@ -170,6 +171,7 @@ async def look_at_replication(node: "Node") -> None:
 
 
 ALL = (
+    compare_options,
     look_at_replication,
     notice_trouble,
     take_leave,

@@ -126,7 +126,8 @@ def _alone(connection: Connection, kind: Kind) -> Iterator[None]:
             connection.execute(text("SELECT RELEASE_LOCK('luigi-ha upgrade')"))
         return
     if kind is Kind.POSTGRESQL:
-        # Held until the transaction ends.
+        # Held until the transaction ends. On a busy machine we ourselves are slow between two statements.
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{2 * LOCK_SECONDS}s'"))
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PG_LOCK})
     yield

@@ -2,13 +2,16 @@
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from urllib.parse import quote
 
+from appliance.clock import monotonic
 from appliance.places import obstacle
 from appliance.store.errors import Unusable
 
 BUSY_SECONDS = 1.0  # then "database is locked": the journal retries by its own back-off
+PATIENCE = 5.0  # s for another process that makes the file
 MINIMUM = (3, 35, 0)
 
 
@@ -27,13 +30,27 @@ def check_place(path: Path) -> None:
         raise Unusable(f"cannot open {path}: the file is not readable and writable")
 
 
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """When two processes open a new file at once: this change needs the whole file, and SQLite does not wait for it."""
+    until = monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file, which must be there, in autocommit mode; transactions are begun explicitly. Usable from any one
     thread at a time."""
     where = f"file:{quote(str(path.absolute()))}?mode=rw"  # never makes one
     connection = sqlite3.connect(where, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _keep_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         # Twice the default number of pages between checkpoints: fewer flushes of the main file.

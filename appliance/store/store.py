@@ -282,6 +282,9 @@ class Store:
         if self.target.kind is Kind.POSTGRESQL:
             driver: Any = connection.connection.driver_connection
             driver.budget = seconds
+        elif self.target.kind is Kind.SQLITE:
+            driver = connection.connection.driver_connection
+            driver.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     def close(self) -> None:
         """Give up what is held; the store can still be used."""

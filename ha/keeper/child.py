@@ -45,6 +45,7 @@ class Child:
         self._changed = changed
         self._clock = clock
         self._frozen_for = 0.0
+        self._killed = False
         self._last_chance: asyncio.TimerHandle | None = None
         self._looked = clock()
         self._cells = Cells.create()
@@ -170,7 +171,9 @@ class Child:
             else:
                 _log.info("scheduler_goes_on", pid=self.pid)
             self._changed()
-        if self._frozen_for > self._options.kill_frozen_after - self._options.stall_after:
+        too_long = self._options.kill_frozen_after - self._options.stall_after
+        if self._frozen_for > too_long and not self._killed:
+            self._killed = True  # SIGKILL cannot fail; a large process takes its time to die
             _log.warning("scheduler_killed", pid=self.pid, frozen_for=round(silent, 3))
             self.kill()
         self._looking = self._loop.call_later(LOOK_EVERY, self._look)

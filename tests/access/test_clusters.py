@@ -55,6 +55,11 @@ class Nodes:
             process = subprocess.Popen([*self._command, *arguments], stdout=out, stderr=out, env=self._environment)
         self.processes[name] = process
 
+    def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command with the nodes' options."""
+        command = [sys.executable, "-m", "appliance.cli", name, "--database", self._command[-1], *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=self._environment, timeout=60, check=False)
+
     def log(self, name: str) -> str:
         return (self._directory / f"{name}.log").read_text()
 
@@ -160,6 +165,8 @@ def test_a_pair_over_tls_knows_its_own_port(ours: Authority, tmp_path: Path) -> 
             status, said = pair.call(port, "add_task", task_id=f"A_{number}", worker="w", family="A")
             assert status == 200, said
         assert pair.call(port, "pause")[0] == 403
+        found = pair.command("doctor", "--port", str(port))
+        assert f"port *:{port}: luigi-ha listens there (" in found.stdout
         pair.processes["one"].terminate()
         pair.processes["one"].wait(WAIT)
         status, said = pair.ask(port, "/api/task_list?data=%7B%22status%22%3A%22PENDING%22%7D")

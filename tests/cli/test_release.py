@@ -65,8 +65,20 @@ def test_the_pair_on_one_machine_has_nothing_to_release(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    main(["release", "--name", "n1"])
-    assert capsys.readouterr().out == "this node did not lead\n"
+    main(["release", "--name", "n1", "--database", "sqlite:///luigi-ha.db"])
+    assert capsys.readouterr().out == f"n1 did not lead (asked: the pair of {tmp_path}/luigi-ha.db)\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_is_released_who_was_not_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["release", "--name", "n1"])
+    assert ended.value.code == 2
+    assert "nobody has named them" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lease_is_asked_for_although_the_address_could_not_be_removed() -> None:

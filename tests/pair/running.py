@@ -27,12 +27,13 @@ class Node:
     """One `luigi-ha serve`: keeper and scheduler."""
 
     def __init__(
-        self, directory: Path, number: int, port: int, environment: dict[str, str], database: str = ""
+        self, directory: Path, number: int, port: int, environment: dict[str, str], database: str = "",
+        host: str = "127.0.0.1",
     ) -> None:
         self.log_file = directory / f"serve-{number}.log"
         database = database or f"sqlite:///{directory}/luigi.db"
         command = [sys.executable, "-m", "appliance.cli", "serve", "--database", database]
-        command += ["--host", "127.0.0.1", "--port", str(port)]
+        command += ["--host", host, "--port", str(port)]
         with self.log_file.open("w") as out:
             self.popen = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **environment})
 

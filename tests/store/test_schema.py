@@ -3,9 +3,13 @@
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -279,3 +283,26 @@ def test_sqlite_directories_that_cannot_be_written_are_explained(tmp_path: Path)
         if was_root:
             os.seteuid(0)
         shutil.rmtree(place)
+
+
+def test_a_new_file_that_another_process_is_making_is_waited_for(sqlite_url: str) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    stores = [open_store(sqlite_url) for _ in range(3)]
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE other (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(2.0, lambda: other.execute("COMMIT"))
+        release.start()
+        with ThreadPoolExecutor(3) as pool:
+            found = [each.result() for each in [pool.submit(store.upgrade) for store in stores]]
+        release.join()
+    assert {status.state for status in found} == {SchemaState.CURRENT}
+
+
+@pytest.mark.postgresql
+def test_a_slow_upgrade_is_not_ended_by_our_own_limit(postgres_url: str) -> None:
+    store = open_store(postgres_url, call_timeout=0.5)  # a transaction may be idle for a second
+    with store._connection("upgrading", write=True) as connection, schema._alone(connection, Kind.POSTGRESQL):
+        time.sleep(1.6)
+        connection.execute(text("SELECT 1"))
+    assert store.upgrade().state is SchemaState.CURRENT

@@ -1,0 +1,43 @@
+"""A node does not follow, and does not lead on, a database that is older than what was seen of it; see
+`appliance.store.past`."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from appliance import log
+from appliance.node.database import load, opened, reach
+from appliance.node.mirror import Mirror
+from appliance.store import DatabaseAway, behind
+
+if TYPE_CHECKING:
+    from appliance.node.node import Node
+
+LOOK_AT_PAST = 1.0  # s between two looks at a database that is older than what was seen
+_log = log.get("node")
+
+
+async def present_mirror(node: "Node") -> Mirror:
+    """A mirror of the database, once that is no past; until then this node says that it cannot lead."""
+    said = None
+    while (reason := await reach(node, lambda: _older(node))) is not None:
+        if reason != said:
+            said = reason
+            _log.error("database_is_older", error=reason)
+        if node.link is not None:
+            node.link.unable(reason)
+        await asyncio.sleep(LOOK_AT_PAST)
+    return await load(node)
+
+
+async def lost_present(node: "Node", mirror: Mirror) -> str | None:
+    """Why what is about to be led on is a past; None: it is not, or the database is away, which the promotion finds."""
+    if mirror.position.epoch >= node.roles.served and opened(node).memory is None:
+        return None  # what a promotion of a cluster needs not wait for
+    try:
+        return await asyncio.to_thread(_older, node)
+    except DatabaseAway:
+        return None
+
+
+def _older(node: "Node") -> str | None:
+    return behind(opened(node), node.roles.served)
