@@ -15,6 +15,7 @@ from appliance.engine.mailbox import MailboxCalls
 from appliance.engine.model import BATCH_RUNNING, DONE, FAILED, RUNNING, Task, Worker
 from appliance.engine.workersets import WorkerSet
 
+REST = 2.0  # s after a failure in which only a prune retries, however short retry_delay is: as Luigi's own tests expect
 HEAD_REMOVED = 1.0  # s after its failure at most, for which the head of a batch is marked
 AWAITED_AGAIN = 60.0  # s, at least, until a task that a submitted one waits for is looked at again
 
@@ -38,13 +39,18 @@ class Pruning(MailboxCalls, Answers, Lifecycle):
 
     def retry_failed(self) -> None:
         """Retry what is due by now, at most as much as a prune does at once."""
-        if not self.mirrors:
-            self._retry_failed(self.settings.prune_limit or sys.maxsize)
+        budget = self.settings.prune_limit or sys.maxsize
+        while budget > 0 and not self.mirrors and self.retry_due:
+            budget -= 1
+            self._retry_failed(1)
 
     @property
     def retry_due(self) -> bool:
-        """Whether a failed task is to be retried now. Costs nothing."""
-        return bool(self._retries) and self._retries[0][0] < self._clock()
+        """Whether a failed task is to be retried now, without a prune. Costs nothing."""
+        if not self._retries:
+            return False
+        when, _num, task = self._retries[0]
+        return max(when, task.updated_at + REST) < self._clock()
 
     @property
     def prune_pending(self) -> bool:

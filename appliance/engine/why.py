@@ -174,6 +174,8 @@ def _last_run(task: Task) -> dict[str, Any]:
 
 def _how_it_ended(task: Task) -> str:
     told = _last_run(task)
+    if not task.attempt and not told["error"]:
+        return ""
     if task.worker_running is None and task.attempt:
         return " Its worker was silent for too long, and the run was given up."
     on = "" if told["worker"] is None else f" on {told['worker']}"

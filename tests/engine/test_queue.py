@@ -139,6 +139,21 @@ def test_a_retry_that_was_overtaken_is_not_due_for_ever(make: Make, clock: Clock
     assert not s.retry_due
 
 
+def test_a_task_that_has_just_failed_rests_unless_somebody_prunes(make: Make, clock: Clock) -> None:
+    s = make(retry_delay=0.0)
+    s.add_task(worker="w", task_id="t", status="FAILED")
+    clock.now += 1.5
+    assert not s.retry_due
+    clock.now += 1
+    assert s.retry_due
+    s.retry_failed()
+    assert s.counts()["FAILED"] == 0
+    s.add_task(worker="w", task_id="t", status="FAILED")
+    clock.now += 0.1
+    s.prune()
+    assert s.counts()["FAILED"] == 0
+
+
 def test_a_mirror_retries_nothing(make: Make, clock: Clock) -> None:
     s = make(retry_delay=1.0)
     s.add_task(worker="w", task_id="t", status="FAILED")

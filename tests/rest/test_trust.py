@@ -87,7 +87,7 @@ def test_a_thousand_removals_are_a_hundred_lines_and_a_number(tmp_path: Path) ->
 
 def test_a_retry_comes_when_it_was_announced_and_not_with_the_next_prune(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with serving(tmp_path, scheduler={"retry_delay": 0.5}, prune_every=3600) as served:
+        async with serving(tmp_path, scheduler={"retry_delay": 3}, prune_every=3600) as served:
             await good(served, "PUT", "/api/task/A_1", {"family": "A"})
             mine = await take(served)
             await beat(served, report(mine, "FAILED", error="Traceback\nValueError: no luck"))

@@ -76,6 +76,11 @@ def test_tasks_that_cannot_be_loaded_are_given_back_and_not_asked_for_again(sche
     put(scheduler, "Nothing_1", "Nothing_2")
     put(scheduler, "Odd_1", module="../../etc/passwd")
     put(scheduler, "Script_1", module="__main__")
+    for n, how in enumerate(
+        ("raise SystemExit(3)", "raise KeyboardInterrupt", "class Quit(BaseException): pass\nraise Quit")
+    ):
+        (tmp_path / f"ending_{n}.py").write_text(how)
+        put(scheduler, f"Ending_{n}", module=f"ending_{n}")
     put(scheduler, "Untold_1", module=None)
     put(scheduler, "Noted_bad", params={"n": "seven"})
     put(scheduler, "Noted_good", params={"n": "7"}, priority=-1)
@@ -86,9 +91,10 @@ def test_tasks_that_cannot_be_loaded_are_given_back_and_not_asked_for_again(sche
         left = scheduler.tasks("PENDING")
         assert set(left) == {
             "Nowhere_1", "Nowhere_2", "Nothing_1", "Nothing_2", "Odd_1", "Script_1", "Untold_1", "Noted_bad",
+            "Ending_0", "Ending_1", "Ending_2",
         }  # fmt: skip
         assert scheduler.tasks("FAILED") == {}
-        assert len(one.events("task_not_loaded")) == 6  # of a module or a family only the first
+        assert len(one.events("task_not_loaded")) == 9  # of a module or a family only the first
         assert all(line["given_back"] for line in told.values())
         assert told["Nowhere_1"]["not_asked_again"] == "modules"
         assert told["Nothing_1"]["not_asked_again"] == "families"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.worker import pipelines
-from tests.worker.peers import ROOT, Node, eventually, node
+from tests.worker.peers import ROOT, Misbehaving, Node, eventually, node, says
 from tests.worker.workers import MODULE, await_status, no_configuration, open_gate, worker
 from worker.submitting.following import MOST_LOOKS, Following
 
@@ -208,6 +208,10 @@ def test_a_scheduler_that_does_not_answer_or_is_none_is_told(tmp_path: Path) -> 
     nobody = f"http://127.0.0.1:{free_port()}"
     _, err = submit(tmp_path, nobody, "--module", MODULE, "--give-up-after", "0.5", "Noted", code=3)
     assert "no scheduler answered" in err
+    with Misbehaving(says("404 Not Found", b"{}")) as luigid:
+        _, err = submit(tmp_path, luigid.url, "--module", MODULE, "Noted", code=3)
+        assert "is no luigi-ha scheduler" in err
+        assert all(request.startswith(b"GET ") for request in luigid.requests)
     _, err = submit(tmp_path, "ftp://x", "--module", MODULE, "Noted", code=2)
     assert "ftp://x" in err
 

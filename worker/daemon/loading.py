@@ -97,7 +97,7 @@ class Loader:
         family = self._class(told)
         try:
             task: luigi.Task = family.from_str_params(told.params)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise CannotLoad("tasks", told.task_id, _told(error)) from error
         return task
 
@@ -127,7 +127,7 @@ class Loader:
             raise CannotLoad("modules", module, f"--only-modules leaves out {module}")
         try:
             __import__(module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # SystemExit, pytest's skip, ...
             raise CannotLoad("modules", module, _told(error)) from error
 
     def _class(self, told: Description) -> Any:

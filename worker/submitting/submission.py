@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from worker.client import PatientScheduler
+from worker.client import PatientScheduler, Refused
 from worker.submitting.following import Following, last_word
 from worker.submitting.resolving import Plan
 
@@ -46,6 +46,12 @@ class Outcome:
 
 def send(client: PatientScheduler, plan: Plan, say: Say) -> Outcome:
     """Tell the scheduler all of it. CallError."""
+    try:
+        client.look("/api/scheduler")
+    except Refused as refused:
+        if refused.status not in (404, 405):
+            raise
+        raise Refused(refused.status, f"{client.shown} is no luigi-ha scheduler: it would forget the tasks") from None
     began = said = time.monotonic()
     for number, (method, told) in enumerate(plan.calls):
         getattr(client, method)(**told)
