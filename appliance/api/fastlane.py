@@ -122,11 +122,27 @@ class FastLane(asyncio.Protocol):
             if not self._skip and self._close:
                 self._end()
                 return
-        self._buffer += data
         if self._busy or self._resuming or self._unread_since:
+            self._buffer += data
             self._hold_back()
-        else:
+        elif self._buffer or not self._take_whole(data):
+            self._buffer += data
             self._next()
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Do a request that comes in one piece, as nearly all do; False: it does not, or is not for this lane."""
+        end = data.find(b"\r\n\r\n")
+        head = None if end < 0 else head_of(data[:end])
+        if head is None or len(data) != end + 4 + head.length:
+            return False
+        verdict = self._verdict(head)
+        if type(verdict) is Head:
+            self._busy = True
+            self._do(verdict, data[end + 4 :])
+        elif type(verdict) is Reply:
+            self._busy = True
+            self._reject(verdict, head)
+        return verdict is not None
 
     def _hold_back(self) -> None:
         """Read nothing more while enough lies ahead."""
@@ -146,8 +162,10 @@ class FastLane(asyncio.Protocol):
         head = self._head
         assert head is not None  # noqa: S101 - just taken
         buffer, stop = self._buffer, self._start + head.length
-        if not self._share.hold(min(len(buffer), stop), self._known):
-            self._refuse(FULL, stop)
+        if stop > FREE and not self._share.hold(min(len(buffer), stop), self._known):
+            self._skip_to(stop)
+            self._busy = True
+            self._reject(FULL, head)
             return
         if len(buffer) < stop:
             self._read_on()
@@ -171,29 +189,36 @@ class FastLane(asyncio.Protocol):
                 self._read_on()
             return False
         head = head_of(bytes(memoryview(buffer)[:end]))
-        lanes = self._lanes
-        if (
-            head is None
-            or not (self._local or lanes.browsers.is_own_host(head.host))
-            or head.length > lanes.dispatcher.limits.body_of(head.method)
-        ):
+        verdict = None if head is None else self._verdict(head)
+        if head is None or verdict is None:
             self._move_over()
             return False
-        self.used = monotonic()
-        self._close = self._close or head.close
+        if type(verdict) is Reply:
+            self._skip_to(end + 4 + head.length)
+            self._busy = True
+            self._reject(verdict, head)
+            return False
+        assert type(verdict) is Head  # noqa: S101 - what is left
+        self._head, self._start = verdict, end + 4
+        return True
+
+    def _verdict(self, head: Head) -> Head | Reply | None:
+        """Ask whether the caller may call. The head, with who it is; a refusal; or None: the other lane is to say."""
+        lanes = self._lanes
+        if not (self._local or lanes.browsers.is_own_host(head.host)):
+            return None
+        if head.length > lanes.dispatcher.limits.body_of(head.method):
+            return None
         try:
             actor = lanes.admit("POST", f"/api/{head.method}", head.terms.authorization)
         except NotReady:  # the other lane can wait
-            self._move_over()
-            return False
+            return None
         except Refusal as refusal:
-            lanes.dispatcher.metrics.call(head.method, refusal.status, 0.0)
-            self._refuse(refusal.reply(), end + 4 + head.length)
-            return False
+            return refusal.reply()
+        self.used = monotonic()
+        self._close = self._close or head.close
         self._known = actor is not None
-        self._head = head if actor is None else head._replace(terms=head.terms._replace(actor=actor))
-        self._start = end + 4
-        return True
+        return head if actor is None else head._replace(terms=head.terms._replace(actor=actor))
 
     def _do(self, head: Head, body: bytes) -> None:
         arrived = self.used = monotonic()
@@ -206,15 +231,20 @@ class FastLane(asyncio.Protocol):
             return
         dispatcher.submit(Call(head.method, "{}" if text is None else text, self, arrived, head.terms))
 
-    def _refuse(self, reply: Reply, stop: int) -> None:
-        """Answer the request at the front of the buffer without having done it; the rest of it is not kept."""
-        self._skip = max(0, stop - len(self._buffer))
-        del self._buffer[:stop]
-        self._head, self._seen = None, 0
-        self._busy = True
+    def _reject(self, reply: Reply, head: Head) -> None:
+        """Answer a request that was not done."""
+        self.used = monotonic()
+        self._close = self._close or head.close
+        self._lanes.dispatcher.metrics.call(head.method, reply.status, 0.0)
         self.answer(reply)
         if self._skip:
             self._read_on()
+
+    def _skip_to(self, stop: int) -> None:
+        """Forget the request that ends at `stop`; what of it is still to come is not kept."""
+        self._skip = max(0, stop - len(self._buffer))
+        del self._buffer[:stop]
+        self._head, self._seen = None, 0
 
     def _move_over(self) -> None:
         self._read_on()
@@ -243,7 +273,7 @@ class FastLane(asyncio.Protocol):
         if transport is None or transport.is_closing():
             self._share.close()
             return
-        if not self._share.hold(len(reply.body), self._known) and len(reply.body) > FREE:
+        if len(reply.body) > FREE and not self._share.hold(len(reply.body), self._known):
             reply = FULL
         head = self._lanes.heads(reply.status, self._close)
         if reply.retry_after is None:

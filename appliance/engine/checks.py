@@ -69,7 +69,7 @@ def ids(
         raise BadArgument(argument, f"is {_kind(value)}", f"a list of {what}")
     if not value:
         return ()
-    if isinstance(value, Sized):
+    if isinstance(value, Sized) and len(value) > most:
         few(argument, value, most)
     for item in value:
         text(argument, item, empty=empty)
@@ -88,7 +88,8 @@ def mapping(argument: str, value: Any) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise BadArgument(argument, f"is {_kind(value)}", "an object")
-    few(argument, value, MAX_ENTRIES)
+    if len(value) > MAX_ENTRIES:
+        few(argument, value, MAX_ENTRIES)
     for key in value:
         if not isinstance(key, str):
             raise BadArgument(argument, f"has the name {key!r}", "names that are strings")

@@ -94,6 +94,8 @@ def checked_resources(argument: str, resources: Any, least: float = -LARGEST) ->
         return {}
     if not isinstance(resources, Mapping):
         raise BadArgument(argument, f"is {type(resources).__name__}", "an object of resource names and amounts")
+    if not resources:
+        return {}
     few(argument, resources, MAX_NAMES)
     booleans = False
     for name, amount in resources.items():

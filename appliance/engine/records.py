@@ -58,7 +58,8 @@ class Records(WorkerCalls, Pruning):
         if self._new_answers:
             records += self._new_answers
             self._new_answers = []
-        self._taken_sizes = self._sizes
+        many = (len(self.tasks), len(self.workers), len(self.resources), len(self._answers))  # as `_sizes`: hot
+        self._taken_sizes = (*many, self._next_num, self._next_wid)
         mails, transitions = self._mails, self._transitions
         if mails:
             self._mails = []
