@@ -24,6 +24,7 @@ from tests.access.certificates import HERE, trusting
 from tests.access.tokens import Made, keep, made
 from tests.ha.authority import Authority
 from tests.support.etcd import etcd_cluster
+from tests.support.patience import patient
 from tests.support.ports import free_port
 from tests.support.servers import MEMORY, postgres_server
 
@@ -83,7 +84,7 @@ class Nodes:
         return found
 
     def eventually(self, holds: Callable[[], bool]) -> None:
-        until = time.monotonic() + WAIT
+        until = time.monotonic() + patient(WAIT)
         while not holds():
             assert time.monotonic() < until, "\n\n".join(map(self.log, self.processes))
             time.sleep(0.1)

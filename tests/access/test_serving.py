@@ -14,6 +14,7 @@ from appliance.engine import RPC_METHODS, SLICED_VIEWS
 from tests.access.test_tls import logged
 from tests.access.tokens import database, keep, made
 from tests.api.serving import Served, eventually, form, read_reply, request, run, serving, whole
+from tests.support.patience import patient
 
 VIEWER, WORKER, OPERATOR = made(Role.VIEWER, "eyes"), made(Role.WORKER, "etl"), made(Role.OPERATOR, "boss")
 ALL = (VIEWER, WORKER, OPERATOR)
@@ -21,7 +22,7 @@ ALL = (VIEWER, WORKER, OPERATOR)
 
 async def until(status: int, ask: Callable[[], Awaitable[int]], seconds: float = 10.0) -> None:
     """Ask until the answer has this status."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patient(seconds)):
         while await ask() != status:  # noqa: ASYNC110 - it is not ours to signal
             await asyncio.sleep(0.05)
 

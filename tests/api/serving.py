@@ -14,6 +14,7 @@ import uvloop
 
 from appliance.config import load
 from appliance.node import ExitCode, Node, NodeOptions
+from tests.support.patience import patient
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ def run(scenario: Coroutine[Any, Any, T], seconds: float = 60.0) -> T:
     """Run an async test on the loop that production uses."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(patient(seconds)):
             return await scenario
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -154,7 +155,7 @@ async def read_reply(reader: asyncio.StreamReader, method: str = "POST") -> Repl
 
 async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait until it holds; fail the test if it does not within `seconds`."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patient(seconds)):
         while not condition():  # noqa: ASYNC110 - the conditions have no events of their own
             await asyncio.sleep(0.005)
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.examples.conftest import EXAMPLES
 from tests.support.node_process import NodeProcess, node_process
+from tests.support.patience import patient
 
 SHELL = EXAMPLES / "shell"
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -52,7 +53,7 @@ def start(node: NodeProcess, tmp_path: Path) -> Iterator[Start]:
 
 
 def until(node: NodeProcess, task_id: str, status: str, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while (task := node.get(f"/api/task/{task_id}"))["status"] != status:
         assert time.monotonic() < deadline, task
         time.sleep(0.1)

@@ -13,6 +13,7 @@ from ha.etcd.opening import etcd_transport
 from ha.etcd.transport import Item, Put
 from ha.etcd.watch import follow
 from tests.support.etcd import Cluster, Member
+from tests.support.patience import patient
 
 AnyTransport = Any  # Gateway | Grpc
 
@@ -80,7 +81,7 @@ async def collect(transport: AnyTransport, prefix: str, seen: list[str], listed:
 
 
 async def eventually(true: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while not true():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

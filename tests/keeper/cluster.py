@@ -19,6 +19,7 @@ from ha.lease import Timing
 from ha.memory import Link, MemoryStore
 from ha.supervisor import Supervisor
 from tests.keeper.addresses import MemoryAddress, Network
+from tests.support.patience import patient
 
 TIMING = Timing(ttl=2.0, renew_every=0.3, request_timeout=0.9, margin=0.3, scheduling_delay=0.2)
 LONG = Timing(ttl=8.0, renew_every=0.3, request_timeout=0.9, margin=0.3, scheduling_delay=0.2)  # outlasts any load
@@ -132,7 +133,7 @@ class MemoryCluster:
 
     async def until(self, true: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Wait; a node that has ended by an error ends the test."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(patient(seconds)):
             while not true():
                 for node in self.nodes:
                     if node.task.done() and not node.task.cancelled() and node.task.exception() is not None:
@@ -155,7 +156,7 @@ def play(directory: Path, test: Callable[[MemoryCluster], Any], seconds: float =
     """Run `test` in real time, with an end."""
 
     async def main() -> None:
-        async with asyncio.timeout(seconds), MemoryCluster(directory) as cluster:
+        async with asyncio.timeout(patient(seconds)), MemoryCluster(directory) as cluster:
             await test(cluster)
 
     lost: list[object] = []

@@ -17,6 +17,7 @@ import pytest
 from ha.clock import monotonic
 from tests.keeper.cluster import PATIENCE, ROOT, TIMING, Story, running
 from tests.support.etcd import etcd_cluster
+from tests.support.patience import patient
 
 NUMBERS = count(1)
 GONE = 0.5  # s that a process may take to notice, on a busy machine
@@ -74,7 +75,7 @@ class Pair:
         return n1, n2
 
     def until(self, true: Callable[[], object], seconds: float = PATIENCE) -> None:
-        end = time.monotonic() + seconds
+        end = time.monotonic() + patient(seconds)
         while not true():
             assert time.monotonic() < end, [(node.name, node.log.read_text()[-2000:]) for node in self.nodes]
             time.sleep(0.01)

@@ -13,6 +13,7 @@ from appliance.lab.lab import Lab
 from appliance.lab.network import Filter
 from appliance.lab.plan import ETCD_PORT, PORT, POSTGRES_PORT, VIP
 from appliance.lab.targets import Target, found
+from tests.support.patience import patient
 
 CONNECT = """
 import socket, sys, threading
@@ -36,7 +37,7 @@ def connects(lab: Lab, name: str, address: str, port: int) -> bool:
 
 
 def eventually(true: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while not true():
         assert time.monotonic() < deadline, "did not become true in time"
         time.sleep(0.1)

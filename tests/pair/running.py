@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 import psutil
 
+from tests.support.patience import patient
 from tests.support.ports import free_port
 
 WAIT = 90.0  # s for what takes one or two on a machine that has nothing else to do
@@ -102,7 +103,7 @@ class Pair:
     def leadership(self, after: int = 0) -> tuple[int, Node]:
         """The epoch, later than `after`, and the node that leads under it, once one does. (Both from one reply: a node
         that has just become a standby may not know of any yet.)"""
-        until = time.monotonic() + WAIT
+        until = time.monotonic() + patient(WAIT)
         while time.monotonic() < until:
             try:
                 cluster = self.cluster()
@@ -129,7 +130,7 @@ class Pair:
 
     @staticmethod
     def eventually(holds: Any, what: str) -> None:
-        until = time.monotonic() + WAIT
+        until = time.monotonic() + patient(WAIT)
         while not holds():
             assert time.monotonic() < until, what
             time.sleep(0.02)

@@ -24,6 +24,7 @@ from appliance.engine.changes import (
 )
 from appliance.store import Journal, Position, Store
 from appliance.store.batch import Batch, Unit, build
+from tests.support.patience import patient
 
 T = TypeVar("T")
 NOW = 1_700_000_000.0
@@ -156,7 +157,7 @@ def add(journal: Journal, *records: Change, at: float | None = None) -> int:
 
 async def until(condition: Any, seconds: float = 20.0) -> None:
     """Wait until `condition()` is true, at most `seconds`."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)

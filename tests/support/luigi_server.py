@@ -28,6 +28,7 @@ from appliance import log
 from appliance.config import load
 from appliance.node import ExitCode, Node, NodeOptions
 from appliance.store import open_store
+from tests.support.patience import patient
 
 START_SECONDS = 30.0
 
@@ -77,7 +78,7 @@ class Schedulers:
         leading = asyncio.Event()
         ending = asyncio.create_task(node.run(lambda _node: leading.set()))
         started = asyncio.create_task(leading.wait())
-        await asyncio.wait((ending, started), return_when=asyncio.FIRST_COMPLETED, timeout=START_SECONDS)
+        await asyncio.wait((ending, started), return_when=asyncio.FIRST_COMPLETED, timeout=patient(START_SECONDS))
         started.cancel()
         if not leading.is_set():
             raise web.HTTPInternalServerError(text=f"the node ended: {ending}")

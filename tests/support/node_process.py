@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import patient
 from tests.support.ports import free_port
 
 START_SECONDS = 90.0
@@ -50,7 +51,7 @@ class NodeProcess:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + patient(START_SECONDS)
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(self.log.read_text())

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.support.patience import patient
 from tests.support.ports import free_port
 
 START_SECONDS = 60.0
@@ -51,7 +52,7 @@ class Server:
         """Run a command as the server's user, in its directory; raises ServerError if it fails."""
         done = subprocess.run(
             command, cwd=self.directory, user=self.account, group=self.account, extra_groups=self._groups(),
-            capture_output=True, text=True, timeout=START_SECONDS, check=False,
+            capture_output=True, text=True, timeout=patient(START_SECONDS), check=False,
         )  # fmt: skip
         if done.returncode:
             raise ServerError(f"{command[0]}: {done.stdout}{done.stderr}")
@@ -79,7 +80,7 @@ class Server:
                 [*self.command(), *self.options], cwd=self.directory, user=self.account, group=self.account,
                 extra_groups=self._groups(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + patient(START_SECONDS)
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise ServerError(f"{self.name} did not start: {self.log.read_text()[-2000:]}")
@@ -104,8 +105,8 @@ class Server:
         if self.process is not None:
             everyone = self.processes()
             self._signal(signal.SIGKILL)
-            self.process.wait(START_SECONDS)
-            deadline = time.monotonic() + START_SECONDS
+            self.process.wait(patient(START_SECONDS))
+            deadline = time.monotonic() + patient(START_SECONDS)
             while any(Path(f"/proc/{pid}").exists() and _state(pid) != "Z" for pid in everyone):
                 if time.monotonic() > deadline:
                     raise ServerError(f"{self.name}: processes survived SIGKILL")
@@ -126,7 +127,7 @@ class Server:
             self.thaw()
             self.process.send_signal(self.stop_signal)
             try:
-                self.process.wait(START_SECONDS)
+                self.process.wait(patient(START_SECONDS))
             finally:
                 self.process = None
 

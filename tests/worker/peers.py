@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from tests.support.patience import patient
 from tests.support.ports import free_port
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -102,7 +103,7 @@ def node(directory: Path, **environment: str) -> Iterator[Node]:
 
 
 def eventually(holds: Callable[[], Any], what: Callable[[], str], seconds: float = 90.0) -> Any:
-    until = time.monotonic() + seconds
+    until = time.monotonic() + patient(seconds)
     while True:
         found = holds()
         if found:
