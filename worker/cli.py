@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 Option = typer.Option
+NAMED = "@module"  # of --only-modules: those that --module names
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3  # as luigi-ha's other commands
 
 CODES = "Exit codes: 0 drained, 1 stopped or results left in the spool, 2 wrong usage, 3 refused by the scheduler."
@@ -28,7 +30,10 @@ def worker(  # noqa: PLR0917 - typer passes them by name
     module: Annotated[list[str] | None, Option(help="Import this module of tasks; repeat it, or use commas.")] = None,
     only_modules: Annotated[
         list[str] | None,
-        Option(help="Import this module and load its tasks, or those of modules below it, and no others."),
+        Option(
+            metavar="[<list[str]>]",
+            help="Load tasks of this module, or of modules below it, and of no others; without a value: of --module.",
+        ),
     ] = None,
     workers: Annotated[int, Option(envvar="LUIGI_HA_WORKERS", help="Tasks that run at once.")] = 1,
     scheduler_url: Urls = None,
@@ -79,11 +84,13 @@ def worker(  # noqa: PLR0917 - typer passes them by name
         sys.path.insert(0, str(Path.cwd()))  # modules beside us, as with `python -m luigi`
     try:
         told: dict[str, Any] = {} if not scheduler_url else {"scheduler_urls": scheduler_url}
+        named = options.words(module)
         chosen = options.Options(
-            **told, modules=options.words(module), only_modules=options.words(only_modules),
+            **told, modules=named, only_modules=options.restriction("only-modules", only_modules, {NAMED: named}),
             workers=workers, worker_id=worker_id,
             state_dir=state_dir or Path(os.environ.get("STATE_DIRECTORY", "luigi-ha-worker")),
-            namespaces=options.words(namespaces), families=options.words(families),
+            namespaces=options.restriction("namespaces", namespaces),
+            families=options.restriction("families", families),
             capabilities=options.words(capabilities), memory_limit=options.size(memory_limit),
             task_timeout=task_timeout, max_tasks=max_tasks, lost_attempt=lost_attempt, drain_timeout=drain_timeout,
             kill_grace=kill_grace, poll_interval=poll_interval, token=os.environ.get("LUIGI_HA_TOKEN", ""),
@@ -97,6 +104,23 @@ def worker(  # noqa: PLR0917 - typer passes them by name
     except Refused as error:
         raise _said(error, UNREACHABLE) from None
     raise typer.Exit(code)
+
+
+class WithOptionalValue(TyperCommand):
+    """`--only-modules` may come without a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        following = [*args[1:], "-"]
+        return super().parse_args(
+            ctx,
+            [
+                f"{arg}={NAMED}" if arg == "--only-modules" and after.startswith("-") else arg
+                for arg, after in zip(args, following, strict=True)
+            ],
+        )
+
+
+worker.luigi_ha_command = {"cls": WithOptionalValue}  # type: ignore[attr-defined]
 
 
 def execute(

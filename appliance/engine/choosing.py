@@ -118,38 +118,33 @@ def _groups_of(caller: Worker) -> Iterator[ReadyGroup]:
 
 
 def _candidates(group: ReadyGroup, offer: Offer, *, reserved: bool) -> Iterator[_Candidates]:
-    """A group's tasks, by family and module if the offer tells them apart."""
-    able = offer.able(group.demand)
-    if not able or not offer.sifts(reserved=reserved):
-        yield _Candidates(group.tasks, group, able)
+    """A group's tasks, by family if the offer tells them apart."""
+    taken = offer.able(group.demand) and offer.loads(group.module, reserved=reserved)
+    if not taken or not offer.sifts:
+        yield _Candidates(group.tasks, group, taken)
         return
-    for family, modules in group.split().items():
-        takes = offer.takes(family)
-        for module, tasks in modules.items():
-            yield _Candidates(tasks, group, takes and offer.loads(family, module, reserved=reserved))
+    for family, tasks in group.split().items():
+        yield _Candidates(tasks, group, offer.takes(family) and offer.refusal(family, group.module) is None)
 
 
 def _head(group: ReadyGroup, offer: Offer, *, reserved: bool) -> ReadyKey | None:
     """The first of a group's tasks that the offer takes."""
-    if not offer.able(group.demand):
+    if not offer.able(group.demand) or not offer.loads(group.module, reserved=reserved):
         return None
-    if not offer.sifts(reserved=reserved):
-        first: ReadyKey = group.tasks[0]
-        return first
+    if not offer.sifts:
+        return _first_left(group.tasks, offer)
     families = group.split()
     names = families if offer.families is None else families.keys() & offer.families
-    heads = [
-        _first_left(tasks, offer)
-        for family in names
-        if offer.takes(family)
-        for module, tasks in families[family].items()
-        if offer.loads(family, module, reserved=reserved)
-    ]
+    chosen = [name for name in names if offer.takes(name) and offer.refusal(name, group.module) is None]
+    heads = [_first_left(families[name], offer) for name in chosen]
     return min((head for head in heads if head is not None), default=None)
 
 
 def _first_left(tasks: SortedList[ReadyKey], offer: Offer) -> ReadyKey | None:
     """The first that was not given back by itself."""
+    if offer.cannot_load is None:
+        first: ReadyKey = tasks[0]
+        return first
     return next((key for key in tasks if not offer.has_given_back(key[3].id)), None)
 
 

@@ -75,15 +75,11 @@ class Offer(NamedTuple):
         except BadArgument:
             return ANYTHING
 
-    def sifts(self, *, reserved: bool) -> bool:
-        """Whether it takes some tasks and leaves others, of those that ask for no more than it has."""
-        return (
-            self.namespaces is not None
-            or self.families is not None
-            or self.only_modules is not None
-            or self.cannot_load is not None
-            or (reserved and self.modules is not None)
-        )
+    @property
+    def sifts(self) -> bool:
+        """Whether it takes tasks of some families and not of others, of a module that it takes."""
+        chosen = self.namespaces is not None or self.families is not None
+        return chosen or (self.cannot_load is not None and bool(self.cannot_load.families))
 
     def able(self, demand: Demand) -> bool:
         """Whether it has the capabilities that a task needs."""
@@ -95,11 +91,11 @@ class Offer(NamedTuple):
             return False
         return self.namespaces is None or any(name in self.namespaces for name in _within(namespace_of(family)))
 
-    def loads(self, family: str, module: str | None, *, reserved: bool) -> bool:
-        """Whether it takes tasks of this class, as far as modules go."""
+    def loads(self, module: str | None, *, reserved: bool) -> bool:
+        """Whether it takes tasks of this module, as far as modules go."""
         if reserved and self.modules is not None and not self.has_loaded(module):
             return False
-        return self.refusal(family, module) is None
+        return self.refusal("", module) is None
 
     def has_loaded(self, module: str | None) -> bool:
         """Whether it says that it has this module, or a package around it."""

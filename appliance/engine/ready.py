@@ -1,9 +1,9 @@
 """The order of work: tasks that could run now, ready to be taken from the front.
 
-Luigi's order is (priority, oldest first). Ready tasks with the same workers, the same demand and the same
-`runnable` flag behave alike in every decision, so they form one group, kept sorted; who looks for work looks
-at the heads of the groups only. Who takes tasks of some families or modules only looks at the heads of those: the
-groups keep their tasks by family and module too, from the first time that somebody asks for that.
+Luigi's order is (priority, oldest first). Ready tasks with the same workers, the same demand, the same module and the
+same `runnable` flag behave alike in every decision, so they form one group, kept sorted; who looks for work looks
+at the heads of the groups only. Who takes tasks of some families only looks at the heads of those: the groups keep
+their tasks by family too, from the first time that somebody asks for that.
 """
 
 from __future__ import annotations
@@ -20,57 +20,29 @@ if TYPE_CHECKING:
     from appliance.engine.workersets import WorkerSet
 
 ReadyKey = tuple[float, float, int, Any]  # (-priority, added_at, num, task): smallest first
-Families = dict[str, dict[str | None, "SortedList[ReadyKey]"]]  # by family, and then by module
 
 
 class ReadyGroup:
     """Ready tasks that behave alike, in the order of work."""
 
-    __slots__ = ("demand", "families", "runnable", "tasks", "team")
+    __slots__ = ("demand", "families", "module", "runnable", "tasks", "team")
 
-    def __init__(self, team: WorkerSet, demand: Demand, runnable: bool) -> None:
+    def __init__(self, team: WorkerSet, demand: Demand, runnable: bool, module: str | None) -> None:
         self.team = team
         self.demand = demand
         self.runnable = runnable
+        self.module = module
         self.tasks: SortedList[ReadyKey] = SortedList()
-        self.families: Families | None = None  # the same tasks; None: nobody has asked yet
+        self.families: dict[str, SortedList[ReadyKey]] | None = None  # the same tasks; None: nobody has asked yet
 
-    def split(self) -> Families:
-        """Its tasks by family and module."""
+    def split(self) -> dict[str, SortedList[ReadyKey]]:
+        """Its tasks by family."""
         if self.families is None:
-            sorted_keys: dict[str, dict[str | None, list[ReadyKey]]] = {}
+            sorted_keys: dict[str, list[ReadyKey]] = {}
             for key in self.tasks:
-                task: Task = key[3]
-                sorted_keys.setdefault(task.family, {}).setdefault(task.module, []).append(key)
-            self.families = {
-                family: {module: SortedList(keys) for module, keys in modules.items()}
-                for family, modules in sorted_keys.items()
-            }
+                sorted_keys.setdefault(key[3].family, []).append(key)
+            self.families = {family: SortedList(keys) for family, keys in sorted_keys.items()}
         return self.families
-
-    def add(self, key: ReadyKey) -> None:
-        """Take in a task."""
-        self.tasks.add(key)
-        if self.families is not None:
-            task: Task = key[3]
-            modules = self.families.setdefault(task.family, {})
-            alike = modules.get(task.module)
-            if alike is None:
-                alike = modules[task.module] = SortedList()
-            alike.add(key)
-
-    def remove(self, key: ReadyKey) -> None:
-        """Let go of a task, whose family and module are what they were."""
-        self.tasks.remove(key)
-        if self.families is not None:
-            task: Task = key[3]
-            modules = self.families[task.family]
-            alike = modules[task.module]
-            alike.remove(key)
-            if not alike:
-                del modules[task.module]
-                if not modules:
-                    del self.families[task.family]
 
 
 class BatchPool:
@@ -97,14 +69,19 @@ class ReadyIndex:
 
     def add(self, task: Task) -> None:
         """Enter a task that is PENDING and has no unmet dependency."""
-        which = (task.demand, task.runnable)
+        which = (task.demand, task.runnable, task.module)
         group = task.team.groups.get(which)
         if group is None:
-            group = task.team.groups[which] = ReadyGroup(task.team, task.demand, task.runnable)
+            group = task.team.groups[which] = ReadyGroup(task.team, *which)
             self.groups[group] = None
         key = task.ready_key = (-task.priority, task.added_at, task.num, task)
         task.ready_group = group
-        group.add(key)
+        group.tasks.add(key)
+        if group.families is not None:
+            family = group.families.get(task.family)
+            if family is None:
+                family = group.families[task.family] = SortedList()
+            family.add(key)
         if task.batchable and task.family in self._batchers:
             self._pool(task, key)
 
@@ -113,10 +90,15 @@ class ReadyIndex:
         key, group = task.ready_key, task.ready_group
         if key is None or group is None:
             return
-        group.remove(key)
+        group.tasks.remove(key)
+        if group.families is not None:
+            family = group.families[task.family]
+            family.remove(key)
+            if not family:
+                del group.families[task.family]
         if not group.tasks:
             del self.groups[group]
-            del group.team.groups[group.demand, group.runnable]
+            del group.team.groups[group.demand, group.runnable, group.module]
         for pools, which in task.batch_keys:
             pool = pools[which]
             pool.remove(key)

@@ -36,4 +36,5 @@ class Reserving(State):
     def _takes(self, task: Task, caller: Worker, offer: Offer) -> bool:
         """Whether an offer, which may be the caller's or not, takes this task, as far as modules go."""
         reserved = self._is_reserved(task.team, caller, offer)
-        return offer.loads(task.family, task.module, reserved=reserved) and not offer.has_given_back(task.id)
+        known = offer.refusal(task.family, task.module, task.id)
+        return known is None and offer.loads(task.module, reserved=reserved)

@@ -173,8 +173,7 @@ class RestViews(Lifecycle, Reserving):
         offers = [Offer.noted(worker.info) for worker in self.workers.values() if worker.assistant]
         if any(offer.modules is None for offer in offers):
             return len(group.tasks)  # an assistant of Luigi's takes anything
-        kinds = [(module, tasks) for modules in group.split().values() for module, tasks in modules.items()]
-        return sum(len(tasks) for module, tasks in kinds if any(offer.has_loaded(module) for offer in offers))
+        return len(group.tasks) if any(offer.has_loaded(group.module) for offer in offers) else 0
 
     # -- inside ---------------------------------------------------------------------------------------------
 

@@ -94,8 +94,7 @@ class Why(Serializer, Reserving):
 
     def _loads(self, worker: Worker, task: Task) -> bool:
         """Whether a worker can load a task, and may: a client may run it itself."""
-        offer = Offer.noted(worker.info)
-        return self._takes(task, worker, offer) and offer.refusal(task.family, task.module, task.id) is None
+        return self._takes(task, worker, Offer.noted(worker.info))
 
     def _explain_unmet(self, task: Task) -> tuple[str, list[dict[str, Any]]]:
         facts: list[dict[str, Any]] = []

@@ -30,7 +30,7 @@ class WorkerSet:
         self.waiting = 0  # PENDING or FAILED, and not below a disabled task
         self.heavy = 0  # PENDING with a demand for resources
         self.running: dict[int, Task] = {}  # RUNNING, by number
-        self.groups: dict[tuple[Demand, bool], ReadyGroup] = {}  # ready tasks that behave alike
+        self.groups: dict[tuple[Demand, bool, str | None], ReadyGroup] = {}  # ready tasks that behave alike
         self.tasks: dict[int, Task] | None = {} if enumerate_tasks else None
 
 

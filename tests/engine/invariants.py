@@ -59,16 +59,13 @@ def _check_ready(s: Scheduler) -> None:
             task: Task = key[3]
             assert task.ready_group is group
             assert (task.team, task.demand, task.runnable) == (group.team, group.demand, group.runnable)
+            assert task.module == group.module
             assert key[:3] == (-task.priority, task.added_at, task.num)
         if group.families is not None:
-            families: dict[str, dict[Any, list[Any]]] = {}
+            families: dict[str, list[Any]] = {}
             for key in group.tasks:
-                families.setdefault(key[3].family, {}).setdefault(key[3].module, []).append(key)
-            kept = {
-                name: {module: list(keys) for module, keys in modules.items()}
-                for name, modules in group.families.items()
-            }
-            assert kept == families
+                families.setdefault(key[3].family, []).append(key)
+            assert {name: list(keys) for name, keys in group.families.items()} == families
     assert [key[3] for key in s._running] == sorted(
         s.by_status.get("RUNNING", {}).values(), key=lambda task: (-task.priority, task.added_at, task.num)
     )

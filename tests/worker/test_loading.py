@@ -167,6 +167,7 @@ def test_only_modules_keeps_a_worker_from_importing_what_a_submitter_names(sched
         (("--only-modules", MODULE), "Strange_1", "tests.worker.strange", "--only-modules leaves out"),
         (("--only-modules", "tests.worker.borrowing"), "Noted_1", "tests.worker.borrowing", "where Noted is defined"),
         (("--only-modules", "tests.worker.borrowing"), "Noted_1", None, "where Noted is defined"),
+        (("--only-modules",), "Strange_1", "tests.worker.strange", "--only-modules leaves out"),  # those of --module
         (("--families", "Lent"), "Strange_1", "tests.worker.strange", "--families or --namespaces leave out Strange"),
         (("--namespaces", "etl"), "Strange_1", "tests.worker.strange", "--families or --namespaces leave out Strange"),
     ],
@@ -197,6 +198,20 @@ def test_a_module_of_only_modules_that_does_not_exist_is_an_error_of_the_command
     assert one.start().ended() == 2
     assert "module: tests.worker.no_such_module cannot be imported" in one.log
     assert "Traceback" not in one.log
+
+
+EMPTY = ["--only-modules", "--only-modules=", "--families=", "--families=,", "--namespaces= "]
+
+
+@pytest.mark.parametrize("option", EMPTY)
+def test_a_restriction_that_names_nothing_is_a_mistake_and_does_not_admit_everything(
+    tmp_path: Path, option: str
+) -> None:
+    command = [sys.executable, "-m", "appliance.cli", "worker", option, "--workers", "2"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert found.returncode == 2
+    assert found.stderr.startswith(f"luigi-ha: {option.lstrip('-').partition('=')[0]}: nothing is named")
+    assert found.stderr.count("\n") == 1
 
 
 def test_an_answer_to_a_task_given_back_may_bring_orders(scheduler: Node, tmp_path: Path) -> None:

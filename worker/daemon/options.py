@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,6 +87,15 @@ def size(text: str) -> int:
 def words(texts: list[str] | None) -> list[str]:
     """Values that may be repeated, or separated by commas."""
     return [word for text in texts or [] for word in text.replace(",", " ").split()]
+
+
+def restriction(name: str, texts: list[str] | None, meant: Mapping[str, list[str]] | None = None) -> list[str]:
+    """As `words`, of an option that restricts: an empty one is a mistake, not none. `meant`: what some words stand for.
+    OptionError."""
+    found = [one for word in words(texts) for one in (meant or {}).get(word, [word])]
+    if texts and not found:
+        raise OptionError(f"{name}: nothing is named, and that would restrict nothing; leave it out, or name some")
+    return found
 
 
 def _at_least(name: str, value: float, least: float) -> None:
