@@ -57,7 +57,7 @@ class Offer(NamedTuple):
         told = (namespaces, families, capabilities, modules, only_modules, cannot_load)
         if all(part is None for part in told):
             return ANYTHING
-        loaded = checks.ids("modules", modules)
+        loaded = checks.ids("modules", modules, what="modules", most=checks.MAX_ENTRIES)
         return cls(
             frozenset(checks.ids("namespaces", namespaces, what="namespaces", most=checks.MAX_NAMES) or ()) or None,
             frozenset(checks.ids("families", families, what="families", most=checks.MAX_NAMES) or ()) or None,
