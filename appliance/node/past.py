@@ -29,14 +29,14 @@ async def present_mirror(node: "Node") -> Mirror:
     return await load(node)
 
 
-async def lost_present(node: "Node", mirror: Mirror) -> str | None:
-    """Why what is about to be led on is a past; None: it is not, or the database is away, which the promotion finds."""
+async def lost_present(node: "Node", mirror: Mirror) -> bool:
+    """Whether what is about to be led on is a past. A database that is away is for the promotion to find."""
     if mirror.position.epoch >= node.roles.served and opened(node).memory is None:
-        return None  # what a promotion of a cluster needs not wait for
+        return False  # what a promotion of a cluster needs not wait for
     try:
-        return await asyncio.to_thread(_older, node)
+        return await asyncio.to_thread(_older, node) is not None
     except DatabaseAway:
-        return None
+        return False
 
 
 def _older(node: "Node") -> str | None:

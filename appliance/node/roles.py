@@ -163,8 +163,8 @@ class Roles:
             self.give_up(f"this node is {node.life.state.value}")
             return
         self.served = order.served
-        if (reason := await lost_present(node, self.mirror)) is not None:
-            self.give_up(reason)
+        if await lost_present(node, self.mirror):
+            self.give_up("its database is older than what was seen of it")
             await self._stop_following()
             self._discard()
             self._begin_to_follow()

@@ -8,6 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from appliance import log
+from appliance.config.access import speaks_tls
 from appliance.config.shared import LOCKS_OUT, different, digests, shared_options, shown
 from appliance.exit_codes import ExitCode
 
@@ -45,14 +46,19 @@ class Sameness:
             del self.differs[name]
 
     def _different_protocol(self, name: str) -> None:
-        """Who does not answer may speak TLS where we do not."""
-        address = self._node.peers.known.get(name, {}).get("address", "")
-        ours = self._node.peers.known.get(self._node.holder, {}).get("address", "")
-        if address.startswith("http") and ours.startswith("http") and address[:5] != ours[:5]:
-            self._note(name, shown(["tls"], self._here))
-            leader = self._node.roles.leader
-            if not self._node.life.acting and leader is not None and leader.name == name:
-                self._judge(name, ["tls"])
+        """Who does not answer may speak TLS where we do not: its address says so."""
+        leader = self._node.roles.leader
+        leads = leader is not None and leader.name == name
+        address = leader.address if leader is not None and leads else self._address(name)
+        ours = "https" if speaks_tls(self._node.options.serve) else "http"
+        if not address.startswith("http") or address.partition(":")[0] == ours:
+            return
+        self._note(name, shown(["tls"], self._here))
+        if leads and not self._node.life.acting:
+            self._judge(name, ["tls"])
+
+    def _address(self, name: str) -> str:
+        return self._node.peers.known.get(name, {}).get("address", "")
 
     def _note(self, name: str, what: str | None) -> None:
         if what is None:

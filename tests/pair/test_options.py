@@ -1,5 +1,6 @@
 """Two nodes whose options differ: what would lock clients out keeps the second from joining, the rest is told."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from appliance.config import Serve
 from appliance.config.options import Options
 from appliance.config.shared import different, digests
 from appliance.engine.settings import Settings
+from appliance.node import Node as Scheduler
+from appliance.node import NodeOptions
+from ha.keeper.messages import Peer
 from tests.pair.running import Node, Pair, pair
 from tests.pair.test_pair import luigi_ha
 from tests.support.ports import free_port
@@ -110,3 +114,17 @@ def test_a_node_that_tells_nothing_differs_in_nothing() -> None:
     ours = digests(Options(scheduler=Settings(retry_delay=5.0)))
     for nothing in (None, {}, [], "x", {"another.option": "1"}):
         assert different(ours, nothing) == []
+
+
+@pytest.mark.parametrize(("address", "locked_out"), [("https://n1:8082", True), ("http://n1:8082", False)])
+def test_a_leader_that_speaks_tls_where_we_do_not_need_not_answer_for_that_to_be_known(
+    address: str, locked_out: bool
+) -> None:
+    async def scenario() -> None:
+        node = Scheduler(NodeOptions(cluster(host="127.0.0.1"), "postgresql://u@h/d"))
+        node.roles.leader = Peer("n1", address, 7)
+        node.sameness.compare({"n1": None})
+        assert (node.sameness.locked_out is not None) is locked_out
+        assert not locked_out or "tls (here off)" in str(node.sameness.locked_out)
+
+    asyncio.run(scenario())
