@@ -56,6 +56,10 @@ class LargeCalls:
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = False
 
+    def __len__(self) -> int:
+        """How many are being done, or wait for their turn."""
+        return len(self._tasks)
+
     @staticmethod
     def may_be_large(call: Call) -> bool:
         """Whether this call needs a look, by its size: cheap, for it is asked of every call."""
@@ -108,9 +112,13 @@ class LargeCalls:
         portions = _portions_of(executor, call, arguments) if executor.ready else None
         if portions is None:
             return arguments if executor.ready else None
-        began, result = monotonic(), None
-        left = call.arrived + self._budget - began
-        early = asyncio.get_running_loop().call_later(left, self._finish, call, IN_PORTIONS)
+        began, result, told = monotonic(), None, []
+
+        def tell() -> None:
+            told.append(call)
+            self._finish(call, IN_PORTIONS)
+
+        early = asyncio.get_running_loop().call_later(call.arrived + self._budget - began, tell)
         try:
             while result is None and executor.engine is engine and executor.ready:
                 result = self._advance(call.method, portions)
@@ -119,8 +127,8 @@ class LargeCalls:
             early.cancel()
         seconds = monotonic() - began
         if seconds > 1.0:
-            _log.info("large_call", method=call.method, seconds=seconds, answered_early=seconds >= left)
-        if seconds >= left:
+            _log.info("large_call", method=call.method, seconds=seconds, answered_early=bool(told))
+        if told:
             raise AnsweredEarly
         return result
 

@@ -188,7 +188,7 @@ class ApiServer:
     @property
     def busy(self) -> int:
         """Calls in flight."""
-        return self._dispatcher.parked + self._dispatcher.waiting
+        return self._dispatcher.parked + self._dispatcher.waiting + len(self._dispatcher.large)
 
     async def stop(self, grace: float) -> None:
         """Close everything that is left; calls still waiting get a 503."""
