@@ -143,7 +143,7 @@ class News:
         """Who is present, and whom a pause keeps, to the scheduler."""
         told: tuple[object, object, object] = (None, None, None)
         while True:
-            scheduler = self._board.scheduler
+            scheduler, seen = self._board.scheduler, self._seen()
             try:
                 found = {member.name: dict(member.about) for member in await self._elector.members()}
             except HaError:
@@ -154,8 +154,12 @@ class News:
                     scheduler.send(Members(found, keeps))
                     told = (scheduler, found, keeps)
             await asyncio.sleep(AT_MOST_EVERY)
-            last = told[2]
-            await self._board.until(lambda: self._keeps() != last, MEMBERS_EVERY - AT_MOST_EVERY)  # noqa: B023 - the same
+            await self._board.until(lambda: self._seen() != seen, MEMBERS_EVERY - AT_MOST_EVERY)  # noqa: B023 - the same
+
+    def _seen(self) -> tuple[object, ...]:
+        """After a change of this, who is present is asked at once."""
+        view = self._board.view
+        return self._board.scheduler, view.leader if view is not None else None, self._keeps()
 
     def _keeps(self) -> str | None:
         return self._board.view.keeps if self._board.view is not None else None
