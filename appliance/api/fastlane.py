@@ -15,34 +15,19 @@ Invariants
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from appliance.api import wire
-from appliance.api.access_browser import Browsers
-from appliance.api.calls import Admit, Call
-from appliance.api.dispatch import Dispatcher
+from appliance.api.calls import Call
 from appliance.api.errors import NotReady, Refusal, Reply
-from appliance.api.heads import MAX_HEAD, Head, ReplyHead, head_of
-from appliance.api.traffic import FREE, FULL, Traffic
+from appliance.api.heads import MAX_HEAD, Head, head_of
+from appliance.api.lanes import Lanes
+from appliance.api.traffic import FREE, FULL
 from appliance.clock import monotonic
 
 AHEAD = 1 << 16  # bytes that may lie ahead of the request that is being done
 READ_WITHIN = 30.0  # s in which a client reads something of what waits for it
 REPLY_TIMEOUT = 300.0  # s for a client to take a whole reply
-
-
-class Lanes(NamedTuple):
-    """What all connections of a server share."""
-
-    dispatcher: Dispatcher
-    heads: ReplyHead
-    connections: "dict[FastLane, None]"  # in the fast lane, oldest first
-    other: Callable[[], asyncio.Protocol]
-    admit: Admit
-    browsers: Browsers
-    traffic: Traffic
-    has_room: Callable[[], bool]  # for one more connection
 
 
 class Unread(NamedTuple):
@@ -125,6 +110,9 @@ class FastLane(asyncio.Protocol):
         if self._busy or self._resuming or self._unread_since:
             self._buffer += data
             self._hold_back()
+        elif self._lanes.turns.over:
+            self._buffer += data
+            self._resume_soon()
         elif self._buffer or not self._take_whole(data):
             self._buffer += data
             self._next()
@@ -230,6 +218,7 @@ class FastLane(asyncio.Protocol):
             self.answer(refusal.reply())
             return
         dispatcher.submit(Call(head.method, "{}" if text is None else text, self, arrived, head.terms))
+        self._lanes.turns.took(monotonic() - arrived)
 
     def _reject(self, reply: Reply, head: Head) -> None:
         """Answer a request that was not done."""
@@ -302,7 +291,9 @@ class FastLane(asyncio.Protocol):
 
     def _resume(self) -> None:
         self._resuming = False
-        if self._transport is not None and not self._busy and not self._unread_since and self._buffer:
+        if self._lanes.turns.over:
+            self._resume_soon()
+        elif self._transport is not None and not self._busy and not self._unread_since and self._buffer:
             if len(self._buffer) <= AHEAD:
                 self._read_on()
             self._next()

@@ -22,8 +22,9 @@ from appliance.api.calls import Admit, everybody
 from appliance.api.cors import Cors
 from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import Unavailable
-from appliance.api.fastlane import FastLane, Lanes
+from appliance.api.fastlane import FastLane
 from appliance.api.heads import ReplyHead
+from appliance.api.lanes import Lanes, Turns
 from appliance.api.operations import Operations
 from appliance.api.rest import Rest
 from appliance.api.routes import Routes
@@ -94,7 +95,7 @@ class ApiServer:
         self._monitor = SecondLanes(self._routes.monitor, self._traffic, access_log=None)
         self._lanes = Lanes(
             self._dispatcher, self._heads, self._connections, self._http, self._admit, self._browsers, self._traffic,
-            self._has_room,
+            self._has_room, Turns(),
         )  # fmt: skip
         self._traffic.fit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         if where.unix_socket:

@@ -1,0 +1,57 @@
+"""What the connections of the fast lane share, and how they take turns."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from appliance.api.access_browser import Browsers
+from appliance.api.calls import Admit
+from appliance.api.dispatch import Dispatcher
+from appliance.api.heads import ReplyHead
+from appliance.api.traffic import Traffic
+
+if TYPE_CHECKING:
+    from appliance.api.fastlane import FastLane
+
+TURN = 0.01  # s that the requests of one turn of the loop may take together
+
+
+class Turns:
+    """Counts how long the requests of this turn of the loop have taken; those beyond TURN wait for the next one.
+
+    Dozens of requests that each take milliseconds would hold up one that takes none: between two turns the loop looks
+    at its sockets.
+    """
+
+    def __init__(self) -> None:
+        self._spent = 0.0
+        self._begun = False
+
+    @property
+    def over(self) -> bool:
+        """Whether this turn has taken long enough."""
+        return self._spent > TURN
+
+    def took(self, seconds: float) -> None:
+        """A request of this turn has taken so long."""
+        self._spent += seconds
+        if not self._begun:
+            self._begun = True
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        self._spent, self._begun = 0.0, False
+
+
+class Lanes(NamedTuple):
+    """What all connections of a server share."""
+
+    dispatcher: Dispatcher
+    heads: ReplyHead
+    connections: "dict[FastLane, None]"  # in the fast lane, oldest first
+    other: Callable[[], asyncio.Protocol]
+    admit: Admit
+    browsers: Browsers
+    traffic: Traffic
+    has_room: Callable[[], bool]  # for one more connection
+    turns: Turns
