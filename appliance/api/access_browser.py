@@ -28,6 +28,14 @@ REMEMBERED = 256  # names by which we were called
 _log = log.get("access")
 
 
+def _place(page: str) -> str | None:
+    """Host and port of a page's URL; None: it is no URL."""
+    try:
+        return urlsplit(page).netloc.lower()
+    except ValueError:
+        return None
+
+
 class Browsers:
     """What one node lets browsers do."""
 
@@ -76,7 +84,7 @@ class Browsers:
             return
         site = headers.get("Sec-Fetch-Site")
         page = origin if origin is not None else headers.get("Referer")
-        foreign = page is not None and urlsplit(page).netloc.lower() != headers.get("Host", "").lower()
+        foreign = page is not None and _place(page) != headers.get("Host", "").lower()
         if site is not None:
             foreign = site.strip().lower() not in _OURS or (foreign and origin is not None)
         if foreign:

@@ -46,7 +46,8 @@ class Dispatcher:
         self.metrics = metrics
         self.executor = Executor(gate, metrics, scheduler_clock)
         self.relay: Relay | None = None
-        self.large = LargeCalls(self.executor, limits.budget, self._resume, self._finish)
+        self.large = LargeCalls(self.executor, limits.budget, self._resume, self._finish, self._settled)
+        self._settling: list[Waiting] = []  # executed, and not everywhere yet
         self._parked = ParkedCalls(limits)
         self._waiting = WaitingCalls()
         self._unparking = False
@@ -102,7 +103,8 @@ class Dispatcher:
     def _forget(self) -> Iterable[Waiting]:
         """Execute on nothing any more; who waits for a commit."""
         self.executor.forget()
-        return self._waiting.take_all()
+        settling, self._settling = self._settling, []
+        return [*self._waiting.take_all(), *settling]
 
     def refuse_parked(self, reply: Reply) -> None:
         """Answer everything that is parked."""
@@ -224,12 +226,30 @@ class Dispatcher:
             self._do(call, arguments)
 
     def _do(self, call: Call, arguments: dict[str, Any] | None) -> None:
-        journal = self.executor.journal
-        assert journal is not None  # noqa: S101 - the executor is ready
+        before = self.executor.engine
+        raised_before = before is not None and before.raising
         reply, position = self.executor.execute(call, arguments)
         engine = self.executor.engine
         if engine is not None and engine.unsettled:
             self.large.settle_soon()
+            if engine.raising and not raised_before:  # not done before all of it is stored
+                self._settling.append(Waiting(position, call, reply))
+                return
+        self._reply_at(position, call, reply)
+
+    def _settled(self) -> None:
+        """From the large calls: what their changes concern has been reached, and handed to the journal."""
+        settling, self._settling = self._settling, []
+        journal = self.executor.journal
+        for waiting in settling:
+            self._reply_at(waiting.position if journal is None else journal.appended, waiting.call, waiting.reply)
+
+    def _reply_at(self, position: int, call: Call, reply: Reply) -> None:
+        """Answer once everything up to `position` is durable."""
+        journal = self.executor.journal
+        if journal is None:
+            self._finish(call, self.unavailable(executed=True).reply())
+            return
         if position <= journal.committed:
             self._finish(call, reply)
         elif len(self._waiting) >= self.limits.max_waiting:

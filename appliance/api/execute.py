@@ -24,6 +24,10 @@ NOT_REMEMBERED_WHEN_NULL = frozenset({"rest_take"})
 _log = log.get("api")
 
 
+class Prepared(dict[str, Any]):
+    """The arguments that are left of a call done in portions before: it has changed something, whatever is left."""
+
+
 class Outcome(NamedTuple):
     """What came of a call."""
 
@@ -64,7 +68,8 @@ def execute(
         return Outcome(refusal.reply(), engine.take_changes(), worker)
     reply = Reply(200, wire.NULL_RESPONSE if result is None else wire.encode_response(result))
     changes = engine.take_changes()
-    if key is not None and changes.records and (result is not None or call.method not in NOT_REMEMBERED_WHEN_NULL):
+    changed = changes.records or type(arguments) is Prepared
+    if key is not None and changed and (result is not None or call.method not in NOT_REMEMBERED_WHEN_NULL):
         engine.remember(key, call.method, _fingerprint(call.data), reply.status, reply.body.decode("ascii"))
         changes = changes._replace(records=changes.records + engine.take_changes().records)
     return Outcome(reply, changes, worker)

@@ -96,14 +96,14 @@ class Executor:
         self.record(method)
         return True
 
-    def record(self, method: str) -> int:
+    def record(self, method: str, actor: str | None = None) -> int:
         """Hand over what the engine changed; the position after which its present state may be revealed."""
         engine, journal = self.engine, self.journal
         if engine is None or journal is None or not self._methods:
             return 0
         changes = engine.take_changes()
         if changes.records or changes.transitions or changes.mails:
-            return self._append(journal, changes, method, None)
+            return self._append(journal, changes, method, actor)
         return journal.appended
 
     def broken(self, method: str, error: BaseException) -> Failed:

@@ -121,7 +121,7 @@ class FastLane(asyncio.Protocol):
         """Do a request that comes in one piece, as nearly all do; False: it does not, or is not for this lane."""
         end = data.find(b"\r\n\r\n")
         head = None if end < 0 else head_of(data[:end])
-        if head is None or len(data) != end + 4 + head.length:
+        if head is None or len(data) != end + 4 + head.length or head.length > FREE:
             return False
         verdict = self._verdict(head)
         if type(verdict) is Head:
@@ -276,6 +276,8 @@ class FastLane(asyncio.Protocol):
             self._end()
         elif self._buffer:
             self._resume_soon()
+        elif not self._unread_since:
+            self._read_on()
 
     def _end(self) -> None:
         """Close. What is left of a refused request is read first: unread, it would reset the connection under the
@@ -324,15 +326,20 @@ class FastLane(asyncio.Protocol):
     def close_if_unread(self, now: float) -> None:
         """Close at once if its client has read nothing for READ_WITHIN seconds, or takes too long over it."""
         transport = self._transport
-        if transport is None or not self._unread_since:
+        size = 0 if transport is None else transport.get_write_buffer_size()
+        if transport is None or not (self._unread_since or (size and transport.is_closing())):
             return
-        size = transport.get_write_buffer_size()
         if not self._unread.since or size < self._unread.size:
             self._unread = Unread(size, now)
-        seconds = now - self._unread_since
+        seconds = now - (self._unread_since or self._unread.since)
         if now - self._unread.since > READ_WITHIN or seconds > REPLY_TIMEOUT:
             self._lanes.traffic.slow_reader(size, seconds)
             transport.abort()
+
+    def abort(self) -> None:
+        """Close at once, whatever is unread."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def shut(self, reply: Reply | None = None) -> None:
         """Close when idle (or at once with this reply, if a call waits); otherwise after the reply."""

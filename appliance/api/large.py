@@ -18,6 +18,7 @@ from appliance import log
 from appliance.api import large_text, wire
 from appliance.api.calls import Call
 from appliance.api.errors import BadRequest, Reply, Unavailable
+from appliance.api.execute import Prepared
 from appliance.api.executor import Executor
 from appliance.clock import monotonic
 from appliance.engine import BadArgument
@@ -38,20 +39,26 @@ IN_PORTIONS = Unavailable(
 ).reply()
 
 
-class AnsweredEarly(Exception):  # noqa: N818 - no fault
-    """Its client was told to ask again."""
+class Told:
+    """Whether a call's client was told, before it was done, to ask again."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        self.told = False
 
 
 class LargeCalls:
     """Takes large calls out of the way of others, and gives them back when little is left to do."""
 
     def __init__(self, executor: Executor, budget: float, give_back: Callable[[Call, dict[str, Any] | None], None],
-                 finish: Callable[[Call, Reply], None]) -> None:  # fmt: skip
+                 finish: Callable[[Call, Reply], None], settled: Callable[[], None]) -> None:  # fmt: skip
         """`give_back(call, arguments)`: it can be executed now, or (None) it has to be asked elsewhere."""
         self._executor = executor
         self._budget = budget
         self._give_back = give_back
         self._finish = finish
+        self._settled = settled
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = False
@@ -95,46 +102,53 @@ class LargeCalls:
             what = "not executed: another large call is being done"
             self._finish(call, Unavailable(what, where=call.method, expected="to be asked again").reply())
             return
+        told = Told()
         try:
-            arguments = await self._prepare(call, arguments)
-        except AnsweredEarly:
-            pass
+            prepared = await self._prepare(call, arguments, told)
         except (BadRequest, Unavailable) as refusal:
-            self._finish(call, refusal.reply())
+            if not told.told:
+                self._finish(call, refusal.reply())
         else:
-            self._give_back(call, arguments)
+            if not told.told:
+                self._give_back(call, prepared)
         finally:
             self._turn.release()
 
-    async def _prepare(self, call: Call, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    async def _prepare(self, call: Call, arguments: dict[str, Any], told: "Told") -> dict[str, Any] | None:
         """Do the call's portions; the arguments that are left. None: this node does not execute any more."""
         executor, engine = self._executor, self._executor.engine
-        portions = _portions_of(executor, call, arguments) if executor.ready else None
+        if not executor.ready:
+            return None
+        key = call.terms.key
+        repeated = key is not None and engine is not None and engine.answered(key) is not None
+        portions = None if repeated else _portions_of(executor, call, arguments)
         if portions is None:
-            return arguments if executor.ready else None
-        began, result, told = monotonic(), None, []
+            return arguments
+        began, result = monotonic(), None
 
         def tell() -> None:
-            told.append(call)
+            told.told = True
             self._finish(call, IN_PORTIONS)
 
         early = asyncio.get_running_loop().call_later(call.arrived + self._budget - began, tell)
         try:
             while result is None and executor.engine is engine and executor.ready:
-                result = self._advance(call.method, portions)
+                result = self._advance(call, arguments, portions)
                 await self._breathe()
         finally:
             early.cancel()
         seconds = monotonic() - began
         if seconds > 1.0:
-            _log.info("large_call", method=call.method, seconds=seconds, answered_early=bool(told))
-        if told:
-            raise AnsweredEarly
-        return result
+            _log.info("large_call", method=call.method, seconds=seconds, answered_early=told.told)
+        return None if result is None else Prepared(result)
 
-    def _advance(self, method: str, portions: large_text.Pieces[dict[str, Any]]) -> dict[str, Any] | None:
+    def _advance(
+        self, call: Call, arguments: dict[str, Any], portions: large_text.Pieces[dict[str, Any]]
+    ) -> dict[str, Any] | None:
         """Do portions for one slice of time; what is left of the arguments, once all are done."""
-        executor = self._executor
+        executor, method = self._executor, call.method
+        worker = arguments.get("worker")
+        actor = call.terms.actor or (worker if type(worker) is str else None)
         try:
             until = monotonic() + large_text.SLICE
             while monotonic() < until:
@@ -148,7 +162,7 @@ class LargeCalls:
             refusal = executor.broken(method, error)
             raise Unavailable(refusal.what, where=refusal.where, expected=refusal.expected) from error
         finally:
-            executor.record(method)
+            executor.record(method, actor)
         return None
 
     async def _breathe(self) -> None:
@@ -171,13 +185,13 @@ class LargeCalls:
     def _settle(self) -> None:
         self._settling = False
         executor, engine = self._executor, self._executor.engine
-        if engine is None or executor.journal is None or not engine.unsettled:
-            return
-        engine.settle(SETTLED_AT_ONCE)
-        executor.record("settle")
-        if engine.unsettled:
-            self._settling = True
-            asyncio.get_running_loop().call_soon(self._settle)
+        if engine is not None and executor.journal is not None:
+            engine.settle(SETTLED_AT_ONCE)
+            executor.record("settle")
+            if engine.unsettled:
+                self.settle_soon()
+                return
+        self._settled()
 
 
 def _portions_of(

@@ -10,9 +10,10 @@ import json
 import re
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from appliance.api.errors import BadRequest
-from appliance.api.wire import MAX_DEPTH, check_depth, too_deep, unescaped
+from appliance.api.wire import MAX_DEPTH, check_depth, decode_arguments, escaped, too_deep, unescaped
 from appliance.clock import monotonic
 
 T = TypeVar("T")
@@ -24,24 +25,54 @@ MOST_TEXT = 12 << 20  # characters of one string
 MOST_VALUES = 100_000  # elements in one argument
 MOST_LISTED = 3_000_000  # elements in one that lists tasks
 LISTS_OF_TASKS = frozenset({"deps", "new_deps", "tasks"})
+SCAN = json.JSONDecoder().raw_decode
 _BLANK = re.compile(r"[ \t\n\r]*")
 _NUMBER_END = re.compile(r"[,\]}\s]")
 _OBJECT = 'a JSON object of the method\'s arguments, such as {"task_id": "..."}'
 
+AT_ONCE = 2  # large texts that are decoded beside each other
+_AT_ONCE: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]" = WeakKeyDictionary()
 Pieces = Generator[None, None, T]
 
 
 async def by_and_by(pieces: Pieces[T]) -> T:
-    """Run it to its end, with a turn for others every SLICE seconds."""
-    while True:
-        until = monotonic() + SLICE
-        try:
-            while monotonic() < until:
-                next(pieces)
-        except StopIteration as ended:
-            result: T = ended.value
-            return result
-        await asyncio.sleep(0)
+    """Run it to its end, with a turn for others every SLICE seconds; few at a time, so that they share those turns."""
+    async with _turns():
+        while True:
+            until = monotonic() + SLICE
+            try:
+                while monotonic() < until:
+                    next(pieces)
+            except StopIteration as ended:
+                result: T = ended.value
+                return result
+            await asyncio.sleep(0)
+
+
+def _turns() -> asyncio.Semaphore:
+    """One for each event loop."""
+    loop = asyncio.get_running_loop()
+    turns = _AT_ONCE.get(loop)
+    if turns is None:
+        turns = _AT_ONCE[loop] = asyncio.Semaphore(AT_ONCE)
+    return turns
+
+
+async def arguments(text: str) -> dict[str, Any]:
+    """The keyword arguments in `data`, decoded at once or by and by; BadRequest."""
+    if len(text) <= LARGE:
+        return decode_arguments(text)
+    return await by_and_by(decoded(text, SCAN))
+
+
+async def form(text: str) -> bytes:
+    """The form that says this; a long one is made in pieces."""
+    pieces = [b"data="]
+    for start in range(0, len(text), 16 * PIECE):
+        pieces.append(escaped(text[start : start + 16 * PIECE]))
+        if len(text) > LARGE:
+            await asyncio.sleep(0)
+    return b"".join(pieces)
 
 
 def unquoted(value: bytes) -> Pieces[str]:
@@ -86,6 +117,7 @@ class _Reading:
         self._at = 0
         self._argument = ""
         self._values = 0
+        self._steps = 0
         self._most = MOST_VALUES
 
     def object(self) -> Pieces[dict[str, Any]]:
@@ -132,7 +164,8 @@ class _Reading:
                     self._argument, self._values = key[:80], 0
                     self._most = MOST_LISTED if key in LISTS_OF_TASKS else MOST_VALUES
             self._count()
-            if self._values % 64 == 0:
+            self._steps += 1
+            if self._steps % 64 == 0:
                 yield
             small = self._small(depth)
             value = small[0] if small is not None else (yield from self._container(depth + 1))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import aiohttp
 
 from appliance import log
-from appliance.api import wire
+from appliance.api import large_text
 from appliance.api.calls import Call
 from appliance.api.errors import Reply, Unavailable
 from appliance.api.heads import RELAYED
@@ -86,7 +86,7 @@ class HttpRelay:
             await self._session.close()
 
     async def _carry(self, call: Call) -> None:
-        body = wire.form_body(call.data)
+        body = await large_text.form(call.data)
         while True:
             address, changed = self._address, self._changed
             left = call.arrived + self._budget - monotonic()

@@ -27,6 +27,7 @@ from appliance.api.cors import Cors
 from appliance.api.dispatch import Dispatcher
 from appliance.api.errors import (
     CHALLENGE,
+    BadRequest,
     MethodNotAllowed,
     NotFound,
     NotReady,
@@ -225,13 +226,15 @@ class Routes:
         data = await self._data(request, name, share, known=terms.actor is not None)
         caller = FutureCaller(lambda: request.transport is None or request.transport.is_closing())
         if name not in SLICED_VIEWS:
-            arguments = checked(name, wire.decode_arguments(data)) if name in INTERNAL else None
+            arguments = checked(name, await large_text.arguments(data)) if name in INTERNAL else None
             self._dispatcher.submit(Call(name, data, caller, monotonic(), terms), arguments)
             return _plain(await caller.reply)
         compress = "gzip" in request.headers.get("Accept-Encoding", "")
         pieces = await self._views.fetch(name, data, caller, arrived, terms, compress=compress)
         if isinstance(pieces, Reply):
             return _plain(pieces)
+        if not share.hold(sum(map(len, pieces)), known=True):
+            return _plain(FULL)
         response = web.StreamResponse(headers={"Content-Type": JSON})
         self._harden(response)
         response.headers.update(self._cors.headers(request.headers.get("Origin")))
@@ -264,7 +267,10 @@ class Routes:
             kind = request.content_type
             if kind == "application/x-www-form-urlencoded":
                 data = await _form_text(body)
-            elif kind == "multipart/form-data" and len(body) <= large_text.LARGE:
+            elif kind == "multipart/form-data":
+                if len(body) > large_text.LARGE:
+                    what, most = f"a multipart form of {len(body)} bytes", large_text.LARGE
+                    raise BadRequest(what, where="body", expected=f"at most {most}, or a form that is urlencoded")
                 data = wire.multipart_data(request.headers["Content-Type"], body)
             else:
                 raise wire.wrong_body(request.headers.get("Content-Type", ""))

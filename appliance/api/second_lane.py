@@ -76,7 +76,7 @@ class SecondLanes(web.Server):
         """Close those whose clients have read nothing for READ_WITHIN seconds."""
         before, self._unread = self._unread, {}
         for transport in list(self._connections.values()):
-            size = 0 if transport.is_closing() else transport.get_write_buffer_size()
+            size = transport.get_write_buffer_size()
             if not size:
                 continue
             had, since = before.get(transport, (size + 1, now))

@@ -240,7 +240,7 @@ class ApiServer:
         for connection in list(islice(self._connections, LOOKED_AT)):
             if not connection.busy and connection.used < before:
                 self._connections.pop(connection, None)
-                connection.shut()
+                connection.abort()
                 return True
         return False
 

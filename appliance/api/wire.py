@@ -8,14 +8,16 @@ Replies are byte for byte luigid's (tornado writes `</` as `<\\/`).
 
 import json
 import re
-from email import message_from_bytes
-from email.policy import HTTP
 from typing import Any
 from urllib.parse import parse_qs
 
 from appliance.api.errors import BadRequest
 
 MAX_DEPTH = 100
+MOST_PARTS = 64  # of a multipart form
+LONGEST_PART_HEAD = 1_000  # bytes
+_BOUNDARY = re.compile(r'(?i)boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))')
+_NAMED_DATA = re.compile(rb'(?i)content-disposition:[^\r\n]*;[ \t]*name="?data"?[ \t]*(?:;|\r|$)')
 _BARE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 _EXPECTED_FORM = "application/x-www-form-urlencoded with one field: data=<JSON object of the method's arguments>"
 _EXPECTED_OBJECT = 'a JSON object of the method\'s arguments, such as {"task_id": "..."}'
@@ -44,10 +46,10 @@ def unquote_form(value: bytes) -> str:
         raise BadRequest(f"not UTF-8: {error.reason}", where="data", expected="percent-encoded UTF-8") from error
 
 
-def form_body(text: str) -> bytes:
-    """The form that says this: only what would be understood differently is escaped, in C, for it may be long."""
+def escaped(text: str) -> bytes:
+    """A value for a form: only what would be understood differently is escaped, in C, for it may be long."""
     value = text.encode("utf-8").replace(b"%", b"%25").replace(b"&", b"%26").replace(b"+", b"%2B")
-    return b"data=" + value.replace(b" ", b"+").replace(b"\\", b"%5C")
+    return value.replace(b" ", b"+").replace(b"\\", b"%5C")
 
 
 def form_value(body: bytes) -> bytes | None:
@@ -75,13 +77,16 @@ def form_data(body: bytes) -> str | None:
 
 
 def multipart_data(content_type: str, body: bytes) -> str | None:
-    """The field `data` of a multipart form, as `curl -F` sends it; None if it has none."""
-    head = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
-    for part in message_from_bytes(head + body, policy=HTTP).walk():
-        if part.get_param("name", header="content-disposition") == "data":
-            raw = part.get_payload(decode=True)
+    """Return the field `data` of a multipart form, as `curl -F` sends it; None if it has none. Nothing is nested."""
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        raise BadRequest("a multipart form without a boundary", where="Content-Type", expected=_EXPECTED_FORM)
+    boundary = b"--" + (found[1] or found[2]).encode("latin-1", "replace")
+    for part in (b"\r\n" + body).split(b"\r\n" + boundary, MOST_PARTS)[1:]:
+        head, blank, value = part.partition(b"\r\n\r\n")
+        if blank and len(head) <= LONGEST_PART_HEAD and _NAMED_DATA.search(head):
             try:
-                return raw.decode("utf-8") if isinstance(raw, bytes) else None
+                return value.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise BadRequest(f"not UTF-8: {error.reason}", where="data", expected="UTF-8") from error
     return None

@@ -135,7 +135,8 @@ class Indexes(Links):
             task, mark = told.pop()
             many = len(task.dependents) if isinstance(task.dependents, set) else 1
             untold = _marked(task, mark)
-            if many > budget:
+            # Only what frees dependents may reach them late: else one of them could run too early.
+            if many > budget and untold.unmet <= 0 and untold.blocked <= 0:
                 self._untold.append(untold)
                 continue
             budget -= many

@@ -22,6 +22,7 @@ from appliance.engine.errors import BadArgument
 from appliance.engine.links import dependents_of
 from appliance.engine.model import DEFINITION, DONE, PENDING, UNKNOWN, Task, Worker
 from appliance.engine.rest_tasks import Added, RestTasks
+from appliance.engine.runs import is_fenced, named_run
 from appliance.engine.task_calls import TaskCalls
 
 LARGE: Final = 1_000  # dependencies, or tasks, from which on a call is done in portions
@@ -55,13 +56,15 @@ class LargeCalls(RestTasks, TaskCalls):
                 arguments[name] = yield from _checked_ids(name, arguments[name])
                 told.append(arguments[name])
         task_id, worker_id = arguments["task_id"], arguments["worker"]
+        if not self._is_news(arguments):
+            return arguments
         caller, task = self._heard_of(worker_id), self.tasks.get(task_id)
         cooling = (
             task is not None and task.status == DONE and arguments.get("status", PENDING) == PENDING
         ) and self._is_cooling_down(task)
         if caller.disabled or cooling:
             return arguments  # the call itself will change nothing
-        stakes = None if arguments.get("assistant") else caller
+        wanting = None if arguments.get("assistant") else worker_id
         priority = arguments.get("priority", 0)
         if task is None:
             task = self._create(task_id, UNKNOWN, arguments.get("family") or "")
@@ -69,10 +72,19 @@ class LargeCalls(RestTasks, TaskCalls):
             self._enter(task)
         yield
         for ids in told:
-            yield from self._grow(task, ids, stakes, priority)
-        if self.tasks.get(task_id) is task:
-            self._settle_deps(task, stakes, priority)
+            yield from self._grow(task, ids, wanting, priority)
+        if self.tasks.get(task_id) is task and self._is_news(arguments):
+            self._settle_deps(task, None if wanting is None else self._heard_of(wanting), priority)
         return arguments
+
+    def _is_news(self, arguments: dict[str, Any]) -> bool:
+        """Whether a report that names its run is of the task's current one, as the call itself will ask. Conflict."""
+        run = named_run(arguments.get("run_id"), arguments.get("attempt"))
+        status = checks.status(arguments.get("status", PENDING))
+        if run is None or not is_fenced(status, arguments.get("new_deps")):
+            return True
+        task = self.tasks.get(arguments["task_id"])
+        return self._admit(task, arguments["worker"], status, *run, arguments.get("batch_id"))[0]
 
     def _check_add_task(self, arguments: dict[str, Any]) -> None:
         """Check what the call itself will check, but for the long lists."""
@@ -90,8 +102,9 @@ class LargeCalls(RestTasks, TaskCalls):
         checks.retry_policy(arguments.get("retry_policy_dict"), self._default_policy)
         checks.ids("owners", arguments.get("owners"), what="e-mail addresses", most=checks.MAX_NAMES)
 
-    def _grow(self, task: Task, ids: tuple[str, ...], stakes: Worker | None, priority: float) -> Iterator[None]:
-        """Make `task` wait for these too, PORTION by PORTION. It ends early if the task has gone meanwhile."""
+    def _grow(self, task: Task, ids: tuple[str, ...], wanting: str | None, priority: float) -> Iterator[None]:
+        """Make `task` wait for these too, PORTION by PORTION, wanted by a worker of this id. It ends early if the task
+        has gone meanwhile."""
         had = set(task.deps)
         rest = iter(ids)
         while portion := list(islice(rest, PORTION)):
@@ -99,6 +112,8 @@ class LargeCalls(RestTasks, TaskCalls):
                 return
             if len(task.deps) < len(had):  # another call has described it meanwhile
                 had = set(task.deps)
+            # The caller is heard of with each portion: it is not forgotten while its call is being done.
+            stakes = None if wanting is None else self._heard_of(wanting)
             for dep_id in portion:
                 self._expect(dep_id, stakes, priority)
             new = [dep_id for dep_id in portion if dep_id not in had]
@@ -151,6 +166,7 @@ class LargeCalls(RestTasks, TaskCalls):
         task = self.tasks.get(task_id)
         if task is None:
             task = self._create(task_id, UNKNOWN, family)
+            self._begun.add(task_id)
             task.priority = max([priority, *(waiting.priority for waiting in dependents_of(task))])
             self._hold_new(task)
             self._enter(task)

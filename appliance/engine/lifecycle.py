@@ -116,6 +116,11 @@ class Lifecycle(Submissions):
         """Whether a change has not reached all tasks that it concerns."""
         return bool(self._untold or self._unraised)
 
+    @property
+    def raising(self) -> bool:
+        """Whether a priority has not reached all that it is to reach: what is left is still to be stored."""
+        return bool(self._unraised)
+
     def settle(self, limit: int) -> None:
         """Let large changes reach at most about `limit` tasks more.
 

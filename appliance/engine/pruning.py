@@ -17,6 +17,7 @@ from appliance.engine.workersets import WorkerSet
 
 REST = 2.0  # s after a failure in which only a prune retries, however short retry_delay is: as Luigi's own tests expect
 HEAD_REMOVED = 1.0  # s after its failure at most, for which the head of a batch is marked
+LOOKS = 20  # tasks looked at for whether another is awaited, which cost as much as one removed
 AWAITED_AGAIN = 60.0  # s, at least, until a task that a submitted one waits for is looked at again
 
 
@@ -142,11 +143,15 @@ class Pruning(MailboxCalls, Answers, Lifecycle):
     def _remove_marked(self, budget: int) -> None:
         now = self._clock()
         free: set[int] = set()
+        kept: set[int] = set()
         while self._removals and self._removals[0][0] <= now and budget > 0:
             when, _num, task = heapq.heappop(self._removals)
             if task.remove_at == when and self._is_known(task):
                 budget -= 1
-                if self._is_awaited(task, free):
+                looked = len(free) + len(kept)
+                awaited = self._is_awaited(task, free, kept)
+                budget -= (len(free) + len(kept) - looked) // LOOKS
+                if awaited:
                     self._remove_at(task, now + max(self.settings.remove_delay, AWAITED_AGAIN))
                 else:
                     self._remove(task, self._why_removed(task))

@@ -107,6 +107,11 @@ class ReadyIndex:
         task.batch_keys = ()
         task.ready_key = task.ready_group = None
 
+    def batchers_of(self, family: str, batched_args: tuple[str, ...]) -> int:
+        """Over how many other sets of parameters a family is batched; 0 if it is over these."""
+        known = self._batchers.get(family, {})
+        return 0 if batched_args in known else len(known)
+
     def learn_batcher(self, family: str, batched_args: tuple[str, ...], ready: Iterator[Task]) -> None:
         """Keep batchable tasks of `family` by their other parameters; `ready` are the family's tasks so far."""
         known = self._batchers.setdefault(family, {})

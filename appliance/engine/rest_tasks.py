@@ -75,7 +75,8 @@ class RestTasks(Lifecycle):
         put = self._checked(
             task_id, family, module, params, deps, priority, resources, capabilities, retry_policy, submitter
         )
-        created = self._submit(put)
+        created = self._submit(put) or put.task_id in self._begun
+        self._begun.discard(put.task_id)
         return {"task_id": put.task_id, "status": self.tasks[put.task_id].status, "created": created}
 
     def rest_put_tasks(self, tasks: Any) -> dict[str, int]:

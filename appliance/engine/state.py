@@ -103,6 +103,7 @@ class State:
         self._mails: list[Mail] = []
         self._transitions: list[Transition] = []
         self._taken_sizes: tuple[int, ...] = ()  # at the last take
+        self._begun: set[str] = set()  # tasks that portions of a call have made, whose call is still to come
         self._changing = 0  # tasks that are out of the indexes, being changed
         self.mirrors = False  # another scheduler decides, and this one reads its log
         self._by_num: dict[int, Task] | None = None  # while records are being applied, and between pieces of a tail

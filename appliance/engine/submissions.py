@@ -84,21 +84,24 @@ class Submissions(Indexes):
         del self._bequests[worker]
         return budget
 
-    def _is_awaited(self, task: Task, free: set[int]) -> bool:
+    def _is_awaited(self, task: Task, free: set[int], kept: set[int]) -> bool:
         """Whether a submitted task still needs this one, at whatever distance. `free`: numbers of tasks that none
-        needs, as was found out before; more are added to it."""
+        needs, as was found out before; `kept`: of those that have too many above them to know. Both are added to."""
         if self._submissions is None:
             return False
+        if task.num in kept:
+            return True
         found, above = {task.num}, [task]
         while above and len(found) < MOST_ABOVE:
             for dependent in dependents_of(above.pop()):
                 if dependent.num in free or dependent.num in found or dependent.status == DONE:
                     continue
-                if self.is_held(dependent):
+                if dependent.num in kept or self.is_held(dependent):
                     return True
                 found.add(dependent.num)
                 above.append(dependent)
         if above:
+            kept |= found
             return True  # too many to look at now: those at the top go first
         free |= found
         return False

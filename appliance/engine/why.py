@@ -104,6 +104,8 @@ class Why(Serializer, Reserving):
                 facts.append({"dependency": dep_id, "status": "not known" if dep is None else dep.status})
             if len(facts) >= MOST_FACTS:
                 break
+        if not facts:
+            return "All that it waited for is done; it becomes ready in a moment.", []
         first = facts[0]
         others = f" and {task.unmet - 1} more" if task.unmet > 1 else ""
         blocked = ", of which some are disabled" if task.blocked else ""

@@ -9,6 +9,8 @@ from appliance.engine.errors import BadArgument
 from appliance.engine.model import DETAIL, Worker, to_json
 from appliance.engine.state import State
 
+MOST_BATCHERS = 50  # sets of parameters over which one family is batched: each costs all its tasks
+
 
 class WorkerCalls(State):
     """RPCs that do not look at the graph of tasks."""
@@ -116,6 +118,9 @@ class WorkerCalls(State):
         worker_id, family = checks.worker(worker), checks.text("task_family", task_family)
         arguments = checks.ids("batched_args", batched_args, what="parameter names", most=checks.MAX_NAMES) or ()
         batcher = (arguments, checks.number("max_batch_size", max_batch_size))
+        if self._ready.batchers_of(family, arguments) >= MOST_BATCHERS:
+            what = f"family {family} is batched over {MOST_BATCHERS} other sets of parameters"
+            raise BadArgument("batched_args", what[:200], "one of these")
         known = self.batchers.setdefault(worker_id, {})
         if known.get(family) != batcher:
             known[family] = batcher

@@ -186,3 +186,66 @@ def test_what_lies_ahead_is_bounded(tmp_path: Path) -> None:
                 writer.transport.abort()
 
     run(scenario(), 60)
+
+
+def test_a_body_in_two_pieces_behind_another_call_leaves_the_connection_alive(tmp_path: Path) -> None:
+    """As a node sends calls that it passes on: head and body apart, on one connection."""
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            for n in range(5):
+                small = whole("POST", "/api/add_task", form({"task_id": f"A_{n}", "worker": "w"}))
+                large = whole("POST", "/api/add_task", form({"task_id": f"B_{n}", "worker": "w", "expl": "x" * 70_000}))
+                writer.write(small + large[:300])
+                await asyncio.sleep(0)
+                writer.write(large[300:])
+                assert [(await read_reply(reader)).status for _ in range(2)] == [200, 200]
+                writer.write(whole("POST", "/api/ping", form({"worker": "w"})))
+                assert (await read_reply(reader)).status == 200
+            lane = next(iter(served.node.api._connections))
+            assert not lane._paused
+            writer.close()
+            await eventually(lambda: not served.node.api.connections)
+
+    run(scenario())
+
+
+def test_a_connection_that_is_closed_with_unread_bytes_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastlane, "READ_WITHIN", 0.3)
+    monkeypatch.setattr(server, "UNREAD_EVERY", 0.1)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            await served.add_task("Failed_1", status="FAILED", expl=json.dumps("x" * 900_000))
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            ask = whole("POST", "/api/fetch_error", form({"task_id": "Failed_1"}), {"Connection": "close"})
+            for _ in range(12):
+                writer.write(ask)
+            await eventually(lambda: served.node.metrics.calls.get(("fetch_error", 200), 0) > 0)
+            await eventually(lambda: not served.node.api.connections, 20)
+            writer.transport.abort()
+
+    run(scenario())
+
+
+def test_views_that_nobody_reads_are_counted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path, max_in_flight=2 << 20) as served:
+            tasks = [{"task_id": f"T_{n}", "family": "T", "params": {"text": "x" * 500}} for n in range(900)]
+            await served.call("rest_put_tasks", tasks=tasks)
+            ask = whole("GET", "/api/task_list?data=%7B%22status%22%3A%22PENDING%22%7D", None)
+            writers = []
+            for _ in range(12):
+                _, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                writer.write(ask * 20)
+                writers.append(writer)
+            await eventually(lambda: served.node.api._traffic.held > 500_000, 20)
+            assert served.node.api._traffic.held <= 2 << 20
+            for writer in writers:
+                writer.transport.abort()
+            await eventually(lambda: served.node.api._traffic.held == 0, 20)
+
+    run(scenario())

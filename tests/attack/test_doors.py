@@ -8,11 +8,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from appliance.api import large_text
 from appliance.api.access_roles import Role
 from appliance.api.executor import INTERNAL
 from appliance.engine import Scheduler, Settings
 from tests.access.tokens import database, made
-from tests.api.serving import eventually, form, request, run, serving
+from tests.api.serving import eventually, form, read_reply, request, run, serving, whole
 
 VIEWER, OPERATOR = made(Role.VIEWER, "eyes"), made(Role.OPERATOR, "boss")
 MARK = {"luigi-ha-relayed": "5"}
@@ -146,3 +147,77 @@ def test_a_large_call_that_outlasts_its_clients_patience_goes_on(tmp_path: Path)
             assert engine.tasks["Root_1"].status == "PENDING"
 
     run(scenario(), 120)
+
+
+def test_a_large_call_with_a_key_is_done_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            key = {"Idempotency-Key": "k-1"}
+            tasks = [{"task_id": f"A_{n}", "family": "A"} for n in range(1_500)]
+            first = await served.post("rest_put_tasks", {"tasks": tasks}, key)
+            again = await served.post("rest_put_tasks", {"tasks": tasks}, key)
+            assert first.response == {"added": 1_500, "known": 0}
+            assert again.body == first.body
+            other = [{"task_id": f"B_{n}", "family": "B"} for n in range(1_500)]
+            assert (await served.post("rest_put_tasks", {"tasks": other}, key)).status == 422
+            assert served.node.engine is not None
+            assert "B_1" not in served.node.engine.tasks
+
+    run(scenario())
+
+
+def test_a_large_call_is_answered_once_whatever_its_time(tmp_path: Path) -> None:
+    """Its time may be up at any moment; on the same connection the next call gets its own answer."""
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            deps: list[Any] = [f"D_{n}" for n in range(6_000)]
+            for n, last in enumerate((["E"], [1], ["E"], [1])):
+                large = {"task_id": f"L_{n}", "worker": "w", "deps": deps + last}
+                writer.write(whole("POST", "/api/add_task", form(large), {"luigi-ha-relayed": "0"}))
+                reply = await read_reply(reader)
+                assert reply.status in (200, 400, 503), reply
+                writer.write(whole("POST", "/api/ping", form({"worker": "w"})))
+                assert "rpc_messages" in (await read_reply(reader)).response
+            writer.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "value", ["http://[", "http://[x", "http://][", "//", "http://a:b:c", "\t", "http://127.0.0.1:99999999"]
+)
+def test_an_origin_that_is_no_url_is_a_foreign_one(tmp_path: Path, value: str) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            for name in ("Origin", "Referer"):
+                reply = await served.post("ping", {"worker": "w"}, {name: value})
+                assert reply.status == 403, (name, reply)
+
+    run(scenario())
+
+
+def test_a_multipart_form_is_read_in_no_time_however_it_nests(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            kind = {"Content-Type": "multipart/form-data; boundary=b"}
+            form_ = b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\n{"worker": "w"}\r\n--b--\r\n'
+            good = await request(served.port, "POST", "/api/ping", form_, kind)
+            assert good.response == {"rpc_messages": []}
+            level = b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n"
+            nested = b"".join(level % (n, n + 1) for n in range(3_000))
+            odd = b"--b\r\nContent-Disposition: form-data; name=" + b"(" * 3_000 + b"\r\n\r\nx\r\n--b--"
+            for body in (nested, odd, b"--b" * 80_000, b""):
+                reply = await request(served.port, "POST", "/api/ping", body, kind)
+                assert reply.status == 400, reply
+            large = await request(served.port, "POST", "/api/ping", b"x" * 300_000, kind)
+            assert "urlencoded" in large.error["expected"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("element", ["{}", "[]", '"x"', "1", '{"a":1,"b":2,"c":3}'])
+def test_the_decoder_pauses_whatever_it_reads(element: str) -> None:
+    text = '{"deps": ["x",' + ",".join([element] * 20_000) + "]}"
+    assert sum(1 for _ in large_text.decoded(text, large_text.SCAN)) > 200

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import BadArgument, Scheduler, indexes, large, lifecycle
+from appliance.engine import BadArgument, Conflict, Scheduler, indexes, large, lifecycle
 from tests.engine.invariants import check
 
 Make = Callable[..., Scheduler]
@@ -179,7 +179,7 @@ def test_a_task_with_many_dependents_reaches_them_all(make: Make, monkeypatch: p
         check(s)
 
     s.add_task(task_id="Base_1", worker="w", status="DISABLED")
-    settle()
+    check(s)  # what holds dependents back reaches them at once: none of them may run too early
     assert all(s.tasks[f"U_{n}"].blocked for n in range(100))
     s.add_task(task_id="Base_1", worker="w", status="DONE")
     s.add_task(task_id="T_5", worker="w", deps=[])  # leaves before it was told
@@ -191,3 +191,42 @@ def test_a_task_with_many_dependents_reaches_them_all(make: Make, monkeypatch: p
     s.add_task(task_id="Wide_1", worker="w", deps=[f"U_{n}" for n in range(100)], priority=10)
     settle()
     assert {s.tasks[f"T_{n}"].priority for n in range(100)} == {10}
+
+
+def test_dependents_of_a_task_that_is_no_longer_done_do_not_run(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "AT_ONCE", 10)
+    s = make(stable_done_cooldown_secs=0)
+    s.add_task(task_id="Base_1", worker="w")
+    for n in range(100):
+        s.add_task(task_id=f"T_{n}", worker="w", deps=["Base_1"])
+    s.add_task(task_id="Base_1", worker="w", status="DONE")
+    s.settle(30)
+    s.add_task(task_id="Base_1", worker="w", status="PENDING")
+    assert s.get_work(worker="w")["task_id"] == "Base_1"
+    while s.unsettled:
+        s.settle(7)
+    check(s)
+    assert s.get_work(worker="w", current_tasks=["Base_1"])["task_id"] is None
+    assert "becomes ready" not in s.why("T_99")["reason"]
+
+
+def test_a_refused_stale_report_leaves_its_task_alone(make: Make) -> None:
+    s = make()
+    s.add_task(task_id="A_1", worker="w")
+    first = s.get_work(worker="w", runs=True)
+    s.add_task(task_id="A_1", worker="w", status="FAILED", run_id=first["run_id"], attempt=first["attempt"], expl="x")
+    s.forgive_failures("A_1")
+    stale = {"run_id": first["run_id"], "attempt": first["attempt"], "new_deps": [f"N_{n}" for n in range(50)]}
+    in_portions(s, "add_task", task_id="A_1", worker="w", status="PENDING", **stale)  # that run has ended: no news
+    assert s.tasks["A_1"].deps == ()
+    assert s.get_work(worker="w", runs=True)["attempt"] == 2
+    with pytest.raises(Conflict):
+        in_portions(s, "add_task", task_id="A_1", worker="w", status="PENDING", **stale)
+    assert s.tasks["A_1"].deps == ()
+
+
+def test_a_task_put_with_many_dependencies_is_new_once(make: Make) -> None:
+    s = make()
+    deps = [f"N_{n}" for n in range(50)]
+    assert in_portions(s, "rest_put_task", task_id="A_1", family="A", deps=deps)["created"]
+    assert not in_portions(s, "rest_put_task", task_id="A_1", family="A", deps=deps)["created"]
