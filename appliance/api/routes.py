@@ -110,7 +110,7 @@ class Routes:
         if not isinstance(body, bytes) or len(body) <= FREE or request.method == "HEAD":
             return
         share = self._traffic.share()
-        if not share.hold(len(body), known=True):
+        if not share.hold(len(body), known="Authorization" in request.headers):
             assert isinstance(response, web.Response)  # noqa: S101 - it has a body
             response.force_close()
             response.body = FULL.body
@@ -233,7 +233,7 @@ class Routes:
         pieces = await self._views.fetch(name, data, caller, arrived, terms, compress=compress)
         if isinstance(pieces, Reply):
             return _plain(pieces)
-        if not share.hold(sum(map(len, pieces)), known=True):
+        if not share.hold(sum(map(len, pieces)), known=terms.actor is not None):
             return _plain(FULL)
         response = web.StreamResponse(headers={"Content-Type": JSON})
         self._harden(response)
