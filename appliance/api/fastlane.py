@@ -110,9 +110,6 @@ class FastLane(asyncio.Protocol):
         if self._busy or self._resuming or self._unread_since:
             self._buffer += data
             self._hold_back()
-        elif self._lanes.turns.over:
-            self._buffer += data
-            self._resume_soon()
         elif self._buffer or not self._take_whole(data):
             self._buffer += data
             self._next()
@@ -209,6 +206,12 @@ class FastLane(asyncio.Protocol):
         return head if actor is None else head._replace(terms=head.terms._replace(actor=actor))
 
     def _do(self, head: Head, body: bytes) -> None:
+        turns = self._lanes.turns
+        if turns.over and turns.is_heavy(head.method):
+            asyncio.get_running_loop().call_soon(self._do, head, body)
+            return
+        if self._transport is None:
+            return
         arrived = self.used = monotonic()
         dispatcher = self._lanes.dispatcher
         try:
@@ -218,7 +221,7 @@ class FastLane(asyncio.Protocol):
             self.answer(refusal.reply())
             return
         dispatcher.submit(Call(head.method, "{}" if text is None else text, self, arrived, head.terms))
-        self._lanes.turns.took(monotonic() - arrived)
+        turns.took(head.method, monotonic() - arrived)
 
     def _reject(self, reply: Reply, head: Head) -> None:
         """Answer a request that was not done."""
@@ -293,9 +296,7 @@ class FastLane(asyncio.Protocol):
 
     def _resume(self) -> None:
         self._resuming = False
-        if self._lanes.turns.over:
-            self._resume_soon()
-        elif self._transport is not None and not self._busy and not self._unread_since and self._buffer:
+        if self._transport is not None and not self._busy and not self._unread_since and self._buffer:
             if len(self._buffer) <= AHEAD:
                 self._read_on()
             self._next()

@@ -249,3 +249,27 @@ def test_views_that_nobody_reads_are_counted(tmp_path: Path) -> None:
             await eventually(lambda: served.node.api._traffic.held == 0, 20)
 
     run(scenario())
+
+
+def test_a_light_call_does_not_wait_for_all_heavy_ones_that_came_before(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            await served.add_task("Failed_1", status="FAILED", expl=json.dumps("x" * 900_000))
+            ask = whole("POST", "/api/fetch_error", form({"task_id": "Failed_1"}))
+            assert (await served.post("fetch_error", {"task_id": "Failed_1"})).status == 200  # it is known to be heavy
+            writers = []
+            for _ in range(40):
+                _, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                writers.append(writer)
+            before = served.node.metrics.calls["fetch_error", 200]
+            for writer in writers:
+                writer.write(ask)
+            assert (await served.post("ping", {"worker": "w"})).status == 200
+            done = served.node.metrics.calls["fetch_error", 200] - before
+            assert done < 30, f"{done} of 40 heavy calls were done before the light one"
+            await eventually(lambda: served.node.metrics.calls["fetch_error", 200] - before == 40, 20)
+            for writer in writers:
+                writer.transport.abort()
+
+    run(scenario())
