@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from appliance.api import large_text
+from appliance.api import large, large_text
 from appliance.api.access_roles import Role
 from appliance.api.executor import INTERNAL
-from appliance.engine import Scheduler, Settings
+from appliance.engine import Scheduler, Settings, lifecycle
+from appliance.node.database import load
 from tests.access.tokens import database, made
 from tests.api.serving import eventually, form, read_reply, request, run, serving, whole
 
@@ -221,3 +222,21 @@ def test_a_multipart_form_is_read_in_no_time_however_it_nests(tmp_path: Path) ->
 def test_the_decoder_pauses_whatever_it_reads(element: str) -> None:
     text = '{"deps": ["x",' + ",".join([element] * 20_000) + "]}"
     assert sum(1 for _ in large_text.decoded(text, large_text.SCAN)) > 200
+
+
+def test_a_priority_that_was_acknowledged_has_reached_all_that_it_concerns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "AT_ONCE", 20)
+    monkeypatch.setattr(large, "SETTLED_AT_ONCE", 10)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            for n in range(300):
+                deps = [f"T_{m}" for m in (2 * n + 1, 2 * n + 2) if m < 300]
+                await served.add_task(f"T_{n}", deps=deps)
+            await served.add_task("T_0", deps=["T_1", "T_2"], priority=10)
+            stored = (await load(served.node)).engine
+            assert {task.priority for task in stored.tasks.values()} == {10}
+
+    run(scenario())

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import BadArgument, Conflict, Scheduler, indexes, large, lifecycle
+from appliance.engine import BadArgument, Conflict, Scheduler, Settings, indexes, large, lifecycle, submissions
+from appliance.engine.links import dependents_of
 from tests.engine.invariants import check
 
 Make = Callable[..., Scheduler]
@@ -230,3 +231,37 @@ def test_a_task_put_with_many_dependencies_is_new_once(make: Make) -> None:
     deps = [f"N_{n}" for n in range(50)]
     assert in_portions(s, "rest_put_task", task_id="A_1", family="A", deps=deps)["created"]
     assert not in_portions(s, "rest_put_task", task_id="A_1", family="A", deps=deps)["created"]
+
+
+def test_why_can_be_asked_while_a_large_change_settles(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "AT_ONCE", 10)
+    s = make()
+    s.add_task(task_id="Base_1", worker="w")
+    for n in range(100):
+        s.add_task(task_id=f"T_{n}", worker="w", deps=["Base_1"])
+    s.add_task(task_id="Base_1", worker="w", status="DONE")
+    told = {n: s.why(f"T_{n}")["reason"] for n in range(100)}
+    assert any("becomes ready in a moment" in reason for reason in told.values())
+
+
+def test_a_prune_does_not_look_at_all_above_each_task_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a submitted task awaits one that nobody else wants: found out once for all that have the same above."""
+    monkeypatch.setattr(submissions, "MOST_ABOVE", 100)
+    looks = [0]
+
+    def counted(task: Any) -> Any:
+        for dependent in dependents_of(task):
+            looks[0] += 1
+            yield dependent
+
+    monkeypatch.setattr(submissions, "dependents_of", counted)
+    now = [1e9]
+    s = Scheduler(Settings(remove_delay=10, worker_disconnect_delay=10, prune_limit=1_000), clock=lambda: now[0])
+    s.rest_put_task(task_id="Held_1", family="H")
+    s.add_task(task_id="Gate_1", worker="w", deps=[f"D_{n}" for n in range(200)])
+    for n in range(300):
+        s.add_task(task_id=f"U_{n}", worker="w", deps=["Gate_1"])
+    for _ in range(4):
+        now[0] += 30.0
+        s.prune()
+    assert looks[0] < 3_000, f"{looks[0]} tasks were looked at to prune 501"
