@@ -1,5 +1,5 @@
 # luigi-ha. `make` alone lists the targets. Everything is installed into .venv, nothing outside of this directory
-# (except, by `make test` as root, the packages postgresql, mariadb-server, etcd-server and etcd-client if missing).
+# (except, by `make test` as root, the servers and the browser that the tests need, if missing: .ci/databases).
 BIN := .venv/bin
 SEEDS ?= 1-50
 
