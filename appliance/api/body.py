@@ -4,8 +4,8 @@ import asyncio
 
 from aiohttp import web
 
-from appliance.api.errors import BadRequest, TooLarge, Unavailable
-from appliance.api.traffic import Share
+from appliance.api.errors import BadRequest, TooLarge
+from appliance.api.traffic import Share, full
 
 BODY_TIMEOUT = 60.0  # s for a client to send its body
 
@@ -29,8 +29,7 @@ async def read_body(request: web.BaseRequest, limit: int, share: Share, known: b
                 if len(body) > limit:
                     raise _too_large(limit)
                 if not share.hold(len(body), known):
-                    what = "too many bytes of requests and replies are on their way"
-                    raise Unavailable(what, where="server", expected="the same call again later")
+                    raise full()
     except TimeoutError as error:
         raise BadRequest(
             f"the body took more than {BODY_TIMEOUT:g} s", where="body", expected="a whole body"

@@ -94,10 +94,15 @@ def _run(engine: Engine, method: str, function: Callable[..., Any], arguments: d
     except Exception as error:
         bad: Refusal | None = signature_error(method, function, arguments, error)
         if bad is None and engine.unchanged:
-            _log.exception("call_failed", method=method, error=f"{type(error).__name__}: {error}"[:300])
-            what = f"{method} failed inside the scheduler ({type(error).__name__}); nothing was changed"
-            bad = Failed(what, where=method, expected="an answer; please report the traceback in the scheduler's log")
+            bad = failed_unchanged(method, error)
         raise EngineBroken(error) if bad is None else bad from error
+
+
+def failed_unchanged(method: str, error: Exception) -> Failed:
+    """Log the error being handled, of a call that has changed nothing, and return its 500: no reload is needed."""
+    _log.exception("call_failed", method=method, error=f"{type(error).__name__}: {error}"[:300])
+    what = f"{method} failed inside the scheduler ({type(error).__name__}); nothing was changed"
+    return Failed(what, where=method, expected="an answer; please report the traceback in the scheduler's log")
 
 
 def _answered(engine: Engine, key: str, call: Call) -> Reply | None:

@@ -54,7 +54,6 @@ class FastLane(asyncio.Protocol):
         "_share",
         "_skip",
         "_start",
-        "_terms",
         "_transport",
         "_unread",
         "_unread_since",

@@ -10,7 +10,6 @@ Invariant: what a portion changed is handed to the journal before anything else 
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +27,7 @@ FEW = 4_000  # characters in which no thousand tasks can be named
 BACKLOG = 1_000  # records that may wait for the database before the next portion
 SETTLED_AT_ONCE = 500  # tasks that one slice of a large change reaches
 LOOK_EVERY = 0.005  # s between two looks at the journal
-_scan = json.JSONDecoder().raw_decode
 _log = log.get("api")
-
-
 IN_PORTIONS = Unavailable(
     "a large call, which is being done in portions; it goes on",
     where="scheduler",
@@ -92,7 +88,7 @@ class LargeCalls:
     async def _run(self, call: Call, arguments: dict[str, Any] | None) -> None:
         try:
             if arguments is None:
-                arguments = await large_text.by_and_by(large_text.decoded(call.data, _scan))
+                arguments = await large_text.arguments(call.data)
             async with asyncio.timeout(max(0.0, call.arrived + self._budget - monotonic())):
                 await self._turn.acquire()
         except BadRequest as refusal:

@@ -21,10 +21,16 @@ EACH = 1 << 15  # bytes that a connection takes, about
 BURST = 4 << 20  # bytes that came and went
 STRANGERS = 4  # callers nobody knows share one part in so many
 OPEN_FILES_KEPT = 256  # descriptors left for the database, other nodes and files
-FULL = Unavailable(
-    "too many bytes of requests and replies are on their way", where="server", expected="the same call again later"
-).reply()
 _log = log.get("traffic")
+
+
+def full() -> Unavailable:
+    """Return the refusal of what does not fit into the budget."""
+    what = "too many bytes of requests and replies are on their way"
+    return Unavailable(what, where="server", expected="the same call again later")
+
+
+FULL = full().reply()
 
 
 class Traffic:

@@ -16,16 +16,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from appliance import log
 from appliance.api import wire
 from appliance.api.calls import Call, Terms, signature_error
 from appliance.api.dispatch import Dispatcher
-from appliance.api.errors import BadRequest, Failed, Refusal, Reply, Unavailable
+from appliance.api.errors import BadRequest, Refusal, Reply, Unavailable
+from appliance.api.execute import failed_unchanged
 from appliance.api.ports import Caller, Engine
 from appliance.clock import monotonic
 from appliance.engine import BadArgument
 
-_log = log.get("api")
 HEAVY = 2
 SLICE = 0.002  # s
 PIECE = 1 << 18  # bytes handed to the socket, or to the compressor, at a time
@@ -178,9 +177,7 @@ class Views:
             return bad
         if not engine.unchanged:
             return self._executor.broken(method, error)
-        _log.exception("call_failed", method=method, error=f"{type(error).__name__}: {error}"[:300])
-        what = f"{method} failed inside the scheduler ({type(error).__name__}); nothing was changed"
-        return Failed(what, where=method, expected="an answer; please report the traceback in the scheduler's log")
+        return failed_unchanged(method, error)
 
 
 def _texts(items: Iterator[tuple[str, Any] | None], separator: str = "") -> Iterator[str]:

@@ -13,6 +13,7 @@ from appliance.api.access_roles import Role
 from appliance.api.fastlane import AHEAD
 from tests.access.tokens import database, made
 from tests.api.serving import Served, eventually, form, read_reply, run, serving, whole
+from tests.support.patience import patient
 
 WORKER = made(Role.WORKER, "etl")
 KERNEL = 12 << 20  # bytes that the kernel's buffers of both ends may take from a client that is not read
@@ -154,7 +155,7 @@ def test_a_client_that_reads_nothing_is_closed_and_the_log_says_so(
 
 
 def test_a_slow_reader_that_reads_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastlane, "READ_WITHIN", 0.5)
+    monkeypatch.setattr(fastlane, "READ_WITHIN", patient(2.0))
     monkeypatch.setattr(server, "UNREAD_EVERY", 0.1)
 
     async def scenario() -> None:
@@ -168,7 +169,7 @@ def test_a_slow_reader_that_reads_is_served(tmp_path: Path, monkeypatch: pytest.
                 piece = await reader.read(400_000)
                 assert piece, f"closed after {got} bytes"
                 got += len(piece)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
             writer.close()
 
     run(scenario(), 120)

@@ -125,7 +125,9 @@ def test_connections_are_bounded_and_an_idle_one_makes_room(
     assert any(record.msg == "connections_full" for record in caplog.records)
 
 
-def test_when_no_connection_is_idle_the_new_one_is_closed(tmp_path: Path) -> None:
+def test_when_no_connection_is_idle_the_new_one_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE", 600.0)
+
     async def scenario() -> None:
         async with serving(tmp_path, max_connections=16) as served:
             held = [await begin(served, most_of(1_000, {})) for _ in range(16)]

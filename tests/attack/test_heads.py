@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.serving import run, serving
 from tests.attack.heads import REFUSED, mutated
+from tests.support.patience import patient
 
 
 async def answer_to(port: int, raw: bytes, patience: float = 5.0) -> bytes:
@@ -16,7 +17,7 @@ async def answer_to(port: int, raw: bytes, patience: float = 5.0) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     try:
         writer.write(raw)
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(patient(patience)):
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"(?i)content-length: *([0-9]+)", head)
             return head + (await reader.readexactly(int(length[1])) if length is not None else b"")
