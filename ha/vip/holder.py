@@ -134,9 +134,9 @@ class Holder:
         self._link = found
         if found is None:
             self._look = self._clock() + AGAIN
-            self._event("interface_missing", every=SELDOM, interface=self._interface)
             self._close_wire()
             self.shown = ()
+            self._event("interface_missing", every=SELDOM, interface=self._interface)
             return None
         if before is None or (before.index, before.mac) != (found.index, found.mac):
             self._open_wire(found)

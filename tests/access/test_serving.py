@@ -139,6 +139,7 @@ def test_an_outage_of_the_database_locks_nobody_out(tmp_path: Path, monkeypatch:
             async def status() -> int:
                 return (await served.post("is_paused", {}, VIEWER.headers)).status
 
+            await until(200, status)  # they have been read once
             with logged() as lines:
                 hidden = database_file.rename(tmp_path / "away")
                 try:
