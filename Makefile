@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock clean
+.PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock wheel release clean
 .PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill
 
 help: ## list the targets
@@ -36,7 +36,7 @@ layers: setup
 	@.ci/step "import-linter" $(BIN)/lint-imports --no-cache
 
 tests: setup
-	@.ci/step "pytest" $(BIN)/pytest -q -n 3 --dist loadfile --durations=10
+	@.ci/step "pytest" $(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=10
 
 differential: setup ## the same 1,000,000 random calls to luigi's scheduler and ours (SEEDS=1-50)
 	@$(BIN)/python -m tests.differential --seeds $(SEEDS)
@@ -74,8 +74,14 @@ attack: setup ## an attacker's hour against one node, and what others feel of it
 	@ATTACK_VALUES=all $(BIN)/pytest -q --timeout 900 tests/attack/test_values.py
 	@$(BIN)/python -m tests.attack.hour $(ARGS)
 
-lock: setup ## write requirements.lock anew from pyproject.toml (some minutes)
+lock: setup ## write both lock files anew from pyproject.toml (some minutes)
 	@.ci/lock
 
+wheel: setup ## wheel and source distribution into dist/, checked as an index checks them
+	@.ci/wheel
+
+release: setup ## make VERSION=0.2.0 release: version, changelog, wheel, commit and tag; publishes nothing
+	@.ci/release "$(VERSION)"
+
 clean: ## remove what the other targets made
-	rm -rf .venv .cache run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -16,7 +16,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-from appliance.clock import monotonic
+from luigi_ha.appliance.clock import monotonic
 
 ROOT = "luigi_ha"
 _FIELDS = "luigi_ha_fields"

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from appliance import log
-from appliance.engine.changes import Mail
+from luigi_ha.appliance import log
+from luigi_ha.appliance.engine.changes import Mail
 
 MAX_QUEUED = 1000
 _log = log.get("mail")

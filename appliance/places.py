@@ -1,7 +1,8 @@
 """Where a SQLite file lies, and what lies beside it.
 
 Invariant: whatever names lead to one file, what is beside it is one directory: names are followed to their end. (Hard
-links are no names of this kind: SQLite's own log is beside each of them. `appliance.store.sqlite_file` refuses them.)
+links are no names of this kind: SQLite's own log is beside each of them. `luigi_ha.appliance.store.sqlite_file` refuses
+them.)
 """
 
 from pathlib import Path

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from appliance import log
+from luigi_ha.appliance import log
 
 _log = log.get("tls")
 Stamps = tuple[tuple[int, int, int] | None, ...]

@@ -31,7 +31,7 @@ def node() -> Iterator[Scheduler]:
     """One of our nodes, on SQLite."""
     with tempfile.TemporaryDirectory(prefix="luigi-ha-bench-") as name:
         directory, port = Path(name), free_port()
-        command = [sys.executable, "-m", "appliance.cli", "serve", "--election", "none", "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--election", "none", "--host", "127.0.0.1"]
         command += ["--port", str(port), "--database", f"sqlite:///{directory}/luigi.db"]
         scheduler = Scheduler("luigi-ha", command, port, directory, {"PYTHONPATH": ROOT})
         scheduler.start()
@@ -60,8 +60,8 @@ def stock(options: list[str]) -> Callable[[argparse.Namespace, Path], None]:
 
 def ours(asked: argparse.Namespace, directory: Path) -> None:
     with node() as scheduler:
-        command = [sys.executable, "-m", "appliance.cli", "worker", "--module", "bench.chain_tasks", "--scheduler-url"]
-        command += [scheduler.url, "--state-dir", str(directory / "state"), "--poll-interval", "0.2"]
+        command = [sys.executable, "-m", "luigi_ha.appliance.cli", "worker", "--module", "bench.chain_tasks"]
+        command += ["--scheduler-url", scheduler.url, "--state-dir", str(directory / "state"), "--poll-interval", "0.2"]
         env = environment(directory)
         with (directory / "worker.log").open("wb") as out:
             # The chain is added first, and by a client that runs nothing, so that the chain alone is measured.

@@ -14,8 +14,8 @@ from collections import deque
 from time import process_time
 from typing import Any
 
-from appliance.engine import Scheduler, Settings
-from appliance.node.mirror import GC_THRESHOLDS
+from luigi_ha.appliance.engine import Scheduler, Settings
+from luigi_ha.appliance.node.mirror import GC_THRESHOLDS
 
 NEW = 50_000
 READY = 100_000

@@ -5,9 +5,9 @@ import random
 import time
 from collections.abc import Callable
 
-from appliance.engine import Scheduler, Settings
-from appliance.store import Journal, open_store
 from bench import shapes
+from luigi_ha.appliance.engine import Scheduler, Settings
+from luigi_ha.appliance.store import Journal, open_store
 
 
 def fill(url: str, size: int, report: Callable[[int], None]) -> float:

@@ -45,7 +45,7 @@ class Node:
         self.name, self.port = name, free_port()
         self.log_file = directory / f"{name}.log"
         self._command = [
-            sys.executable, "-m", "appliance.cli", "serve", "--host", "127.0.0.1", "--port", str(self.port),
+            sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--host", "127.0.0.1", "--port", str(self.port),
             "--database", database, "--name", name, "--etcd-endpoints", ",".join(endpoints), "--upgrade",
             "--advertise", f"http://127.0.0.1:{self.port}",
         ]  # fmt: skip
@@ -180,7 +180,7 @@ def switchovers(two: list[Node], endpoints: list[str], runs: int) -> tuple[list[
         asker = Asker(other.port)
         asker.start()
         time.sleep(0.3)
-        command = [sys.executable, "-m", "appliance.cli", "switchover", other.name, "--database", "postgresql://x/x"]
+        command = [sys.executable, "-m", "luigi_ha.appliance.cli", "switchover", other.name, "--database", "postgresql://x/x"]
         subprocess.run([*command, "--etcd-endpoints", ",".join(endpoints)], check=True, stdout=subprocess.DEVNULL)
         wait_for("the other one to lead", lambda: leads(other))  # noqa: B023
         asker.over.set()

@@ -97,8 +97,8 @@ def luigi_ha(prepare: Callable[[str], object] | None = None) -> Iterator[Schedul
         if prepare is not None:
             prepare(database.url())
         command = [
-            sys.executable, "-m", "appliance.cli", "serve", "--election", "none", "--upgrade", "--host", "127.0.0.1",
-            "--port", str(port),
+            sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--election", "none", "--upgrade",
+            "--host", "127.0.0.1", "--port", str(port),
             "--database", database.url(),
         ]  # fmt: skip
         root = str(Path(__file__).parents[1])

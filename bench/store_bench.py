@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from appliance.engine.changes import Change, JsonText, TaskDefinition, TaskDetail, TaskPut, TaskState
-from appliance.store import open_store
-from appliance.store.batch import Unit, build
+from luigi_ha.appliance.engine.changes import Change, JsonText, TaskDefinition, TaskDetail, TaskPut, TaskState
+from luigi_ha.appliance.store import open_store
+from luigi_ha.appliance.store.batch import Unit, build
 from tests.support.servers import mariadb_server, postgres_server
 
 EMPTY = JsonText("{}")

@@ -19,7 +19,8 @@ from typing import Any
 
 import psycopg2
 
-from appliance.engine.changes import (
+from drills.ledger import FAILED, PENDING, Kind, Ledger, Outcome, ResourceSet, TaskFacts
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     AnswersForgotten,
     BatcherPut,
@@ -33,8 +34,7 @@ from appliance.engine.changes import (
     WorkerPut,
     WorkerRemoved,
 )
-from appliance.store import open_store
-from drills.ledger import FAILED, PENDING, Kind, Ledger, Outcome, ResourceSet, TaskFacts
+from luigi_ha.appliance.store import open_store
 
 _ATTEMPT = TaskState._fields.index("attempt")
 _FAILURES = TaskState._fields.index("failures")

@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from appliance.cli import main
-from appliance.engine.changes import Change, Epoch
-from appliance.store import Position, Snapshot, Store, sqlite_connection
-from appliance.store.batch import Batch
-from appliance.store.writer import Writer
+from luigi_ha.appliance.cli import main
+from luigi_ha.appliance.engine.changes import Change, Epoch
+from luigi_ha.appliance.store import Position, Snapshot, Store, sqlite_connection
+from luigi_ha.appliance.store.batch import Batch
+from luigi_ha.appliance.store.writer import Writer
 
 WHERE = ("before-reply", "in-batch", "after-lead", "in-load")
 

@@ -63,7 +63,7 @@ class Scheduler:
         """Start the process; it is not ready yet."""
         self.armed.unlink(missing_ok=True)
         self.witness.unlink(missing_ok=True)
-        program = ["-m", "appliance.cli"]
+        program = ["-m", "luigi_ha.appliance.cli"]
         if trap is not None:
             program = ["-m", "drills.launcher", trap.at, str(trap.after), str(self.armed), str(self.witness)]
         serve = [

@@ -1,7 +1,7 @@
 """The port of leadership: who leads, under which epoch, and until when.
 
 Guaranteed by every implementation
-    * At most one candidate is under a valid lease at any time, by its own clock (see `ha.lease` for the clock model).
+    * At most one candidate is under a valid lease at any time, by its own clock (`luigi_ha.ha.lease`: the clock model).
     * Each leadership has an epoch greater than every earlier one. A write that carries its epoch to where it takes
       effect, and is refused there if a greater one has been seen, is safe even from a holder that was paused.
     * Leadership is a deadline, never a flag: without a renewal that counts it ends by itself.
@@ -23,8 +23,8 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
-from ha.errors import Refused
-from ha.lease import Lease, Timing
+from luigi_ha.ha.errors import Refused
+from luigi_ha.ha.lease import Lease, Timing
 
 Epoch = NewType("Epoch", int)
 

@@ -7,10 +7,10 @@ deadline ends the leadership even in the middle of a renewal that hangs. Definit
 import asyncio
 from collections.abc import Callable
 
-from ha.clock import Clock, monotonic
-from ha.elector import Elector
-from ha.errors import Definitive, Fatal, LeaseLost, Unknown
-from ha.log import Events
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.elector import Elector
+from luigi_ha.ha.errors import Definitive, Fatal, LeaseLost, Unknown
+from luigi_ha.ha.log import Events
 
 RETRY = 0.1  # s after a renewal that failed; the renewal itself has waited for its endpoints
 

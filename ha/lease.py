@@ -19,7 +19,7 @@ it. Whatever must not happen twice is fenced where it happens, with the epoch.
 import math
 from dataclasses import dataclass, fields
 
-from ha.errors import Incoherent
+from luigi_ha.ha.errors import Incoherent
 
 NEVER = -math.inf
 

@@ -1,4 +1,4 @@
-"""Leadership in memory: the election of `ha.etcd.elector` over a store that lives in this process.
+"""Leadership in memory: the election of `luigi_ha.ha.etcd.elector` over a store that lives in this process.
 
 The store keeps etcd's rules (revisions, leases, guarded transactions, streams, compaction), is as unhelpful as etcd may
 be (a lease ends exactly at its ttl), and takes its time from the running event loop. On a loop with virtual time every
@@ -16,12 +16,24 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from ha.elector import Candidate
-from ha.errors import HaError, Unknown
-from ha.etcd.elector import EtcdElector
-from ha.etcd.failures import LeaseNotFound
-from ha.etcd.transport import Batch, Change, Compacted, Delete, Field, Guard, Header, Item, Listing, Outcome, Put
-from ha.lease import Timing
+from luigi_ha.ha.elector import Candidate
+from luigi_ha.ha.errors import HaError, Unknown
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.etcd.failures import LeaseNotFound
+from luigi_ha.ha.etcd.transport import (
+    Batch,
+    Change,
+    Compacted,
+    Delete,
+    Field,
+    Guard,
+    Header,
+    Item,
+    Listing,
+    Outcome,
+    Put,
+)
+from luigi_ha.ha.lease import Timing
 
 _Value = TypeVar("_Value")
 
@@ -163,7 +175,7 @@ class MemoryStore:
 
 
 class MemoryStream:
-    """See `ha.etcd.transport.Stream`."""
+    """See `luigi_ha.ha.etcd.transport.Stream`."""
 
     def __init__(self, store: MemoryStore, prefix: str) -> None:
         self._store = store
@@ -197,7 +209,7 @@ class MemoryStream:
 
 
 class Link:
-    """See `ha.etcd.transport.Transport`: one node's way to the store. `delays(call, number)` decides about each call.
+    """See `luigi_ha.ha.etcd.transport.Transport`: one node's way to the store. `delays` decides about each call.
 
     A request outlives the call that made it: late, it is executed all the same, as in a network.
     """

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Mapping
 
-from ha.log import Events
+from luigi_ha.ha.log import Events
 
 _log = Events("supervisor")
 

@@ -76,9 +76,9 @@ def worker(  # noqa: PLR0917 - typer passes them by name
     SIGTERM drains: no new work, what runs finishes and is reported, exit code 0. A second one stops. Results are in the
     state directory until a scheduler has acknowledged them; a worker that is started again with it delivers them.
     """
-    from worker.client import Refused  # noqa: PLC0415 - the command line is quick for those who want another command
-    from worker.daemon import daemon, options  # noqa: PLC0415
-    from worker.spool import HomeError  # noqa: PLC0415
+    from luigi_ha.worker.client import Refused  # noqa: PLC0415 - the command line is quick for those who want another command
+    from luigi_ha.worker.daemon import daemon, options  # noqa: PLC0415
+    from luigi_ha.worker.spool import HomeError  # noqa: PLC0415
 
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # modules beside us, as with `python -m luigi`
@@ -139,8 +139,8 @@ def execute(
     Nothing in the pipeline changes. Without --scheduler-url, luigi's own configuration says where the scheduler is; it
     may name several there, too, separated by commas.
     """
-    from worker import executing  # noqa: PLC0415
-    from worker.client import BadAddress, Credentials, Tls  # noqa: PLC0415
+    from luigi_ha.worker import executing  # noqa: PLC0415
+    from luigi_ha.worker.client import BadAddress, Credentials, Tls  # noqa: PLC0415
 
     credentials = Credentials(os.environ.get("LUIGI_HA_TOKEN", ""), token_file)
     try:

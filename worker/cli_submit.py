@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import CaFile, Certificate, Key, TokenFile, Urls
+from luigi_ha.worker.cli import CaFile, Certificate, Key, TokenFile, Urls
 
 if TYPE_CHECKING:
-    from worker.client import PatientScheduler, Tls
-    from worker.submitting.submission import Outcome
+    from luigi_ha.worker.client import PatientScheduler, Tls
+    from luigi_ha.worker.submitting.submission import Outcome
 
 Option = typer.Option
 DONE, FAILED, USAGE, UNREACHABLE, WAITING, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -56,9 +56,9 @@ def submit(  # noqa: PLR0917 - typer passes them by name
     `--` (luigi-ha submit --module etl -- Load --timeout 5). Without --scheduler-url luigi's own configuration says
     where the scheduler is.
     """
-    from worker import log  # noqa: PLC0415 - the command line is quick for those who want another command
-    from worker.client import BadAddress, CallError, Tls  # noqa: PLC0415
-    from worker.submitting import resolving, submission  # noqa: PLC0415
+    from luigi_ha.worker import log  # noqa: PLC0415 - the command line is quick for those who want another command
+    from luigi_ha.worker.client import BadAddress, CallError, Tls  # noqa: PLC0415
+    from luigi_ha.worker.submitting import resolving, submission  # noqa: PLC0415
 
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # modules beside us, as with `python -m luigi`
@@ -99,7 +99,7 @@ submit.luigi_ha_command = {  # type: ignore[attr-defined]
 
 def _client(urls: list[str], give_up_after: float, token_file: Path | None, tls: "Tls") -> "PatientScheduler":
     """BadAddress."""
-    from worker.client import Credentials, Patience, PatientScheduler, parse_addresses  # noqa: PLC0415 - as above
+    from luigi_ha.worker.client import Credentials, Patience, PatientScheduler, parse_addresses  # noqa: PLC0415 - as above
 
     credentials = Credentials(os.environ.get("LUIGI_HA_TOKEN", ""), token_file)
     return PatientScheduler(parse_addresses(urls), Patience(give_up_after=give_up_after or None), credentials, tls)

@@ -13,8 +13,8 @@ from typing import Any
 
 import luigi.rpc
 
-from worker import log
-from worker.client import Credentials, Patience, PatientScheduler, Tls, parse_addresses
+from luigi_ha.worker import log
+from luigi_ha.worker.client import Credentials, Patience, PatientScheduler, Tls, parse_addresses
 
 
 class NoCommand(Exception):  # noqa: N818

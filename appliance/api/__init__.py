@@ -6,10 +6,10 @@
 Invariant: a reply leaves only after everything it reveals is committed.
 """
 
-from appliance.api.calls import Limits
-from appliance.api.dispatch import Dispatcher
-from appliance.api.gate import Gate
-from appliance.api.metrics import Metrics
-from appliance.api.server import ApiServer, Listen
+from luigi_ha.appliance.api.calls import Limits
+from luigi_ha.appliance.api.dispatch import Dispatcher
+from luigi_ha.appliance.api.gate import Gate
+from luigi_ha.appliance.api.metrics import Metrics
+from luigi_ha.appliance.api.server import ApiServer, Listen
 
 __all__ = ["ApiServer", "Dispatcher", "Gate", "Limits", "Listen", "Metrics"]

@@ -16,10 +16,10 @@ from functools import lru_cache
 from math import inf
 from typing import NamedTuple
 
-from appliance import clock, log
-from appliance.api.access_roles import Role, needed
-from appliance.api.access_tokens import Token, Tokens, is_token, presented
-from appliance.api.errors import Forbidden, NotReady, Unauthorized
+from luigi_ha.appliance import clock, log
+from luigi_ha.appliance.api.access_roles import Role, needed
+from luigi_ha.appliance.api.access_tokens import Token, Tokens, is_token, presented
+from luigi_ha.appliance.api.errors import Forbidden, NotReady, Unauthorized
 
 REMEMBERED = 4096  # headers; then all are forgotten
 HOW = "a token: Authorization: Bearer TOKEN, or the password of Basic (http://any:TOKEN@host); `luigi-ha token create`"
@@ -51,7 +51,7 @@ class Guard:
         return self._tokens.generation > 0
 
     def __call__(self, method: str, raw_path: str, authorization: bytes) -> str | None:
-        """See `appliance.api.calls.Admit`."""
+        """See `luigi_ha.appliance.api.calls.Admit`."""
         grant = self.admit(authorization, _needed(method, raw_path))
         return None if grant is None else grant.name
 

@@ -18,10 +18,10 @@ import socket
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from appliance import log
-from appliance.api.access_roles import Role
-from appliance.api.errors import Forbidden
-from appliance.cors import Cors
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.errors import Forbidden
+from luigi_ha.appliance.cors import Cors
 
 _OURS = ("same-origin", "none")  # none: typed, or a bookmark
 REMEMBERED = 256  # names by which we were called

@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from appliance.api.access_roles import GIVEN, Role
-from appliance.store.tokens import TokenRecord
+from luigi_ha.appliance.api.access_roles import GIVEN, Role
+from luigi_ha.appliance.store.tokens import TokenRecord
 
 LONGEST = 1024  # bytes of an Authorization header; ours have less than 200
 _TOKEN = re.compile(rb"lha_([0-9a-f]{8})_([0-9a-f]{48})")

@@ -4,8 +4,8 @@ import asyncio
 
 from aiohttp import web
 
-from appliance.api.errors import BadRequest, TooLarge
-from appliance.api.traffic import Share, full
+from luigi_ha.appliance.api.errors import BadRequest, TooLarge
+from luigi_ha.appliance.api.traffic import Share, full
 
 BODY_TIMEOUT = 60.0  # s for a client to send its body
 

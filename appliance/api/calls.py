@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from appliance.api.errors import BadRequest, Reply
-from appliance.api.ports import Caller
+from luigi_ha.appliance.api.errors import BadRequest, Reply
+from luigi_ha.appliance.api.ports import Caller
 
 # Calls that may name thousands of tasks: with their dependencies they are as large as the graph they describe.
 ADDS_TASKS = frozenset({"add_task", "rest_put_task", "rest_put_tasks"})

@@ -5,9 +5,9 @@ The fast lane takes no such head; this is for the second one.
 
 from aiohttp import web
 
-from appliance.api.access_browser import Browsers
-from appliance.api.errors import BadRequest
-from appliance.api.heads import RELAYED
+from luigi_ha.appliance.api.access_browser import Browsers
+from luigi_ha.appliance.api.errors import BadRequest
+from luigi_ha.appliance.api.heads import RELAYED
 
 # Headers that say one thing: said twice, whoever stands between might have read the other one.
 ONCE = ("Authorization", "Host", "Content-Type", "Idempotency-Key", "Origin", "Sec-Fetch-Site", RELAYED.decode())

@@ -1,5 +1,5 @@
-"""Cross-origin rules: see `appliance.cors`, which can be had without HTTP."""
+"""Cross-origin rules: see `luigi_ha.appliance.cors`, which can be had without HTTP."""
 
-from appliance.cors import Cors
+from luigi_ha.appliance.cors import Cors
 
 __all__ = ["Cors"]

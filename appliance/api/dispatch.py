@@ -18,16 +18,16 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from appliance.api.calls import Call, FutureCaller, Limits, Mirror, Relay, Waiting
-from appliance.api.errors import Misdirected, Refusal, Reply, Unavailable
-from appliance.api.executor import Executor
-from appliance.api.gate import Gate
-from appliance.api.large import LargeCalls
-from appliance.api.metrics import Metrics
-from appliance.api.ports import Caller, Engine, Journal
-from appliance.api.queues import ParkedCalls, WaitingCalls
-from appliance.clock import SchedulerClock, monotonic
-from appliance.engine import SLICED_VIEWS
+from luigi_ha.appliance.api.calls import Call, FutureCaller, Limits, Mirror, Relay, Waiting
+from luigi_ha.appliance.api.errors import Misdirected, Refusal, Reply, Unavailable
+from luigi_ha.appliance.api.executor import Executor
+from luigi_ha.appliance.api.gate import Gate
+from luigi_ha.appliance.api.large import LargeCalls
+from luigi_ha.appliance.api.metrics import Metrics
+from luigi_ha.appliance.api.ports import Caller, Engine, Journal
+from luigi_ha.appliance.api.queues import ParkedCalls, WaitingCalls
+from luigi_ha.appliance.clock import SchedulerClock, monotonic
+from luigi_ha.appliance.engine import SLICED_VIEWS
 
 ASKED_AGAIN = 0.02  # s until the leader is asked again for a view
 SWEEP_EVERY = 0.25  # s

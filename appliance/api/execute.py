@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from appliance import log
-from appliance.api import wire
-from appliance.api.calls import Call, signature_error
-from appliance.api.errors import BadRequest, Conflicting, Failed, KeyReused, NotFound, Refusal, Reply
-from appliance.api.ports import Engine
-from appliance.engine import BadArgument, Conflict, NoSuch
-from appliance.engine.changes import Changes
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api import wire
+from luigi_ha.appliance.api.calls import Call, signature_error
+from luigi_ha.appliance.api.errors import BadRequest, Conflicting, Failed, KeyReused, NotFound, Refusal, Reply
+from luigi_ha.appliance.api.ports import Engine
+from luigi_ha.appliance.engine import BadArgument, Conflict, NoSuch
+from luigi_ha.appliance.engine.changes import Changes
 
 NOTHING = Changes([], [], [])
 # "No work" says nothing that has to be said again: asked again, there may be some.

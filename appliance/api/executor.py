@@ -7,17 +7,17 @@ that failed half-way is neither asked nor written any more.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from appliance import log
-from appliance.api import removals
-from appliance.api.calls import Call, Mirror
-from appliance.api.errors import Failed, Reply
-from appliance.api.execute import EngineBroken, execute
-from appliance.api.gate import Gate
-from appliance.api.metrics import Metrics
-from appliance.api.ports import Engine, Journal
-from appliance.clock import SchedulerClock
-from appliance.engine import REST_METHODS, RPC_METHODS
-from appliance.engine.changes import Changes, Mail, TaskRemoved, WorkerRemoved
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api import removals
+from luigi_ha.appliance.api.calls import Call, Mirror
+from luigi_ha.appliance.api.errors import Failed, Reply
+from luigi_ha.appliance.api.execute import EngineBroken, execute
+from luigi_ha.appliance.api.gate import Gate
+from luigi_ha.appliance.api.metrics import Metrics
+from luigi_ha.appliance.api.ports import Engine, Journal
+from luigi_ha.appliance.clock import SchedulerClock
+from luigi_ha.appliance.engine import REST_METHODS, RPC_METHODS
+from luigi_ha.appliance.engine.changes import Changes, Mail, TaskRemoved, WorkerRemoved
 
 OWN_METHODS = frozenset({"rest_log", "rest_put_log"})  # called like the engine's, and not the engine's
 REMOVED = frozenset({TaskRemoved, WorkerRemoved})

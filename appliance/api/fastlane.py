@@ -17,13 +17,13 @@ Invariants
 import asyncio
 from typing import NamedTuple, cast
 
-from appliance.api import wire
-from appliance.api.calls import Call
-from appliance.api.errors import NotReady, Refusal, Reply
-from appliance.api.heads import MAX_HEAD, Head, head_of
-from appliance.api.lanes import Lanes
-from appliance.api.traffic import FREE, FULL
-from appliance.clock import monotonic
+from luigi_ha.appliance.api import wire
+from luigi_ha.appliance.api.calls import Call
+from luigi_ha.appliance.api.errors import NotReady, Refusal, Reply
+from luigi_ha.appliance.api.heads import MAX_HEAD, Head, head_of
+from luigi_ha.appliance.api.lanes import Lanes
+from luigi_ha.appliance.api.traffic import FREE, FULL
+from luigi_ha.appliance.clock import monotonic
 
 AHEAD = 1 << 16  # bytes that may lie ahead of the request that is being done
 READ_WITHIN = 30.0  # s in which a client reads something of what waits for it

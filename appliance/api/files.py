@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
-from appliance.api.errors import NotFound
-from appliance.api.hardening import page_headers
+from luigi_ha.appliance.api.errors import NotFound
+from luigi_ha.appliance.api.hardening import page_headers
 
 LONGEST_NAME = 200  # characters
 _TEXT = "$('<i>').text(%s).html()"

@@ -8,7 +8,7 @@ meanwhile, nothing passes. That is asked anew for each call.
 
 from collections.abc import Callable
 
-from appliance import clock
+from luigi_ha.appliance import clock
 
 LEASE_OVER = "this node's lease has run out"
 

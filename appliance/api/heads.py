@@ -8,12 +8,12 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
 
-from appliance import clock
-from appliance.api.access_tokens import Credential
-from appliance.api.calls import MAX_KEY, Terms
-from appliance.api.errors import CHALLENGE
-from appliance.api.hardening import API_HEADERS
-from appliance.engine import RPC_METHODS, SLICED_VIEWS
+from luigi_ha.appliance import clock
+from luigi_ha.appliance.api.access_tokens import Credential
+from luigi_ha.appliance.api.calls import MAX_KEY, Terms
+from luigi_ha.appliance.api.errors import CHALLENGE
+from luigi_ha.appliance.api.hardening import API_HEADERS
+from luigi_ha.appliance.engine import RPC_METHODS, SLICED_VIEWS
 
 MAX_HEAD = 16_384  # bytes; aiohttp refuses longer ones
 MAX_FAST_BODY = 1 << 18  # bytes; larger ones are read by aiohttp, and decoded beside other calls

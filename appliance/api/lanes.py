@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from appliance.api.access_browser import Browsers
-from appliance.api.calls import Admit
-from appliance.api.dispatch import Dispatcher
-from appliance.api.heads import ReplyHead
-from appliance.api.traffic import Traffic
+from luigi_ha.appliance.api.access_browser import Browsers
+from luigi_ha.appliance.api.calls import Admit
+from luigi_ha.appliance.api.dispatch import Dispatcher
+from luigi_ha.appliance.api.heads import ReplyHead
+from luigi_ha.appliance.api.traffic import Traffic
 
 if TYPE_CHECKING:
-    from appliance.api.fastlane import FastLane
+    from luigi_ha.appliance.api.fastlane import FastLane
 
 TURN = 0.01  # s that the requests of one turn of the loop may take together
 HEAVY = 0.001  # s; a method whose requests take longer may have to wait for the next turn

@@ -13,14 +13,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from appliance import log
-from appliance.api import large_text, wire
-from appliance.api.calls import Call
-from appliance.api.errors import BadRequest, Reply, Unavailable
-from appliance.api.execute import Prepared
-from appliance.api.executor import Executor
-from appliance.clock import monotonic
-from appliance.engine import BadArgument
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api import large_text, wire
+from luigi_ha.appliance.api.calls import Call
+from luigi_ha.appliance.api.errors import BadRequest, Reply, Unavailable
+from luigi_ha.appliance.api.execute import Prepared
+from luigi_ha.appliance.api.executor import Executor
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.engine import BadArgument
 
 MANY = frozenset({"add_task", "rest_put_task", "rest_put_tasks"})  # that may be about thousands of tasks
 FEW = 4_000  # characters in which no thousand tasks can be named

@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from appliance.api.errors import BadRequest
-from appliance.api.wire import MAX_DEPTH, check_depth, decode_arguments, escaped, too_deep, unescaped
-from appliance.clock import monotonic
+from luigi_ha.appliance.api.errors import BadRequest
+from luigi_ha.appliance.api.wire import MAX_DEPTH, check_depth, decode_arguments, escaped, too_deep, unescaped
+from luigi_ha.appliance.clock import monotonic
 
 T = TypeVar("T")
 LARGE = 1 << 18  # characters, or bytes, from which on a text is decoded in pieces

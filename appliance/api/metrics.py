@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.engine.changes import Transition
+from luigi_ha.appliance.engine.changes import Transition
 
 MAX_FAMILIES = 500
 OTHER = "_other"

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Protocol
 
-from appliance.api.errors import Reply
-from appliance.engine.changes import Change, Changes
+from luigi_ha.appliance.api.errors import Reply
+from luigi_ha.appliance.engine.changes import Change, Changes
 
 
 class Answer(Protocol):

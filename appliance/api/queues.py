@@ -6,7 +6,7 @@ Both keep the order of arrival. What waits at the gate is bounded in number and 
 from collections import deque
 from collections.abc import Iterator
 
-from appliance.api.calls import Call, Limits, Waiting
+from luigi_ha.appliance.api.calls import Call, Limits, Waiting
 
 
 class ParkedCalls:

@@ -16,13 +16,13 @@ from collections.abc import Callable
 
 import aiohttp
 
-from appliance import log
-from appliance.api import large_text
-from appliance.api.calls import Call
-from appliance.api.errors import Reply, Unavailable
-from appliance.api.heads import RELAYED
-from appliance.clock import monotonic
-from appliance.tls import Tls
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api import large_text
+from luigi_ha.appliance.api.calls import Call
+from luigi_ha.appliance.api.errors import Reply, Unavailable
+from luigi_ha.appliance.api.heads import RELAYED
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.tls import Tls
 
 AGAIN_AFTER = 0.03  # s until a leader that could not be reached is tried again
 CONNECT = 1.0  # s
@@ -45,7 +45,7 @@ def why_not_trusted(error: aiohttp.ClientSSLError) -> str:
 
 
 class HttpRelay:
-    """See `appliance.api.calls.Relay`. Needs a running event loop; `close` it."""
+    """See `luigi_ha.appliance.api.calls.Relay`. Needs a running event loop; `close` it."""
 
     def __init__(self, budget: float, take_back: Callable[[Call], None], tls: Tls | None = None) -> None:
         """`tls`: with which certificates the other nodes are verified."""

@@ -7,8 +7,8 @@ has all of them.
 from collections.abc import Sequence
 from typing import Final
 
-from appliance import log
-from appliance.engine.changes import Change, TaskRemoved, WorkerRemoved
+from luigi_ha.appliance import log
+from luigi_ha.appliance.engine.changes import Change, TaskRemoved, WorkerRemoved
 
 MOST: Final = 100
 FINISHED: Final = "DONE"

@@ -15,17 +15,17 @@ from typing import Any
 
 from aiohttp import web
 
-from appliance import log
-from appliance.api import large_text, wire
-from appliance.api.access_browser import Browsers
-from appliance.api.access_roles import needed
-from appliance.api.access_tokens import Credential
-from appliance.api.body import read_body
-from appliance.api.calls import Admit, Call, FutureCaller, Terms, checked_key
-from appliance.api.checked_head import check_head, relayed_with
-from appliance.api.cors import Cors
-from appliance.api.dispatch import Dispatcher
-from appliance.api.errors import (
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api import large_text, wire
+from luigi_ha.appliance.api.access_browser import Browsers
+from luigi_ha.appliance.api.access_roles import needed
+from luigi_ha.appliance.api.access_tokens import Credential
+from luigi_ha.appliance.api.body import read_body
+from luigi_ha.appliance.api.calls import Admit, Call, FutureCaller, Terms, checked_key
+from luigi_ha.appliance.api.checked_head import check_head, relayed_with
+from luigi_ha.appliance.api.cors import Cors
+from luigi_ha.appliance.api.dispatch import Dispatcher
+from luigi_ha.appliance.api.errors import (
     CHALLENGE,
     BadRequest,
     MethodNotAllowed,
@@ -35,17 +35,17 @@ from appliance.api.errors import (
     Reply,
     TooLarge,
 )
-from appliance.api.executor import INTERNAL
-from appliance.api.files import as_text, page_of, static_file
-from appliance.api.hardening import API_HEADERS
-from appliance.api.heads import is_stock_agent
-from appliance.api.operations import Operations
-from appliance.api.rest import Rest
-from appliance.api.rest.internal import checked
-from appliance.api.traffic import FREE, FULL, Share, Traffic
-from appliance.api.views import Views
-from appliance.clock import monotonic
-from appliance.engine import RPC_METHODS, SLICED_VIEWS
+from luigi_ha.appliance.api.executor import INTERNAL
+from luigi_ha.appliance.api.files import as_text, page_of, static_file
+from luigi_ha.appliance.api.hardening import API_HEADERS
+from luigi_ha.appliance.api.heads import is_stock_agent
+from luigi_ha.appliance.api.operations import Operations
+from luigi_ha.appliance.api.rest import Rest
+from luigi_ha.appliance.api.rest.internal import checked
+from luigi_ha.appliance.api.traffic import FREE, FULL, Share, Traffic
+from luigi_ha.appliance.api.views import Views
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.engine import RPC_METHODS, SLICED_VIEWS
 
 JSON = "application/json; charset=UTF-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"

@@ -9,10 +9,10 @@ from typing import Any
 
 from aiohttp import web
 
-from appliance import log
-from appliance.api.errors import BadRequest, Failed
-from appliance.api.hardening import API_HEADERS
-from appliance.api.traffic import Traffic
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api.errors import BadRequest, Failed
+from luigi_ha.appliance.api.hardening import API_HEADERS
+from luigi_ha.appliance.api.traffic import Traffic
 
 JSON = "application/json; charset=UTF-8"
 READ_WITHIN = 30.0  # s in which a client reads something of what waits for it

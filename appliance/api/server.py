@@ -15,24 +15,24 @@ from typing import Any
 
 from aiohttp import web
 
-from appliance import log, memory
-from appliance.api import sockets
-from appliance.api.access_browser import Browsers
-from appliance.api.calls import Admit, everybody
-from appliance.api.cors import Cors
-from appliance.api.dispatch import Dispatcher
-from appliance.api.errors import Unavailable
-from appliance.api.fastlane import FastLane
-from appliance.api.heads import ReplyHead
-from appliance.api.lanes import Lanes, Turns
-from appliance.api.operations import Operations
-from appliance.api.rest import Rest
-from appliance.api.routes import Routes
-from appliance.api.second_lane import SecondLanes
-from appliance.api.tls_listener import TlsListener
-from appliance.api.traffic import Traffic
-from appliance.clock import monotonic
-from appliance.tls import Tls
+from luigi_ha.appliance import log, memory
+from luigi_ha.appliance.api import sockets
+from luigi_ha.appliance.api.access_browser import Browsers
+from luigi_ha.appliance.api.calls import Admit, everybody
+from luigi_ha.appliance.api.cors import Cors
+from luigi_ha.appliance.api.dispatch import Dispatcher
+from luigi_ha.appliance.api.errors import Unavailable
+from luigi_ha.appliance.api.fastlane import FastLane
+from luigi_ha.appliance.api.heads import ReplyHead
+from luigi_ha.appliance.api.lanes import Lanes, Turns
+from luigi_ha.appliance.api.operations import Operations
+from luigi_ha.appliance.api.rest import Rest
+from luigi_ha.appliance.api.routes import Routes
+from luigi_ha.appliance.api.second_lane import SecondLanes
+from luigi_ha.appliance.api.tls_listener import TlsListener
+from luigi_ha.appliance.api.traffic import Traffic
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.tls import Tls
 
 SERVER = "luigi-ha"
 MAX_LINE = 1 << 16  # bytes of a request's first line: as luigid, whose calls may come in the URL

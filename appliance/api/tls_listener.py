@@ -13,8 +13,8 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
-from appliance import log
-from appliance.tls import Tls
+from luigi_ha.appliance import log
+from luigi_ha.appliance.tls import Tls
 
 HANDSHAKE = 10.0  # s from the connection to the end of the handshake
 AT_ONCE = 64  # connections accepted before others get a turn

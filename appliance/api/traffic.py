@@ -13,8 +13,8 @@ Invariant: a share is never counted twice, and nothing of it is left once it is 
 
 from collections.abc import Callable
 
-from appliance import log
-from appliance.api.errors import Unavailable
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api.errors import Unavailable
 
 FREE = 1 << 16  # bytes of one connection that are not counted
 EACH = 1 << 15  # bytes that a connection takes, about

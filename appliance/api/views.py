@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from appliance.api import wire
-from appliance.api.calls import Call, Terms, signature_error
-from appliance.api.dispatch import Dispatcher
-from appliance.api.errors import BadRequest, Refusal, Reply, Unavailable
-from appliance.api.execute import failed_unchanged
-from appliance.api.ports import Caller, Engine
-from appliance.clock import monotonic
-from appliance.engine import BadArgument
+from luigi_ha.appliance.api import wire
+from luigi_ha.appliance.api.calls import Call, Terms, signature_error
+from luigi_ha.appliance.api.dispatch import Dispatcher
+from luigi_ha.appliance.api.errors import BadRequest, Refusal, Reply, Unavailable
+from luigi_ha.appliance.api.execute import failed_unchanged
+from luigi_ha.appliance.api.ports import Caller, Engine
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.engine import BadArgument
 
 HEAVY = 2
 SLICE = 0.002  # s

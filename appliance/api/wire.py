@@ -11,7 +11,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qs
 
-from appliance.api.errors import BadRequest
+from luigi_ha.appliance.api.errors import BadRequest
 
 MAX_DEPTH = 100
 MOST_PARTS = 64  # of a multipart form

@@ -1,5 +1,5 @@
 """The command `luigi-ha`: thin, one function per command."""
 
-from appliance.cli.entry import main
+from luigi_ha.appliance.cli.entry import main
 
 __all__ = ["main"]

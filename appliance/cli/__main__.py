@@ -1,5 +1,5 @@
-"""`python -m appliance.cli`: the same as `luigi-ha`."""
+"""`python -m luigi_ha.appliance.cli`: the same as `luigi-ha`."""
 
-from appliance.cli.entry import main
+from luigi_ha.appliance.cli.entry import main
 
 main()

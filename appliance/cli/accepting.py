@@ -6,18 +6,18 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from appliance.cli.electing import elector
-from appliance.cli.errors import CommandError
-from appliance.cli.explained import explained
-from appliance.cli.pairing import lock_directory
-from appliance.cli.sharing import require_named
-from appliance.config import ConfigError, Serve, load
-from appliance.config.election import kind
-from appliance.config.load import database_url
-from appliance.exit_codes import ExitCode
-from appliance.store import accept as accept_past
-from appliance.store import open_store
-from ha.errors import Fatal, HaError
+from luigi_ha.appliance.cli.electing import elector
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.explained import explained
+from luigi_ha.appliance.cli.pairing import lock_directory
+from luigi_ha.appliance.cli.sharing import require_named
+from luigi_ha.appliance.config import ConfigError, Serve, load
+from luigi_ha.appliance.config.election import kind
+from luigi_ha.appliance.config.load import database_url
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.store import accept as accept_past
+from luigi_ha.appliance.store import open_store
+from luigi_ha.ha.errors import Fatal, HaError
 
 
 def accept(database: str | None, config: Path | None, *, as_json: bool) -> None:

@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 import typer
 
-from appliance.cli.client import DEFAULT_URL, At, ask
-from appliance.cli.errors import CommandError
-from appliance.cli.shown import failover, line, moment, shown, told
-from appliance.exit_codes import ExitCode
+from luigi_ha.appliance.cli.client import DEFAULT_URL, At, ask
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.shown import failover, line, moment, shown, told
+from luigi_ha.appliance.exit_codes import ExitCode
 
 Url = Annotated[str, typer.Option("--url", envvar="LUIGI_HA_URL", help="Where the scheduler listens.")]
 TokenFile = Annotated[

@@ -11,9 +11,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from appliance.cli.errors import CommandError
-from appliance.exit_codes import ExitCode
-from appliance.tls import TlsError, TlsFiles, client_context
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.tls import TlsError, TlsFiles, client_context
 
 DEFAULT_URL = "http://127.0.0.1:8082"
 TIMEOUT = 10.0  # s

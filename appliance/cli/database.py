@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli.errors import EXIT_CODES
+from luigi_ha.appliance.cli.errors import EXIT_CODES
 
 app = typer.Typer(help="The database: its schema.", no_args_is_help=True, rich_markup_mode=None, epilog=EXIT_CODES)
 Database = Annotated[str | None, typer.Option("--database", help="Database URL; default: as for serve.")]
@@ -19,7 +19,7 @@ def upgrade(database: Database = None, config: Config = None, as_json: Json = Fa
 
     Example: luigi-ha db upgrade --database postgresql://luigi@db1/luigi
     """
-    from appliance.cli import schema  # noqa: PLC0415 - see appliance.cli.app
+    from luigi_ha.appliance.cli import schema  # noqa: PLC0415 - see appliance.cli.app
 
     schema.upgrade(database, config, as_json=as_json)
 
@@ -30,7 +30,7 @@ def check(database: Database = None, config: Config = None, as_json: Json = Fals
 
     Example: luigi-ha db check --database sqlite:////var/lib/luigi-ha/luigi-ha.db
     """
-    from appliance.cli import schema  # noqa: PLC0415 - see appliance.cli.app
+    from luigi_ha.appliance.cli import schema  # noqa: PLC0415 - see appliance.cli.app
 
     raise typer.Exit(schema.check(database, config, as_json=as_json))
 
@@ -44,6 +44,6 @@ def accept(database: Database = None, config: Config = None, as_json: Json = Fal
 
     Example: luigi-ha db accept --database sqlite:////var/lib/luigi-ha/luigi-ha.db
     """
-    from appliance.cli import accepting  # noqa: PLC0415
+    from luigi_ha.appliance.cli import accepting  # noqa: PLC0415
 
     accepting.accept(database, config, as_json=as_json)

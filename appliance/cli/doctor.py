@@ -40,6 +40,6 @@ def doctor(  # noqa: PLR0917 - typer passes them by name
         "database": database, "port": port, "name": name, "cluster": cluster, "etcd_endpoints": etcd_endpoints,
         "vip": vip, "vip_interface": vip_interface,
     }  # fmt: skip
-    from appliance.cli import doctor_rounds  # noqa: PLC0415 - see appliance.cli.app
+    from luigi_ha.appliance.cli import doctor_rounds  # noqa: PLC0415 - see appliance.cli.app
 
     raise typer.Exit(doctor_rounds.examine(flags, config, as_json=as_json))

@@ -4,15 +4,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from appliance.cli.doctor_etcd import Patient
-from appliance.cli.doctor_findings import Examiner, Finding
-from appliance.cli.silence import silence
-from appliance.config import Serve
-from ha.errors import Unusable
-from ha.vip.configured import Ip, Vip, configured
-from ha.vip.kernel import Kernel, link, own_macs
-from ha.vip.sweep import depends_on, must_be_able
-from ha.vip.wire import Wire
+from luigi_ha.appliance.cli.doctor_etcd import Patient
+from luigi_ha.appliance.cli.doctor_findings import Examiner, Finding
+from luigi_ha.appliance.cli.silence import silence
+from luigi_ha.appliance.config import Serve
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.vip.configured import Ip, Vip, configured
+from luigi_ha.ha.vip.kernel import Kernel, link, own_macs
+from luigi_ha.ha.vip.sweep import depends_on, must_be_able
+from luigi_ha.ha.vip.wire import Wire
 
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
 LISTEN = 0.15  # s

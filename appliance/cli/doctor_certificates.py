@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from appliance.cli.doctor_findings import Examiner, Finding
-from appliance.cli.doctor_tls import own_certificate
-from appliance.clock import wall
-from appliance.config import Serve
-from appliance.store.target import Target
+from luigi_ha.appliance.cli.doctor_findings import Examiner, Finding
+from luigi_ha.appliance.cli.doctor_tls import own_certificate
+from luigi_ha.appliance.clock import wall
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.store.target import Target
 
 SOON = timedelta(days=14)
 PATIENCE = 2.0  # s

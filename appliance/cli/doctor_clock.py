@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from appliance import clock
-from appliance.cli.doctor_findings import Examiner, Finding
+from luigi_ha.appliance import clock
+from luigi_ha.appliance.cli.doctor_findings import Examiner, Finding
 
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 APART = 2.0  # s; dates over HTTP are whole seconds

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from appliance.cli.doctor_etcd import Patient
-from appliance.cli.doctor_findings import Examiner, Finding
-from appliance.config import Serve
-from appliance.store import SchemaState, Store, StoreError, open_store
-from appliance.store.target import Kind, parse
+from luigi_ha.appliance.cli.doctor_etcd import Patient
+from luigi_ha.appliance.cli.doctor_findings import Examiner, Finding
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.store import SchemaState, Store, StoreError, open_store
+from luigi_ha.appliance.store.target import Kind, parse
 
 _examiner = Examiner("database")
 

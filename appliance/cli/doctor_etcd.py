@@ -13,21 +13,21 @@ from typing import Any
 
 import aiohttp
 
-from appliance.cli import doctor_machine
-from appliance.cli.doctor_findings import Examiner, Finding
-from appliance.cli.electing import elector
-from appliance.clock import wall
-from appliance.config import Serve
-from appliance.config.shared import LOCKS_OUT, different, shown
-from ha.elector import Leader, Member, View
-from ha.errors import HaError, Incoherent
-from ha.etcd.config import EtcdConfig
-from ha.etcd.elector import new_lease_id
-from ha.etcd.gateway import Gateway
-from ha.etcd.keys import Items, Keys
-from ha.etcd.opening import etcd_transport
-from ha.etcd.transport import Listing
-from ha.lease import Timing
+from luigi_ha.appliance.cli import doctor_machine
+from luigi_ha.appliance.cli.doctor_findings import Examiner, Finding
+from luigi_ha.appliance.cli.electing import elector
+from luigi_ha.appliance.clock import wall
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.config.shared import LOCKS_OUT, different, shown
+from luigi_ha.ha.elector import Leader, Member, View
+from luigi_ha.ha.errors import HaError, Incoherent
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.elector import new_lease_id
+from luigi_ha.ha.etcd.gateway import Gateway
+from luigi_ha.ha.etcd.keys import Items, Keys
+from luigi_ha.ha.etcd.opening import etcd_transport
+from luigi_ha.ha.etcd.transport import Listing
+from luigi_ha.ha.lease import Timing
 
 PATIENCE = 2.0  # s for one answer
 OLDEST = (3, 4)

@@ -5,9 +5,9 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from appliance.config import ConfigError
-from appliance.store import StoreError
-from ha.errors import HaError
+from luigi_ha.appliance.config import ConfigError
+from luigi_ha.appliance.store import StoreError
+from luigi_ha.ha.errors import HaError
 
 
 class Verdict(enum.Enum):

@@ -14,11 +14,11 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
-from appliance.cli.doctor_findings import Examiner, Finding
-from appliance.config import Serve
-from appliance.config.access import speaks_tls
-from appliance.store.target import Kind, Target
-from appliance.tls import blind_context
+from luigi_ha.appliance.cli.doctor_findings import Examiner, Finding
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.config.access import speaks_tls
+from luigi_ha.appliance.store.target import Kind, Target
+from luigi_ha.appliance.tls import blind_context
 
 PYTHON = (3, 11)
 PATIENCE = 2.0  # s for an answer from the port

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from appliance.cli import (
+from luigi_ha.appliance.cli import (
     doctor_address,
     doctor_certificates,
     doctor_clock,
@@ -14,18 +14,18 @@ from appliance.cli import (
     doctor_etcd,
     doctor_machine,
 )
-from appliance.cli.doctor_findings import Check, Examiner, Finding, as_text, examined, failed, to_json
-from appliance.cli.electing import etcd_config
-from appliance.cli.pairing import lock_directory
-from appliance.cli.sharing import require_named
-from appliance.config import ConfigError, Loaded, load
-from appliance.config.election import kind, node_name
-from appliance.config.load import database_url
-from appliance.config.options import Options
-from appliance.config.shared import digests, shared_options
-from appliance.exit_codes import ExitCode
-from appliance.store.target import parse
-from ha.lease import Timing
+from luigi_ha.appliance.cli.doctor_findings import Check, Examiner, Finding, as_text, examined, failed, to_json
+from luigi_ha.appliance.cli.electing import etcd_config
+from luigi_ha.appliance.cli.pairing import lock_directory
+from luigi_ha.appliance.cli.sharing import require_named
+from luigi_ha.appliance.config import ConfigError, Loaded, load
+from luigi_ha.appliance.config.election import kind, node_name
+from luigi_ha.appliance.config.load import database_url
+from luigi_ha.appliance.config.options import Options
+from luigi_ha.appliance.config.shared import digests, shared_options
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.store.target import parse
+from luigi_ha.ha.lease import Timing
 
 
 def examine(flags: Mapping[str, Any], config: Path | None, *, as_json: bool) -> ExitCode:

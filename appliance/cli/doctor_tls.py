@@ -8,10 +8,10 @@ import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from appliance.cli.doctor_findings import Examiner, Finding
-from appliance.config import Serve
-from appliance.config.access import speaks_tls
-from appliance.tls import TlsError, TlsFiles, client_context, server_context
+from luigi_ha.appliance.cli.doctor_findings import Examiner, Finding
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.config.access import speaks_tls
+from luigi_ha.appliance.tls import TlsError, TlsFiles, client_context, server_context
 
 _examiner = Examiner("certificates")
 

@@ -3,16 +3,16 @@
 import socket
 from pathlib import Path
 
-from appliance.cli.pairing import lock_directory, peers_socket
-from appliance.config import Serve
-from appliance.config.access import own_url
-from appliance.config.election import kind
-from appliance.config.load import secret
-from ha.elector import Candidate, Elector
-from ha.etcd.config import EtcdConfig
-from ha.etcd.opening import TransportName, etcd_elector
-from ha.filelock import FileLockElector
-from ha.lease import Timing
+from luigi_ha.appliance.cli.pairing import lock_directory, peers_socket
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.config.access import own_url
+from luigi_ha.appliance.config.election import kind
+from luigi_ha.appliance.config.load import secret
+from luigi_ha.ha.elector import Candidate, Elector
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.opening import TransportName, etcd_elector
+from luigi_ha.ha.filelock import FileLockElector
+from luigi_ha.ha.lease import Timing
 
 
 def etcd_config(serve: Serve) -> EtcdConfig:

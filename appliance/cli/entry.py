@@ -2,9 +2,11 @@
 
 import sys
 
-from appliance.cli import hook
-from appliance.cli.errors import CommandError
-from appliance.exit_codes import ExitCode
+from luigi_ha.appliance.cli import hook
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.exit_codes import ExitCode
+
+EXTRAS = {"luigi": "worker", "boto3": "s3", "etcd3": "etcd3", "patroni": "lab"}  # by package
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -15,12 +17,19 @@ def main(arguments: list[str] | None = None) -> None:
         if options is not None:
             hook.run(options)
         else:
-            from appliance.cli.app import app  # noqa: PLC0415 - see appliance.cli.hook
+            from luigi_ha.appliance.cli.app import app  # noqa: PLC0415 - see appliance.cli.hook
 
             app(args=given)
     except CommandError as error:
         print(f"luigi-ha: {error}", file=sys.stderr)
         sys.exit(error.code)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        hint = f"expected: pip install 'luigi-ha[{extra}]'"
+        print(f"luigi-ha: this needs the package {error.name}, which is not installed; {hint}", file=sys.stderr)
+        sys.exit(ExitCode.CONFIG)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read us has left; nobody to tell
         sys.exit(ExitCode.OK)

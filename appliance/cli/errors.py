@@ -1,6 +1,6 @@
 """How a command fails, and with which number."""
 
-from appliance.exit_codes import ExitCode
+from luigi_ha.appliance.exit_codes import ExitCode
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed, or no such task; 2 wrong usage or configuration; 3 the scheduler or the database "

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from appliance.cli.errors import CommandError
-from appliance.config import ConfigError
-from appliance.exit_codes import ExitCode
-from appliance.store import BadUrl, DatabaseAway, SchemaMissing, SchemaTooNew, StoreError
-from appliance.tls import TlsError
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.config import ConfigError
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.store import BadUrl, DatabaseAway, SchemaMissing, SchemaTooNew, StoreError
+from luigi_ha.appliance.tls import TlsError
 
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (ConfigError, ExitCode.CONFIG),

@@ -35,7 +35,7 @@ def understood(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 def run(options: dict[str, Any]) -> None:
     """Do it. CommandError."""
-    from appliance.cli import releasing  # noqa: PLC0415 - only if it is for us
+    from luigi_ha.appliance.cli import releasing  # noqa: PLC0415 - only if it is for us
 
     flags = dict(options)
     as_json, config = flags.pop("as_json"), flags.pop("config", None)

@@ -5,22 +5,22 @@ import os
 import sys
 from importlib.metadata import version
 
-from appliance.cli.electing import elector
-from appliance.config import ConfigError, Serve
-from appliance.config.election import kind, node_name
-from ha.errors import HaError
-from ha.keeper.keeper import Keeper
-from ha.keeper.options import KeeperOptions
-from ha.supervisor import Supervisor
-from ha.vip.port import Address, NoAddress
+from luigi_ha.appliance.cli.electing import elector
+from luigi_ha.appliance.config import ConfigError, Serve
+from luigi_ha.appliance.config.election import kind, node_name
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.keeper.keeper import Keeper
+from luigi_ha.ha.keeper.options import KeeperOptions
+from luigi_ha.ha.supervisor import Supervisor
+from luigi_ha.ha.vip.port import Address, NoAddress
 
 
 def address(serve: Serve) -> Address:
     """What moves with the leader."""
     if not serve.vip:
         return NoAddress()
-    from appliance.cli.silence import silence  # noqa: PLC0415 - these are for those who have an address
-    from ha.vip.netlink import NetlinkAddress  # noqa: PLC0415
+    from luigi_ha.appliance.cli.silence import silence  # noqa: PLC0415 - these are for those who have an address
+    from luigi_ha.ha.vip.netlink import NetlinkAddress  # noqa: PLC0415
 
     return NetlinkAddress(serve.vip, serve.vip_interface, refusals=silence(serve), port=serve.port)
 
@@ -33,7 +33,7 @@ def keep(serve: Serve) -> int:
     async def run() -> int:
         options = KeeperOptions(
             name=name,
-            command=[sys.executable, "-m", "appliance.cli", *sys.argv[1:]],
+            command=[sys.executable, "-m", "luigi_ha.appliance.cli", *sys.argv[1:]],
             environment={**os.environ, "LUIGI_HA_NAME": name},
             mode="file" if mode == "file" else "etcd",
             version=version("luigi-ha"),

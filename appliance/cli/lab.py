@@ -78,7 +78,7 @@ def up(
 
     Example: luigi-ha lab up
     """
-    from appliance.cli import laboratory  # noqa: PLC0415 - see appliance.cli.app
+    from luigi_ha.appliance.cli import laboratory  # noqa: PLC0415 - see appliance.cli.app
 
     laboratory.up(directory, as_json=as_json, witness=witness, stop_hook=stop_hook, failsafe=failsafe)
 
@@ -89,7 +89,7 @@ def status(directory: Directory = DEFAULT, as_json: Json = False) -> None:
 
     Example: luigi-ha lab status
     """
-    from appliance.cli import laboratory  # noqa: PLC0415
+    from luigi_ha.appliance.cli import laboratory  # noqa: PLC0415
 
     laboratory.status(directory, as_json=as_json)
 
@@ -104,7 +104,7 @@ def shell(
 
     Example: luigi-ha lab shell client -- luigi-ha status
     """
-    from appliance.cli import laboratory  # noqa: PLC0415
+    from luigi_ha.appliance.cli import laboratory  # noqa: PLC0415
 
     arguments = command or []
     laboratory.shell(directory, host, arguments[1:] if arguments[:1] == ["--"] else arguments)
@@ -133,7 +133,7 @@ def fault(
 
     Example: luigi-ha lab fault unplug leader
     """
-    from appliance.cli import laboratory  # noqa: PLC0415
+    from luigi_ha.appliance.cli import laboratory  # noqa: PLC0415
 
     laboratory.fault(
         directory, kind.value, host, what.value if what else None, peer=peer, whole_host=whole_host, as_json=as_json
@@ -146,6 +146,6 @@ def down(directory: Directory = DEFAULT, as_json: Json = False) -> None:
 
     Example: luigi-ha lab down
     """
-    from appliance.cli import laboratory  # noqa: PLC0415
+    from luigi_ha.appliance.cli import laboratory  # noqa: PLC0415
 
     laboratory.down(directory, as_json=as_json)

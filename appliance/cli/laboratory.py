@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from appliance.cli.errors import CommandError
-from appliance.exit_codes import ExitCode
-from appliance.lab import inside, report
-from appliance.lab.errors import LabError, NoLab, WrongUse
-from appliance.lab.faults import Bite, Faults
-from appliance.lab.lab import Lab
-from appliance.lab.plan import DEFAULT_DIRECTORY
-from appliance.lab.targets import Target
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.lab import inside, report
+from luigi_ha.appliance.lab.errors import LabError, NoLab, WrongUse
+from luigi_ha.appliance.lab.faults import Bite, Faults
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import DEFAULT_DIRECTORY
+from luigi_ha.appliance.lab.targets import Target
 
 _CODES: tuple[tuple[type[LabError], ExitCode], ...] = (
     (WrongUse, ExitCode.CONFIG),

@@ -28,7 +28,7 @@ def switchover(
 
     Example: luigi-ha switchover n2
     """
-    from appliance.cli import wishes  # noqa: PLC0415 - see appliance.cli.app
+    from luigi_ha.appliance.cli import wishes  # noqa: PLC0415 - see appliance.cli.app
 
     done = wishes.switch_over(config, _flags(database, cluster, etcd_endpoints), to, within)
     after = "already" if done.get("led_already") else f"after {done['seconds']:.2f} s"
@@ -46,7 +46,7 @@ def pause(
 
     Example: luigi-ha pause
     """
-    from appliance.cli import wishes  # noqa: PLC0415
+    from luigi_ha.appliance.cli import wishes  # noqa: PLC0415
 
     done = wishes.pause(config, _flags(database, cluster, etcd_endpoints))
     was = "already " if done["was_paused"] else ""
@@ -64,7 +64,7 @@ def resume(
 
     Example: luigi-ha resume
     """
-    from appliance.cli import wishes  # noqa: PLC0415
+    from luigi_ha.appliance.cli import wishes  # noqa: PLC0415
 
     done = wishes.resume(config, _flags(database, cluster, etcd_endpoints))
     kept = f"resumed: any node that can takes over again if the leader dies (the pause had kept {done['kept']})"
@@ -87,7 +87,7 @@ def release(  # noqa: PLR0917 - typer passes them by name
 
     Example: luigi-ha release --config /etc/luigi-ha/luigi-ha.toml
     """
-    from appliance.cli import releasing  # noqa: PLC0415
+    from luigi_ha.appliance.cli import releasing  # noqa: PLC0415
 
     flags = _flags(database, cluster, etcd_endpoints)
     flags |= {"name": name, "port": port, "vip": vip, "vip_interface": vip_interface}

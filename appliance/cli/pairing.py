@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from appliance.places import leadership_directory, sqlite_path
+from luigi_ha.appliance.places import leadership_directory, sqlite_path
 
 LONGEST_SOCKET = 100  # bytes of a Unix socket's path
 

@@ -12,12 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from appliance.cli.errors import CommandError
-from appliance.cli.sharing import asked, configured, shared
-from appliance.config import ConfigError, Serve
-from appliance.config.election import kind, node_name
-from appliance.exit_codes import ExitCode
-from ha.errors import Fatal, HaError
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.sharing import asked, configured, shared
+from luigi_ha.appliance.config import ConfigError, Serve
+from luigi_ha.appliance.config.election import kind, node_name
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.ha.errors import Fatal, HaError
 
 
 def run(config: Path | None, flags: Mapping[str, Any], *, as_json: bool) -> None:
@@ -39,8 +39,9 @@ def run(config: Path | None, flags: Mapping[str, Any], *, as_json: bool) -> None
 
 
 def release(serve: Serve) -> bool:
-    """Address, then lease, then silence (`ha.vip.refusals`), each also if the one before could not be had; but callers
-    are refused again only if the address is certainly gone. Whether this node led. HaError if anything may be held."""
+    """Address, then lease, then silence (`luigi_ha.ha.vip.refusals`), each also if the one before could not be had; but
+    callers are refused again only if the address is certainly gone. Whether this node led. HaError if anything may be
+    held."""
     try:
         _sweep(serve)
     except BaseException:
@@ -54,7 +55,7 @@ def release(serve: Serve) -> bool:
 
 def _sweep(serve: Serve) -> None:
     if serve.vip:
-        from ha.vip.sweep import sweep  # noqa: PLC0415 - see above
+        from luigi_ha.ha.vip.sweep import sweep  # noqa: PLC0415 - see above
 
         sweep(serve.vip, serve.vip_interface)
 
@@ -64,7 +65,7 @@ def _revoke(serve: Serve) -> bool:
         return False  # the kernel has done it
     import asyncio  # noqa: PLC0415
 
-    from appliance.cli.electing import elector  # noqa: PLC0415
+    from luigi_ha.appliance.cli.electing import elector  # noqa: PLC0415
 
     name = node_name(serve, serve.database, os.getpid())
 
@@ -80,7 +81,7 @@ def _revoke(serve: Serve) -> bool:
 
 
 def _allow_refusals(serve: Serve) -> None:
-    from appliance.cli.silence import silence  # noqa: PLC0415
+    from luigi_ha.appliance.cli.silence import silence  # noqa: PLC0415
 
     rule = silence(serve)
     if rule is not None:

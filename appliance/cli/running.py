@@ -5,24 +5,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from appliance import log
-from appliance.cli.errors import CommandError
-from appliance.config import ConfigError, Loaded, Serve, load
-from appliance.config.election import kind
-from appliance.exit_codes import ExitCode
-from appliance.places import obstacle, sqlite_path
-from ha.errors import Unusable
-from ha.keeper.link import Link
+from luigi_ha.appliance import log
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.config import ConfigError, Loaded, Serve, load
+from luigi_ha.appliance.config.election import kind
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.places import obstacle, sqlite_path
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.keeper.link import Link
 
 Flags = Mapping[str, Any]
 
 
 def check(flags: Flags, config: Path | None, *, as_json: bool) -> None:
     """Validate, and print every option with its source."""
-    from appliance.cli.explained import explained  # noqa: PLC0415
-    from appliance.config.load import database_url  # noqa: PLC0415
-    from appliance.node.access import tls_of  # noqa: PLC0415
-    from appliance.store.target import parse  # noqa: PLC0415
+    from luigi_ha.appliance.cli.explained import explained  # noqa: PLC0415
+    from luigi_ha.appliance.config.load import database_url  # noqa: PLC0415
+    from luigi_ha.appliance.node.access import tls_of  # noqa: PLC0415
+    from luigi_ha.appliance.store.target import parse  # noqa: PLC0415
 
     with explained():
         loaded = load(flags, config, os.environ)
@@ -44,14 +44,14 @@ def run(flags: Flags, config: Path | None) -> int:
             if kind(serving, serving.database) != "none":
                 _require_place(serving)
                 # Neither needs what the other does: a keeper is small, and starts at once.
-                from appliance.cli.keeping import keep  # noqa: PLC0415
+                from luigi_ha.appliance.cli.keeping import keep  # noqa: PLC0415
 
                 return keep(serving)
     except Unusable as error:
         raise CommandError(f"environment: {error}", ExitCode.CONFIG) from error
     except ConfigError as error:
         raise CommandError(str(error), ExitCode.CONFIG) from error
-    from appliance.cli.scheduling import schedule  # noqa: PLC0415
+    from luigi_ha.appliance.cli.scheduling import schedule  # noqa: PLC0415
 
     return schedule(loaded, link)
 

@@ -5,14 +5,14 @@ import importlib
 import os
 import sys
 
-from appliance.cli.explained import explained
-from appliance.cli.pairing import lock_directory, peers_socket
-from appliance.config import Loaded
-from appliance.config.election import kind, node_name
-from appliance.config.load import database_url
-from appliance.node import Node, NodeOptions
-from appliance.store.target import parse
-from ha.keeper.link import Link
+from luigi_ha.appliance.cli.explained import explained
+from luigi_ha.appliance.cli.pairing import lock_directory, peers_socket
+from luigi_ha.appliance.config import Loaded
+from luigi_ha.appliance.config.election import kind, node_name
+from luigi_ha.appliance.config.load import database_url
+from luigi_ha.appliance.node import Node, NodeOptions
+from luigi_ha.appliance.store.target import parse
+from luigi_ha.ha.keeper.link import Link
 
 # s. The journal's writer needs the interpreter for moments only, but several times per commit; at Python's 5 ms it
 # waits for a busy event loop that long each time, and the database idles (measured: commits of 2.6 ms instead of 6.1).

@@ -4,13 +4,13 @@ import json
 import os
 from pathlib import Path
 
-from appliance.cli.explained import explained
-from appliance.cli.sharing import require_named
-from appliance.config import load
-from appliance.config.load import database_url
-from appliance.exit_codes import ExitCode
-from appliance.places import sqlite_path
-from appliance.store import SchemaState, Store, open_store
+from luigi_ha.appliance.cli.explained import explained
+from luigi_ha.appliance.cli.sharing import require_named
+from luigi_ha.appliance.config import load
+from luigi_ha.appliance.config.load import database_url
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.places import sqlite_path
+from luigi_ha.appliance.store import SchemaState, Store, open_store
 
 
 def upgrade(database: str | None, config: Path | None, *, as_json: bool) -> None:

@@ -66,7 +66,7 @@ def serve(  # noqa: PLR0917 - typer passes them by name
         "election": election, "name": name, "cluster": cluster, "advertise": advertise,
         "etcd_endpoints": etcd_endpoints, "vip": vip, "vip_interface": vip_interface, "durability": durability,
     }  # fmt: skip
-    from appliance.cli import running  # noqa: PLC0415 - see appliance.cli.app
+    from luigi_ha.appliance.cli import running  # noqa: PLC0415 - see appliance.cli.app
 
     if check:
         running.check(flags, config, as_json=as_json)

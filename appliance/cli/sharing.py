@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from appliance.cli.errors import CommandError
-from appliance.cli.pairing import lock_directory
-from appliance.config import ConfigError, Loaded, Serve, load
-from appliance.config.election import kind
-from appliance.config.sources import SYSTEM_TOML
-from appliance.exit_codes import ExitCode
-from appliance.places import sqlite_path
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.pairing import lock_directory
+from luigi_ha.appliance.config import ConfigError, Loaded, Serve, load
+from luigi_ha.appliance.config.election import kind
+from luigi_ha.appliance.config.sources import SYSTEM_TOML
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.places import sqlite_path
 
 
 @contextmanager

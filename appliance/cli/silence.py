@@ -1,8 +1,8 @@
 """From the options to the rule that keeps an address without a listener silent."""
 
-from appliance.config import Serve
-from ha.vip.configured import configured
-from ha.vip.refusals import Refusals
+from luigi_ha.appliance.config import Serve
+from luigi_ha.ha.vip.configured import configured
+from luigi_ha.ha.vip.refusals import Refusals
 
 
 def silence(serve: Serve) -> Refusals | None:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli.database import Config, Database, Json
-from appliance.cli.errors import EXIT_CODES
+from luigi_ha.appliance.cli.database import Config, Database, Json
+from luigi_ha.appliance.cli.errors import EXIT_CODES
 
 app = typer.Typer(
     help="Tokens: who may call the scheduler.", no_args_is_help=True, rich_markup_mode=None, epilog=EXIT_CODES
@@ -39,7 +39,7 @@ def create(
 
     Example: luigi-ha token create nightly-etl --role worker --expires 90d > nightly-etl.token
     """
-    from appliance.cli import tokens  # noqa: PLC0415 - see appliance.cli.app
+    from luigi_ha.appliance.cli import tokens  # noqa: PLC0415 - see appliance.cli.app
 
     tokens.create(database, config, name, role.value, expires, as_json=as_json)
 
@@ -50,7 +50,7 @@ def list_(database: Database = None, config: Config = None, as_json: Json = Fals
 
     Example: luigi-ha token list
     """
-    from appliance.cli import tokens  # noqa: PLC0415
+    from luigi_ha.appliance.cli import tokens  # noqa: PLC0415
 
     tokens.show(database, config, as_json=as_json)
 
@@ -68,6 +68,6 @@ def revoke(
 
     Example: luigi-ha token revoke 1f6a90c2
     """
-    from appliance.cli import tokens  # noqa: PLC0415
+    from luigi_ha.appliance.cli import tokens  # noqa: PLC0415
 
     tokens.revoke(database, config, token, as_json=as_json)

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from appliance.api.access_tokens import mint
-from appliance.cli.errors import CommandError
-from appliance.cli.explained import explained
-from appliance.cli.schema import opened
-from appliance.cli.shown import moment
-from appliance.clock import wall
-from appliance.exit_codes import ExitCode
-from appliance.store import NameTaken, Store, TokenRecord
+from luigi_ha.appliance.api.access_tokens import mint
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.explained import explained
+from luigi_ha.appliance.cli.schema import opened
+from luigi_ha.appliance.cli.shown import moment
+from luigi_ha.appliance.clock import wall
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.store import NameTaken, Store, TokenRecord
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")

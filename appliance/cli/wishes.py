@@ -7,14 +7,14 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from appliance.cli.electing import elector
-from appliance.cli.errors import CommandError
-from appliance.cli.sharing import asked, configured, require_pair, shared
-from appliance.clock import monotonic
-from appliance.config import ConfigError
-from appliance.exit_codes import ExitCode
-from ha.elector import Elector
-from ha.errors import Fatal, HaError, Refused, Unknown
+from luigi_ha.appliance.cli.electing import elector
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.sharing import asked, configured, require_pair, shared
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.config import ConfigError
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.ha.elector import Elector
+from luigi_ha.ha.errors import Fatal, HaError, Refused, Unknown
 
 T = TypeVar("T")
 Done = dict[str, Any]

@@ -4,10 +4,10 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from appliance.config.errors import ConfigError
+from luigi_ha.appliance.config.errors import ConfigError
 
 if TYPE_CHECKING:
-    from appliance.config.options import Serve
+    from luigi_ha.appliance.config.options import Serve
 
 
 def auth_is_on(serve: "Serve") -> bool:

@@ -9,8 +9,8 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from appliance.config.errors import ConfigError
-from appliance.config.option import option
+from luigi_ha.appliance.config.errors import ConfigError
+from luigi_ha.appliance.config.option import option
 
 
 @dataclass(frozen=True, slots=True)

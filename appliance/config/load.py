@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from appliance.config.errors import ConfigError
-from appliance.config.options import SECRET, Options, Serve, build, check_relations, coerce, number
-from appliance.config.sources import SYSTEM_TOML, Origin, Values, luigi_files, read_environment, read_luigi, read_toml
-from appliance.cors import Cors
-from appliance.engine.settings import Settings
-from appliance.mail import MailOptions
+from luigi_ha.appliance.config.errors import ConfigError
+from luigi_ha.appliance.config.options import SECRET, Options, Serve, build, check_relations, coerce, number
+from luigi_ha.appliance.config.sources import (
+    SYSTEM_TOML,
+    Origin,
+    Values,
+    luigi_files,
+    read_environment,
+    read_luigi,
+    read_toml,
+)
+from luigi_ha.appliance.cors import Cors
+from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.mail import MailOptions
 
 DEFAULT = "default"
 HIDDEN = "********"

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
-from appliance.config.access import check_access
-from appliance.config.election import Election, check_election
-from appliance.config.errors import ConfigError
-from appliance.config.option import option
-from appliance.cors import Cors
-from appliance.engine.errors import BadArgument
-from appliance.engine.settings import Settings
-from appliance.mail import MailOptions
+from luigi_ha.appliance.config.access import check_access
+from luigi_ha.appliance.config.election import Election, check_election
+from luigi_ha.appliance.config.errors import ConfigError
+from luigi_ha.appliance.config.option import option
+from luigi_ha.appliance.cors import Cors
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.mail import MailOptions
 
 LUIGI_RPC_TIMEOUT = 10.0  # s; [core] rpc-connect-timeout of a stock client
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from appliance.config.access import auth_is_on, speaks_tls
-from appliance.config.election import kind
-from appliance.config.options import SECRET, Options, Serve
+from luigi_ha.appliance.config.access import auth_is_on, speaks_tls
+from luigi_ha.appliance.config.election import kind
+from luigi_ha.appliance.config.options import SECRET, Options, Serve
 
 LOCKS_OUT = frozenset({"auth", "tls", "tls_client_required", "host", "port", "vip"})
 SAME = (

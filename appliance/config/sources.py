@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from appliance.config.errors import ConfigError, unknown_key
-from appliance.config.options import Serve, names
-from appliance.cors import Cors
-from appliance.engine.settings import Settings
-from appliance.mail import MailOptions
+from luigi_ha.appliance.config.errors import ConfigError, unknown_key
+from luigi_ha.appliance.config.options import Serve, names
+from luigi_ha.appliance.cors import Cors
+from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.mail import MailOptions
 
 ENV_PREFIX = "LUIGI_HA_"
 OTHER_VARIABLES = frozenset(

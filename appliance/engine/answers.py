@@ -6,8 +6,8 @@ oldest forgotten first; a call repeated after that is a new one.
 
 from typing import NamedTuple
 
-from appliance.engine.changes import AnswerPut, AnswersForgotten
-from appliance.engine.state import State
+from luigi_ha.appliance.engine.changes import AnswerPut, AnswersForgotten
+from luigi_ha.appliance.engine.state import State
 
 ENTRY_BYTES = 400  # of an answer, besides its texts
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Sized
 from typing import Any
 
-from appliance.engine.errors import BadArgument
-from appliance.engine.model import STATUSES, RetryPolicy
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.model import STATUSES, RetryPolicy
 
 MAX_DEPS = 1_000_000
 MAX_ENTRIES = 10_000  # of a list or an object in an argument, where nothing else is said

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
-from appliance.engine.demand import Items, ResourceName, fits
-from appliance.engine.model import Task, Worker
-from appliance.engine.offers import Offer
-from appliance.engine.pruning import Pruning
-from appliance.engine.ready import ReadyGroup, ReadyKey
-from appliance.engine.reserving import Reserving
+from luigi_ha.appliance.engine.demand import Items, ResourceName, fits
+from luigi_ha.appliance.engine.model import Task, Worker
+from luigi_ha.appliance.engine.offers import Offer
+from luigi_ha.appliance.engine.pruning import Pruning
+from luigi_ha.appliance.engine.ready import ReadyGroup, ReadyKey
+from luigi_ha.appliance.engine.reserving import Reserving
 
 
 class _Candidates(NamedTuple):

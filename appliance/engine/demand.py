@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from appliance.engine.changes import JsonText
-from appliance.engine.checks import LARGEST, MAX_NAMES, few
-from appliance.engine.errors import BadArgument
-from appliance.engine.model import to_json
+from luigi_ha.appliance.engine.changes import JsonText
+from luigi_ha.appliance.engine.checks import LARGEST, MAX_NAMES, few
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.model import to_json
 
 ResourceName = str | tuple[str, str]  # ("namespace", name) is a namespace's limit
 Items = tuple[tuple[ResourceName, float], ...]

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from appliance.engine.changes import TaskRemoved, Transition
-from appliance.engine.demand import Items
-from appliance.engine.links import Links, dependents_of
-from appliance.engine.model import (
+from luigi_ha.appliance.engine.changes import TaskRemoved, Transition
+from luigi_ha.appliance.engine.demand import Items
+from luigi_ha.appliance.engine.links import Links, dependents_of
+from luigi_ha.appliance.engine.model import (
     BATCH_RUNNING,
     CREATED,
     DISABLED,

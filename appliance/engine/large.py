@@ -16,14 +16,14 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from appliance.engine import checks
-from appliance.engine.demand import checked_resources
-from appliance.engine.errors import BadArgument
-from appliance.engine.links import dependents_of
-from appliance.engine.model import DEFINITION, DONE, PENDING, UNKNOWN, Task, Worker
-from appliance.engine.rest_tasks import Added, RestTasks
-from appliance.engine.runs import is_fenced, named_run
-from appliance.engine.task_calls import TaskCalls
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.demand import checked_resources
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.links import dependents_of
+from luigi_ha.appliance.engine.model import DEFINITION, DONE, PENDING, UNKNOWN, Task, Worker
+from luigi_ha.appliance.engine.rest_tasks import Added, RestTasks
+from luigi_ha.appliance.engine.runs import is_fenced, named_run
+from luigi_ha.appliance.engine.task_calls import TaskCalls
 
 LARGE: Final = 1_000  # dependencies, or tasks, from which on a call is done in portions
 PORTION: Final = 250

@@ -4,7 +4,7 @@ import contextlib
 import json
 from typing import Any, Final
 
-from appliance.engine.changes import JsonText
+from luigi_ha.appliance.engine.changes import JsonText
 
 LONGEST: Final = 300  # characters
 

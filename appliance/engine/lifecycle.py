@@ -6,10 +6,10 @@ A status reported for the head of a batch is given to its members.
 
 import heapq
 
-from appliance.engine.changes import Mail, Transition
-from appliance.engine.indexes import AT_ONCE
-from appliance.engine.model import BATCH_RUNNING, DETAIL, DISABLED, DONE, FAILED, PENDING, RUNNING, Task
-from appliance.engine.submissions import Submissions
+from luigi_ha.appliance.engine.changes import Mail, Transition
+from luigi_ha.appliance.engine.indexes import AT_ONCE
+from luigi_ha.appliance.engine.model import BATCH_RUNNING, DETAIL, DISABLED, DONE, FAILED, PENDING, RUNNING, Task
+from luigi_ha.appliance.engine.submissions import Submissions
 
 
 class Lifecycle(Submissions):

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from appliance.engine.model import (
+from luigi_ha.appliance.engine.model import (
     MARK_BLOCKING,
     MARK_DONE,
     Task,
 )
-from appliance.engine.state import State
+from luigi_ha.appliance.engine.state import State
 
 
 class Links(State):

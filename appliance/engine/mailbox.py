@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from appliance.engine import checks
-from appliance.engine.changes import JsonText, Mail, SettingPut
-from appliance.engine.model import DISABLED, NULL, Task, to_json
-from appliance.engine.settings import Settings
-from appliance.engine.state import State
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.changes import JsonText, Mail, SettingPut
+from luigi_ha.appliance.engine.model import DISABLED, NULL, Task, to_json
+from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.engine.state import State
 
 ENTRY = "mailbox/"  # name of one kept entry: this and a digest
 NEXT_SEND = "mailbox"

@@ -11,12 +11,12 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from appliance.engine.changes import JsonText
+from luigi_ha.appliance.engine.changes import JsonText
 
 if TYPE_CHECKING:
-    from appliance.engine.demand import Demand
-    from appliance.engine.ready import ReadyGroup, ReadyKey
-    from appliance.engine.workersets import WorkerSet
+    from luigi_ha.appliance.engine.demand import Demand
+    from luigi_ha.appliance.engine.ready import ReadyGroup, ReadyKey
+    from luigi_ha.appliance.engine.workersets import WorkerSet
 
 PENDING: Final = "PENDING"
 RUNNING: Final = "RUNNING"

@@ -11,10 +11,10 @@ with each question from then on, and is not given it again.
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from appliance.engine import checks
-from appliance.engine.demand import Demand
-from appliance.engine.errors import BadArgument
-from appliance.engine.model import namespace_of
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.demand import Demand
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.model import namespace_of
 
 MOST_REASONS: Final = 1_000  # of one kind
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from appliance.engine.model import Task
+    from luigi_ha.appliance.engine.model import Task
 
 
 class Order:

@@ -8,12 +8,12 @@ Everything is driven by heaps and small sets of candidates, so a prune costs wha
 import heapq
 import sys
 
-from appliance.engine.answers import Answers
-from appliance.engine.changes import WorkerRemoved
-from appliance.engine.lifecycle import Lifecycle
-from appliance.engine.mailbox import MailboxCalls
-from appliance.engine.model import BATCH_RUNNING, DONE, FAILED, RUNNING, Task, Worker
-from appliance.engine.workersets import WorkerSet
+from luigi_ha.appliance.engine.answers import Answers
+from luigi_ha.appliance.engine.changes import WorkerRemoved
+from luigi_ha.appliance.engine.lifecycle import Lifecycle
+from luigi_ha.appliance.engine.mailbox import MailboxCalls
+from luigi_ha.appliance.engine.model import BATCH_RUNNING, DONE, FAILED, RUNNING, Task, Worker
+from luigi_ha.appliance.engine.workersets import WorkerSet
 
 REST = 2.0  # s after a failure in which only a prune retries, however short retry_delay is: as Luigi's own tests expect
 HEAD_REMOVED = 1.0  # s after its failure at most, for which the head of a batch is marked

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from sortedcontainers import SortedList
 
 if TYPE_CHECKING:
-    from appliance.engine.demand import Demand
-    from appliance.engine.model import Task
-    from appliance.engine.workersets import WorkerSet
+    from luigi_ha.appliance.engine.demand import Demand
+    from luigi_ha.appliance.engine.model import Task
+    from luigi_ha.appliance.engine.workersets import WorkerSet
 
 ReadyKey = tuple[float, float, int, Any]  # (-priority, added_at, num, task): smallest first
 

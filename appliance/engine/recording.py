@@ -3,8 +3,8 @@
 import functools
 import json
 
-from appliance.engine.changes import JsonText, TaskDefinition, TaskDetail, TaskPut, TaskState, WorkerPut
-from appliance.engine.model import (
+from luigi_ha.appliance.engine.changes import JsonText, TaskDefinition, TaskDetail, TaskPut, TaskState, WorkerPut
+from luigi_ha.appliance.engine.model import (
     CREATED,
     DEFINITION,
     DETAIL,

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterable
 
-from appliance.engine.changes import (
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     AnswersForgotten,
     BatcherPut,
@@ -21,8 +21,8 @@ from appliance.engine.changes import (
     WorkerPut,
     WorkerRemoved,
 )
-from appliance.engine.mailbox import NEXT_SEND, BatchMailbox
-from appliance.engine.model import (
+from luigi_ha.appliance.engine.mailbox import NEXT_SEND, BatchMailbox
+from luigi_ha.appliance.engine.model import (
     FAILED,
     UNKNOWN,
     Task,
@@ -30,10 +30,10 @@ from appliance.engine.model import (
     shared,
     to_json,
 )
-from appliance.engine.pruning import Pruning
-from appliance.engine.recording import policy_of, task_record, worker_record
-from appliance.engine.submissions import SUBMISSIONS
-from appliance.engine.worker_calls import WorkerCalls
+from luigi_ha.appliance.engine.pruning import Pruning
+from luigi_ha.appliance.engine.recording import policy_of, task_record, worker_record
+from luigi_ha.appliance.engine.submissions import SUBMISSIONS
+from luigi_ha.appliance.engine.worker_calls import WorkerCalls
 
 _Rest = ResourcePut | BatcherPut | BatcherRemoved | SettingPut | AnswerPut | AnswersForgotten
 

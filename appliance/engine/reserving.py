@@ -6,10 +6,10 @@ A client with `--workers 0` describes tasks for others. A client that has gone l
 
 from typing import Final
 
-from appliance.engine.model import Task, Worker
-from appliance.engine.offers import Offer
-from appliance.engine.state import State
-from appliance.engine.workersets import WorkerSet
+from luigi_ha.appliance.engine.model import Task, Worker
+from luigi_ha.appliance.engine.offers import Offer
+from luigi_ha.appliance.engine.state import State
+from luigi_ha.appliance.engine.workersets import WorkerSet
 
 UNSAID: Final = 10.0  # s after its last word in which a client may yet say that it runs its tasks itself
 

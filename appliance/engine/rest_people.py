@@ -5,13 +5,13 @@ Each call answers with the task's status as it is then, and `changed`. Asking fo
 
 from typing import Any
 
-from appliance.engine import checks
-from appliance.engine.demand import checked_resources
-from appliance.engine.errors import BadArgument
-from appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, PENDING, UNKNOWN, Task
-from appliance.engine.rest_views import RestViews
-from appliance.engine.runs import Runs
-from appliance.engine.worker_calls import WorkerCalls
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.demand import checked_resources
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, PENDING, UNKNOWN, Task
+from luigi_ha.appliance.engine.rest_views import RestViews
+from luigi_ha.appliance.engine.runs import Runs
+from luigi_ha.appliance.engine.worker_calls import WorkerCalls
 
 
 class RestPeople(RestViews, WorkerCalls, Runs):

@@ -8,13 +8,13 @@ A submitted task needs no worker that wants it, and any worker that offers what 
 import sys
 from typing import Any, Final, NamedTuple
 
-from appliance.engine import checks
-from appliance.engine.changes import JsonText
-from appliance.engine.demand import checked_resources
-from appliance.engine.errors import BadArgument
-from appliance.engine.lifecycle import Lifecycle
-from appliance.engine.links import dependents_of
-from appliance.engine.model import (
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.changes import JsonText
+from luigi_ha.appliance.engine.demand import checked_resources
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.lifecycle import Lifecycle
+from luigi_ha.appliance.engine.links import dependents_of
+from luigi_ha.appliance.engine.model import (
     DEFINITION,
     DONE,
     EMPTY_OBJECT,

@@ -9,13 +9,13 @@ import math
 import sys
 from typing import Any, Final
 
-from appliance.engine import checks
-from appliance.engine.errors import BadArgument, NoSuch
-from appliance.engine.lifecycle import Lifecycle
-from appliance.engine.model import BATCH_RUNNING, PENDING, RUNNING, STATUSES, Task, Worker
-from appliance.engine.offers import Offer
-from appliance.engine.ready import ReadyGroup
-from appliance.engine.reserving import Reserving
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.errors import BadArgument, NoSuch
+from luigi_ha.appliance.engine.lifecycle import Lifecycle
+from luigi_ha.appliance.engine.model import BATCH_RUNNING, PENDING, RUNNING, STATUSES, Task, Worker
+from luigi_ha.appliance.engine.offers import Offer
+from luigi_ha.appliance.engine.ready import ReadyGroup
+from luigi_ha.appliance.engine.reserving import Reserving
 
 LOOKED_AT: Final = 10_000  # tasks, for one page
 MOST_SHOWN: Final = 1_000

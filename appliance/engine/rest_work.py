@@ -8,10 +8,10 @@ Messages are delivered once.
 
 from typing import Any, Final, NamedTuple
 
-from appliance.engine import checks
-from appliance.engine.changes import JsonText
-from appliance.engine.errors import BadArgument
-from appliance.engine.model import (
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.changes import JsonText
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.model import (
     BATCH_RUNNING,
     DEFINITION,
     DETAIL,
@@ -23,12 +23,12 @@ from appliance.engine.model import (
     Worker,
     to_json,
 )
-from appliance.engine.offers import OFFERED, Offer
-from appliance.engine.rest_tasks import RestTasks, Submission
-from appliance.engine.rest_views import RestViews
-from appliance.engine.runs import Runs
-from appliance.engine.work_calls import WorkCalls
-from appliance.engine.worker_calls import WorkerCalls
+from luigi_ha.appliance.engine.offers import OFFERED, Offer
+from luigi_ha.appliance.engine.rest_tasks import RestTasks, Submission
+from luigi_ha.appliance.engine.rest_views import RestViews
+from luigi_ha.appliance.engine.runs import Runs
+from luigi_ha.appliance.engine.work_calls import WorkCalls
+from luigi_ha.appliance.engine.worker_calls import WorkerCalls
 
 _RUN: Final = ("task_id", "attempt", "run_id")
 _REPORT: Final = frozenset((*_RUN, "status", "error", "progress", "message", "tracking_url", "deps"))

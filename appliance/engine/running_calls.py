@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from appliance.engine import checks
-from appliance.engine.changes import JsonText
-from appliance.engine.demand import checked_resources
-from appliance.engine.lifecycle import Lifecycle
-from appliance.engine.model import DETAIL, RUNNING, to_json
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.changes import JsonText
+from luigi_ha.appliance.engine.demand import checked_resources
+from luigi_ha.appliance.engine.lifecycle import Lifecycle
+from luigi_ha.appliance.engine.model import DETAIL, RUNNING, to_json
 
 
 class RunningCalls(Lifecycle):

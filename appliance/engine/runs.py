@@ -4,10 +4,10 @@ A run is over when its end was reported, when its worker was silent for too long
 The same report sent again (its reply was lost) is not refused, and changes nothing.
 """
 
-from appliance.engine import checks
-from appliance.engine.errors import BadArgument, Conflict
-from appliance.engine.lifecycle import Lifecycle
-from appliance.engine.model import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING, SUSPENDED, Task
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.errors import BadArgument, Conflict
+from luigi_ha.appliance.engine.lifecycle import Lifecycle
+from luigi_ha.appliance.engine.model import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING, SUSPENDED, Task
 
 REPEATED = ""
 

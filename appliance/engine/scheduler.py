@@ -10,16 +10,16 @@ import random as random_module
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from appliance.engine.changes import Mail
-from appliance.engine.large import LargeCalls
-from appliance.engine.mailbox import BatchMailbox, Mailbox
-from appliance.engine.records import Records
-from appliance.engine.rest_people import RestPeople
-from appliance.engine.rest_work import RestWork
-from appliance.engine.running_calls import RunningCalls
-from appliance.engine.settings import Settings
-from appliance.engine.view_calls import ViewCalls
-from appliance.engine.why import Why
+from luigi_ha.appliance.engine.changes import Mail
+from luigi_ha.appliance.engine.large import LargeCalls
+from luigi_ha.appliance.engine.mailbox import BatchMailbox, Mailbox
+from luigi_ha.appliance.engine.records import Records
+from luigi_ha.appliance.engine.rest_people import RestPeople
+from luigi_ha.appliance.engine.rest_work import RestWork
+from luigi_ha.appliance.engine.running_calls import RunningCalls
+from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.engine.view_calls import ViewCalls
+from luigi_ha.appliance.engine.why import Why
 
 RPC_METHODS: Final = frozenset(
     {

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from appliance.engine.model import (
+from luigi_ha.appliance.engine.model import (
     BATCH_RUNNING,
     DISABLED,
     DONE,
@@ -15,7 +15,7 @@ from appliance.engine.model import (
     UNKNOWN,
     Task,
 )
-from appliance.engine.state import State
+from luigi_ha.appliance.engine.state import State
 
 UPSTREAM: Final = ("", "UPSTREAM_RUNNING", "UPSTREAM_MISSING_INPUT", "UPSTREAM_FAILED", "UPSTREAM_DISABLED")
 _SEVERITY: Final = {name: rank for rank, name in enumerate(UPSTREAM)}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.errors import BadArgument
 
 DEFAULT_RETRY_DELAY = 60.0
 DEFAULT_RETRY_BACKOFF = 2.0

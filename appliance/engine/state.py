@@ -12,7 +12,7 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
-from appliance.engine.changes import (
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     AnswersForgotten,
     BatcherPut,
@@ -22,8 +22,8 @@ from appliance.engine.changes import (
     Transition,
     WorkerRemoved,
 )
-from appliance.engine.demand import Demands, ResourceName, Usage, checked_resources
-from appliance.engine.model import (
+from luigi_ha.appliance.engine.demand import Demands, ResourceName, Usage, checked_resources
+from luigi_ha.appliance.engine.model import (
     STATE,
     RetryPolicy,
     Task,
@@ -31,10 +31,10 @@ from appliance.engine.model import (
     namespace_of,
     to_json,
 )
-from appliance.engine.order import Order
-from appliance.engine.ready import ReadyIndex, ReadyKey
-from appliance.engine.settings import Settings
-from appliance.engine.workersets import WorkerSet, WorkerSets
+from luigi_ha.appliance.engine.order import Order
+from luigi_ha.appliance.engine.ready import ReadyIndex, ReadyKey
+from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.engine.workersets import WorkerSet, WorkerSets
 
 MOST_DRAINED = 10_000  # ids; then the one that was drained first is forgotten
 NUMBERS_BLOCK = 10_000  # creation numbers are reserved in the log in blocks of this size

@@ -11,9 +11,9 @@ the next one goes on.
 
 from typing import Final
 
-from appliance.engine.indexes import Indexes
-from appliance.engine.links import dependents_of
-from appliance.engine.model import DISABLED, DONE, UNKNOWN, Task, Worker
+from luigi_ha.appliance.engine.indexes import Indexes
+from luigi_ha.appliance.engine.links import dependents_of
+from luigi_ha.appliance.engine.model import DISABLED, DONE, UNKNOWN, Task, Worker
 
 SUBMISSIONS: Final = "@submissions"
 MOST_ABOVE: Final = 10_000  # tasks looked at, whether one of them is submitted

@@ -5,11 +5,11 @@
 
 from typing import Any
 
-from appliance.engine import checks
-from appliance.engine.changes import JsonText
-from appliance.engine.demand import checked_resources
-from appliance.engine.mailbox import MailboxCalls
-from appliance.engine.model import (
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.changes import JsonText
+from luigi_ha.appliance.engine.demand import checked_resources
+from luigi_ha.appliance.engine.mailbox import MailboxCalls
+from luigi_ha.appliance.engine.model import (
     BATCH_RUNNING,
     DEFINITION,
     DETAIL,
@@ -26,8 +26,8 @@ from appliance.engine.model import (
     Worker,
     to_json,
 )
-from appliance.engine.runs import Runs, is_fenced, named_run
-from appliance.engine.serializer import Serializer
+from luigi_ha.appliance.engine.runs import Runs, is_fenced, named_run
+from luigi_ha.appliance.engine.serializer import Serializer
 
 
 class TaskCalls(Serializer, MailboxCalls, Runs):

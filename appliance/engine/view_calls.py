@@ -8,11 +8,11 @@ import collections
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from appliance.engine import checks
-from appliance.engine.links import dependents_of
-from appliance.engine.model import DONE, PENDING, RUNNING, Task
-from appliance.engine.pruning import Pruning
-from appliance.engine.serializer import PAUSE_EVERY, Serializer
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.links import dependents_of
+from luigi_ha.appliance.engine.model import DONE, PENDING, RUNNING, Task
+from luigi_ha.appliance.engine.pruning import Pruning
+from luigi_ha.appliance.engine.serializer import PAUSE_EVERY, Serializer
 
 SLICED_VIEWS: Final = frozenset({"dep_graph", "inverse_dep_graph", "graph", "task_list", "task_search"})
 Items = Iterator[tuple[str, Any] | None]

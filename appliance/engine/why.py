@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from appliance.engine.demand import fits
-from appliance.engine.last_line import last_line
-from appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, NULL, RUNNING, UNKNOWN, Task, Worker
-from appliance.engine.offers import Offer
-from appliance.engine.reserving import Reserving
-from appliance.engine.serializer import Serializer
-from appliance.engine.submissions import SUBMISSIONS
+from luigi_ha.appliance.engine.demand import fits
+from luigi_ha.appliance.engine.last_line import last_line
+from luigi_ha.appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, NULL, RUNNING, UNKNOWN, Task, Worker
+from luigi_ha.appliance.engine.offers import Offer
+from luigi_ha.appliance.engine.reserving import Reserving
+from luigi_ha.appliance.engine.serializer import Serializer
+from luigi_ha.appliance.engine.submissions import SUBMISSIONS
 
 MOST_FACTS = 20  # of one kind
 

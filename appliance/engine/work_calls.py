@@ -3,10 +3,10 @@
 import hashlib
 from typing import Any
 
-from appliance.engine import checks
-from appliance.engine.choosing import Choosing
-from appliance.engine.model import BATCH_RUNNING, PENDING, RUNNING, Task, Worker
-from appliance.engine.offers import ANYTHING, OFFERED, Offer
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.choosing import Choosing
+from luigi_ha.appliance.engine.model import BATCH_RUNNING, PENDING, RUNNING, Task, Worker
+from luigi_ha.appliance.engine.offers import ANYTHING, OFFERED, Offer
 
 MOST_CURRENT = 100_000  # tasks that a worker may say it runs
 LARGEST_BATCH = 2_000  # tasks handed out together; what is beyond is the next batch

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from appliance.engine import checks
-from appliance.engine.demand import checked_resources
-from appliance.engine.errors import BadArgument
-from appliance.engine.model import DETAIL, Worker, to_json
-from appliance.engine.state import State
+from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.demand import checked_resources
+from luigi_ha.appliance.engine.errors import BadArgument
+from luigi_ha.appliance.engine.model import DETAIL, Worker, to_json
+from luigi_ha.appliance.engine.state import State
 
 MOST_BATCHERS = 50  # sets of parameters over which one family is batched: each costs all its tasks
 

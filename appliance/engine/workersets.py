@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from appliance.engine.demand import Demand
-    from appliance.engine.model import Task, Worker
-    from appliance.engine.ready import ReadyGroup
+    from luigi_ha.appliance.engine.demand import Demand
+    from luigi_ha.appliance.engine.model import Task, Worker
+    from luigi_ha.appliance.engine.ready import ReadyGroup
 
 
 class WorkerSet:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.errors import LabError
 
 WAIT = 120.0  # s; longer than another command takes
 

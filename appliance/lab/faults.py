@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from appliance.lab import machines, moves, network, probes, processes
-from appliance.lab.errors import LabError, NoBite, WrongUse
-from appliance.lab.network import Filter
-from appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, SWITCH, Host
-from appliance.lab.processes import Process
-from appliance.lab.targets import Target, found
+from luigi_ha.appliance.lab import machines, moves, network, probes, processes
+from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
+from luigi_ha.appliance.lab.network import Filter
+from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, SWITCH, Host
+from luigi_ha.appliance.lab.processes import Process
+from luigi_ha.appliance.lab.targets import Target, found
 
 if TYPE_CHECKING:
-    from appliance.lab.lab import Lab
+    from luigi_ha.appliance.lab.lab import Lab
 
 
 @dataclass(frozen=True)

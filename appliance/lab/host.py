@@ -1,6 +1,6 @@
 """Process 1 of a host: makes the host's own file systems, waits for its network, then keeps its services running.
 
-    python -m appliance.lab.host --lab DIRECTORY --host NAME       (started by the lab, inside of `unshare`)
+    python -m luigi_ha.appliance.lab.host --lab DIRECTORY --host NAME       (started by the lab, inside of `unshare`)
 
 It reads DIRECTORY/NAME/host.json; says "ready" on its standard output when the host's mounts are there; and boots when
 a line comes in on its standard input. If the lab's command dies before, standard input ends and so does the host.
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from appliance.lab.services import Phase, Recipe, Service
+from luigi_ha.appliance.lab.services import Phase, Recipe, Service
 
 TICK = 0.05  # s between two looks at what is held back or due; deaths are noticed at once
 SHUTDOWN_SECONDS = 60.0

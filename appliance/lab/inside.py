@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance.lab import processes
-from appliance.lab.errors import LabError
-from appliance.lab.plan import POSTGRES_BIN
+from luigi_ha.appliance.lab import processes
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.plan import POSTGRES_BIN
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -19,13 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance.lab import inside, machines, network, processes, recipes, state
-from appliance.lab.errors import LabError, NoLab, WrongUse
-from appliance.lab.exclusive import exclusive
-from appliance.lab.faults import Faults
-from appliance.lab.plan import DEFAULT_DIRECTORY, ETCD_PORT, MARK, SWITCH, Host, Plan, check_machine
-from appliance.lab.processes import Process
-from appliance.lab.state import ClusterState
+from luigi_ha.appliance.lab import inside, machines, network, processes, recipes, state
+from luigi_ha.appliance.lab.errors import LabError, NoLab, WrongUse
+from luigi_ha.appliance.lab.exclusive import exclusive
+from luigi_ha.appliance.lab.faults import Faults
+from luigi_ha.appliance.lab.plan import DEFAULT_DIRECTORY, ETCD_PORT, MARK, SWITCH, Host, Plan, check_machine
+from luigi_ha.appliance.lab.processes import Process
+from luigi_ha.appliance.lab.state import ClusterState
 
 READY_SECONDS = 90.0
 Progress = Callable[[str], object]

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from appliance.lab import processes
-from appliance.lab.errors import LabError
+from luigi_ha.appliance.lab import processes
+from luigi_ha.appliance.lab.errors import LabError
 
 START_SECONDS = 20.0
 _children: set[int] = set()  # hosts that this very process started: reaped here when they have died

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from appliance.lab import inside, state
-from appliance.lab.errors import LabError, NoBite, WrongUse
-from appliance.lab.plan import ETCD_PORT, PATRONI_PORT, Host, Plan
-from appliance.lab.processes import Process
+from luigi_ha.appliance.lab import inside, state
+from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
+from luigi_ha.appliance.lab.plan import ETCD_PORT, PATRONI_PORT, Host, Plan
+from luigi_ha.appliance.lab.processes import Process
 
 Inits = dict[str, Process]
 WAIT = 30.0  # s

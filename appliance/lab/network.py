@@ -7,9 +7,9 @@ on a host (by port, by who sends, by peer), and the cable taken away (unplug; th
 import json
 from dataclasses import dataclass
 
-from appliance.lab import inside
-from appliance.lab.errors import LabError
-from appliance.lab.plan import ACCOUNT, ETCD_PORT, PEER_PORT, POSTGRES_PORT, PREFIX, PREFIX6, Host
+from luigi_ha.appliance.lab import inside
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.plan import ACCOUNT, ETCD_PORT, PEER_PORT, POSTGRES_PORT, PREFIX, PREFIX6, Host
 
 _BRIDGE = "br0"
 _DEAD, _FORWARDING = 0, 3  # states of a bridge's port

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from appliance.lab.errors import NoLab, WrongUse
+from luigi_ha.appliance.lab.errors import NoLab, WrongUse
 
 DEFAULT_DIRECTORY = Path("/var/tmp/luigi-ha-lab")  # noqa: S108 - a directory that is not ours is refused
 MARK = ".luigi-ha-lab"  # a directory with this file is ours to delete

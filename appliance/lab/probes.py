@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from appliance.lab import inside
-from appliance.lab.plan import Host
+from luigi_ha.appliance.lab import inside
+from luigi_ha.appliance.lab.plan import Host
 
 PING_SECONDS, PINGS = 0.25, 3
 REACH_SECONDS = 0.5

@@ -1,8 +1,8 @@
 """The lab's processes, as the kernel shows them: found by command line and pid namespace, never by remembered numbers.
 
-A host is a pid namespace; its process 1 is `python -m appliance.lab.host --lab DIRECTORY --host NAME`. The program
-`unshare` that made the namespaces waits for it outside and carries the same words. Which service a process belongs to
-is said by a variable in its environment, inherited by whatever it starts, also in sessions of their own.
+A host is a pid namespace; its process 1 is `python -m luigi_ha.appliance.lab.host --lab DIRECTORY --host NAME`. The
+program `unshare` that made the namespaces waits for it outside and carries the same words. Which service a process
+belongs to is said by a variable in its environment, inherited by whatever it starts, also in sessions of their own.
 
 Signals go through pidfds, so that a number used anew is never hit.
 """
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST_MODULE = "appliance.lab.host"
+HOST_MODULE = "luigi_ha.appliance.lab.host"
 SERVICE_VARIABLE = "LAB_SERVICE"
 KEEPER_VARIABLE = "LUIGI_HA_KEEPER"  # the keeper gives it to its child, the scheduler
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from appliance.lab.plan import (
+from luigi_ha.appliance.lab.plan import (
     ACCOUNT,
     ETCD_PORT,
     NETWORK,
@@ -30,7 +30,7 @@ from appliance.lab.plan import (
     Host,
     Plan,
 )
-from appliance.lab.services import Recipe
+from luigi_ha.appliance.lab.services import Recipe
 
 SCOPE = "luigi"  # Patroni's name of the cluster
 ETCD_RESTART, PATRONI_RESTART, SERVE_RESTART = 0.5, 1.0, 0.2  # s

@@ -3,13 +3,13 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from appliance.lab import network, processes
-from appliance.lab.errors import LabError
-from appliance.lab.plan import SWITCH, VIP, Host
-from appliance.lab.state import ClusterState, NodeState
+from luigi_ha.appliance.lab import network, processes
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.plan import SWITCH, VIP, Host
+from luigi_ha.appliance.lab.state import ClusterState, NodeState
 
 if TYPE_CHECKING:
-    from appliance.lab.lab import Lab
+    from luigi_ha.appliance.lab.lab import Lab
 
 BROKEN = "the lab is not whole (it crashed, or is coming up): `luigi-ha lab down`, or `up` again"
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.lab.processes import SERVICE_VARIABLE, every
+from luigi_ha.appliance.lab.processes import SERVICE_VARIABLE, every
 
 STOP_SECONDS = 20.0  # SIGTERM to SIGKILL
 HOOK_SECONDS = 10.0  # the longest time a stop hook may take

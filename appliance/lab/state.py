@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.lab import inside, network
-from appliance.lab.errors import LabError
-from appliance.lab.plan import ETCD_PORT, PATRONI_PORT, PORT, VIP, Host, Plan
-from appliance.lab.processes import Process
+from luigi_ha.appliance.lab import inside, network
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.plan import ETCD_PORT, PATRONI_PORT, PORT, VIP, Host, Plan
+from luigi_ha.appliance.lab.processes import Process
 
 TIMEOUT = 1.5  # s, each question
 

@@ -2,7 +2,7 @@
 
 import enum
 
-from appliance.lab.processes import Process, inside
+from luigi_ha.appliance.lab.processes import Process, inside
 
 
 class Target(enum.Enum):

@@ -1,7 +1,7 @@
 """One scheduler node: puts store, engine, journal and API together and moves through its states."""
 
-from appliance.exit_codes import ExitCode
-from appliance.node.node import Node, NodeOptions
-from appliance.node.states import State
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.node.node import Node, NodeOptions
+from luigi_ha.appliance.node.states import State
 
 __all__ = ["ExitCode", "Node", "NodeOptions", "State"]

@@ -7,18 +7,18 @@ before it stays revoked.
 import asyncio
 from typing import TYPE_CHECKING
 
-from appliance import log
-from appliance.api.access import Guard
-from appliance.api.access_tokens import TokenTable, token_from
-from appliance.api.calls import Admit, everybody
-from appliance.clock import wall
-from appliance.config import Serve
-from appliance.config.access import auth_is_on, reached_from_here_only, speaks_tls
-from appliance.store import Store, StoreError, TokenRecord
-from appliance.tls import Tls, TlsFiles
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api.access import Guard
+from luigi_ha.appliance.api.access_tokens import TokenTable, token_from
+from luigi_ha.appliance.api.calls import Admit, everybody
+from luigi_ha.appliance.clock import wall
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.config.access import auth_is_on, reached_from_here_only, speaks_tls
+from luigi_ha.appliance.store import Store, StoreError, TokenRecord
+from luigi_ha.appliance.tls import Tls, TlsFiles
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 READ_EVERY = 2.0  # s
 FIRST_EVERY = 0.05  # s until they have been read once: calls wait for it

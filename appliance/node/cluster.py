@@ -7,11 +7,11 @@ path of a call.
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from appliance.node.database import beside_the_primary
-from appliance.store import Replication, StoreError
+from luigi_ha.appliance.node.database import beside_the_primary
+from luigi_ha.appliance.store import Replication, StoreError
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 FAILOVERS = 5  # shown
 Json = dict[str, Any]

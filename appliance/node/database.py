@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from appliance import log
-from appliance.clock import monotonic
-from appliance.engine import Scheduler
-from appliance.node.mirror import Mirror, build
-from appliance.store import DatabaseAway, OlderDatabase, Position, SchemaState, Store, StoreError, behind
-from appliance.store.target import Kind
+from luigi_ha.appliance import log
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.engine import Scheduler
+from luigi_ha.appliance.node.mirror import Mirror, build
+from luigi_ha.appliance.store import DatabaseAway, OlderDatabase, Position, SchemaState, Store, StoreError, behind
+from luigi_ha.appliance.store.target import Kind
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 RETRY_EVERY = 1.0  # s between attempts to reach the database
 _log = log.get("node")

@@ -10,7 +10,7 @@ Invariant: nobody makes way because of what was true before the database was los
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from appliance.clock import monotonic
+from luigi_ha.appliance.clock import monotonic
 
 FRESH = 0.5  # s since the last reading that reached the log's end was begun
 FOR = 1.0  # s for which every one of them has come to its end in time

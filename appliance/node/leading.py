@@ -9,17 +9,17 @@ Invariants
 import asyncio
 from typing import TYPE_CHECKING
 
-from appliance import log
-from appliance.api.errors import Unavailable
-from appliance.engine import Scheduler
-from appliance.engine.changes import Epoch
-from appliance.node.database import load, opened, reach, remember
-from appliance.node.mirror import Mirror
-from appliance.node.states import State
-from appliance.store import FencedError, Journal, JournalState, Position
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api.errors import Unavailable
+from luigi_ha.appliance.engine import Scheduler
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.node.database import load, opened, reach, remember
+from luigi_ha.appliance.node.mirror import Mirror
+from luigi_ha.appliance.node.states import State
+from luigi_ha.appliance.store import FencedError, Journal, JournalState, Position
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 _log = log.get("node")
 

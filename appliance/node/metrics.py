@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from appliance.store import JournalState
+from luigi_ha.appliance.store import JournalState
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 
 def register(node: "Node") -> None:

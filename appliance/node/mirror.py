@@ -14,14 +14,14 @@ import gc
 import random
 from collections.abc import Callable
 
-from appliance import log
-from appliance.clock import SchedulerClock, monotonic
-from appliance.config import Options
-from appliance.engine import Scheduler
-from appliance.engine.changes import Change
-from appliance.node.evidence import Reaching
-from appliance.store import DatabaseAway, NotAPrefix, Position, SchemaMissing, Snapshot, Store, Unusable
-from appliance.store.tailing import Tail, TailReader
+from luigi_ha.appliance import log
+from luigi_ha.appliance.clock import SchedulerClock, monotonic
+from luigi_ha.appliance.config import Options
+from luigi_ha.appliance.engine import Scheduler
+from luigi_ha.appliance.engine.changes import Change
+from luigi_ha.appliance.node.evidence import Reaching
+from luigi_ha.appliance.store import DatabaseAway, NotAPrefix, Position, SchemaMissing, Snapshot, Store, Unusable
+from luigi_ha.appliance.store.tailing import Tail, TailReader
 
 LOOK_EVERY = 0.05  # s between two looks at the log's end
 AWAY_EVERY = 0.25  # s, while the database is away
@@ -49,7 +49,7 @@ def build(snapshot: Snapshot, options: Options, clock: SchedulerClock) -> Schedu
 
 
 class Mirror:
-    """See the module. `appliance.api.calls.Mirror` for those who show it."""
+    """See the module. `luigi_ha.appliance.api.calls.Mirror` for those who show it."""
 
     def __init__(self, engine: Scheduler, position: Position, clock: SchedulerClock) -> None:
         self.engine = engine
@@ -74,8 +74,8 @@ class Mirror:
         return monotonic() - self._present_at
 
     async def catch_up_with(self, moment: float, longest: float) -> bool:
-        """See `appliance.api.calls.Mirror`. What was acknowledged is in the database: a reading that begins after that
-        moment and reaches the log's end has it."""
+        """See `luigi_ha.appliance.api.calls.Mirror`. What was acknowledged is in the database: a reading that begins
+        after that moment and reaches the log's end has it."""
         until = monotonic() + longest
         while self._present_at < moment:
             self._looked = looked = self._looked or asyncio.get_running_loop().create_future()

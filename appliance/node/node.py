@@ -19,30 +19,30 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from appliance import log
-from appliance.api import ApiServer, Dispatcher, Gate, Limits, Listen, Metrics
-from appliance.api.errors import Unavailable
-from appliance.api.relay import HttpRelay
-from appliance.api.server import raise_open_files_limit
-from appliance.clock import SchedulerClock, monotonic
-from appliance.config import Options
-from appliance.engine import Scheduler
-from appliance.engine.changes import Mail
-from appliance.exit_codes import ExitCode
-from appliance.mail import Postman, sender
-from appliance.memory import give_back_freed
-from appliance.node import metrics as node_metrics
-from appliance.node import sharing, upkeep
-from appliance.node.access import Access
-from appliance.node.database import reach, remember, require_present, require_schema
-from appliance.node.leading import Leading
-from appliance.node.operations import operations
-from appliance.node.peers import Peers
-from appliance.node.report import Reporter
-from appliance.node.roles import Roles
-from appliance.node.sameness import Sameness
-from appliance.node.states import Life
-from appliance.store import (
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api import ApiServer, Dispatcher, Gate, Limits, Listen, Metrics
+from luigi_ha.appliance.api.errors import Unavailable
+from luigi_ha.appliance.api.relay import HttpRelay
+from luigi_ha.appliance.api.server import raise_open_files_limit
+from luigi_ha.appliance.clock import SchedulerClock, monotonic
+from luigi_ha.appliance.config import Options
+from luigi_ha.appliance.engine import Scheduler
+from luigi_ha.appliance.engine.changes import Mail
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.mail import Postman, sender
+from luigi_ha.appliance.memory import give_back_freed
+from luigi_ha.appliance.node import metrics as node_metrics
+from luigi_ha.appliance.node import sharing, upkeep
+from luigi_ha.appliance.node.access import Access
+from luigi_ha.appliance.node.database import reach, remember, require_present, require_schema
+from luigi_ha.appliance.node.leading import Leading
+from luigi_ha.appliance.node.operations import operations
+from luigi_ha.appliance.node.peers import Peers
+from luigi_ha.appliance.node.report import Reporter
+from luigi_ha.appliance.node.roles import Roles
+from luigi_ha.appliance.node.sameness import Sameness
+from luigi_ha.appliance.node.states import Life
+from luigi_ha.appliance.store import (
     FencedError,
     Journal,
     OlderDatabase,
@@ -53,9 +53,9 @@ from appliance.store import (
     StoreError,
     open_store,
 )
-from ha.keeper.link import Link
-from ha.keeper.messages import Follow, Lead
-from ha.supervisor import Supervisor
+from luigi_ha.ha.keeper.link import Link
+from luigi_ha.ha.keeper.messages import Follow, Lead
+from luigi_ha.ha.supervisor import Supervisor
 
 _log = log.get("node")
 
@@ -74,7 +74,7 @@ class NodeOptions:
 
 
 class Node:
-    """One life of one node: `run` once. It takes the keeper's orders (`ha.keeper.link.Orders`)."""
+    """One life of one node: `run` once. It takes the keeper's orders (`luigi_ha.ha.keeper.link.Orders`)."""
 
     def __init__(self, node: NodeOptions) -> None:
         self.options = node.options

@@ -5,18 +5,18 @@ import functools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from appliance.api.calls import FutureCaller
-from appliance.api.errors import Unavailable
-from appliance.api.operations import JsonObject, Operations
-from appliance.api.views import OWN_WRITES
-from appliance.clock import monotonic
-from appliance.node.cluster import describe, failovers
-from appliance.node.states import State
-from appliance.store import DatabaseAway, HistoryEntry
-from appliance.store.history import REMOVED
+from luigi_ha.appliance.api.calls import FutureCaller
+from luigi_ha.appliance.api.errors import Unavailable
+from luigi_ha.appliance.api.operations import JsonObject, Operations
+from luigi_ha.appliance.api.views import OWN_WRITES
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.node.cluster import describe, failovers
+from luigi_ha.appliance.node.states import State
+from luigi_ha.appliance.store import DatabaseAway, HistoryEntry
+from luigi_ha.appliance.store.history import REMOVED
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 
 def operations(node: "Node") -> Operations:

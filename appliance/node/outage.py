@@ -6,11 +6,11 @@ nothing. Not promised: the calls that waited at other nodes; the exact moment of
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from appliance.clock import monotonic
-from ha.keeper.why import is_silent
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.ha.keeper.why import is_silent
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 REFUSED = 503
 

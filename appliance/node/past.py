@@ -1,16 +1,16 @@
 """A node does not follow, and does not lead on, a database that is older than what was seen of it; see
-`appliance.store.past`."""
+`luigi_ha.appliance.store.past`."""
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from appliance import log
-from appliance.node.database import load, opened, reach
-from appliance.node.mirror import Mirror
-from appliance.store import DatabaseAway, behind
+from luigi_ha.appliance import log
+from luigi_ha.appliance.node.database import load, opened, reach
+from luigi_ha.appliance.node.mirror import Mirror
+from luigi_ha.appliance.store import DatabaseAway, behind
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 LOOK_AT_PAST = 1.0  # s between two looks at a database that is older than what was seen
 _log = log.get("node")

@@ -7,9 +7,9 @@ from typing import Any
 
 import aiohttp
 
-from appliance.api.relay import trust
-from appliance.node.evidence import reaches
-from appliance.tls import Tls
+from luigi_ha.appliance.api.relay import trust
+from luigi_ha.appliance.node.evidence import reaches
+from luigi_ha.appliance.tls import Tls
 
 ANSWER_WITHIN = 1.0  # s for a node to say how it is
 

@@ -7,15 +7,15 @@ lead: nobody is served better by a leadership, and an address, that go round.
 import asyncio
 from typing import TYPE_CHECKING
 
-from appliance import log
-from appliance.clock import monotonic
-from appliance.engine.changes import Epoch
-from appliance.node.database import opened, reach, reached
-from appliance.node.mirror import Mirror
-from appliance.store import DatabaseAway, Position
+from luigi_ha.appliance import log
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.node.database import opened, reach, reached
+from luigi_ha.appliance.node.mirror import Mirror
+from luigi_ha.appliance.store import DatabaseAway, Position
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 TAKE_EVERY = 0.1  # s between attempts to take the lead in the database, while calls are parked here
 TROUBLE_AFTER = 0.5  # s a leader waits for its database before it makes way

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from appliance.clock import monotonic, wall
-from appliance.node.states import State
+from luigi_ha.appliance.clock import monotonic, wall
+from luigi_ha.appliance.node.states import State
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 
 class Reporter:

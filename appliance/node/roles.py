@@ -1,7 +1,7 @@
 """What a node is, and how it becomes something else: standby, leader, or a leader that hands over.
 
-Orders come from the keeper (`ha.keeper.link`), one at a time: an order begins when the one before it has been carried
-out. What must not wait does not: from the moment the lease has run out, the gate passes nothing.
+Orders come from the keeper (`luigi_ha.ha.keeper.link`), one at a time: an order begins when the one before it has been
+carried out. What must not wait does not: from the moment the lease has run out, the gate passes nothing.
 
 Promotion, in this order, each step repeatable after a crash: the address is here already, so calls arrive and park;
 fence the leader before (our epoch in the database); read what it wrote last; open.
@@ -12,22 +12,22 @@ Invariant: an engine whose journal did not end clean is discarded whole; what fo
 import asyncio
 from typing import TYPE_CHECKING
 
-from appliance import log
-from appliance.api.errors import Unavailable
-from appliance.clock import monotonic, wall
-from appliance.engine.changes import Epoch
-from appliance.node.database import beside_the_primary, load, opened
-from appliance.node.leading import throw_away
-from appliance.node.mirror import Mirror
-from appliance.node.outage import Outage
-from appliance.node.past import LOOK_AT_PAST, lost_present, present_mirror
-from appliance.node.promotion import NotOurs, catch_up, fence, require_lease
-from appliance.node.states import State
-from appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError, Unusable
-from ha.keeper.messages import Follow, Lead, Peer
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api.errors import Unavailable
+from luigi_ha.appliance.clock import monotonic, wall
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.node.database import beside_the_primary, load, opened
+from luigi_ha.appliance.node.leading import throw_away
+from luigi_ha.appliance.node.mirror import Mirror
+from luigi_ha.appliance.node.outage import Outage
+from luigi_ha.appliance.node.past import LOOK_AT_PAST, lost_present, present_mirror
+from luigi_ha.appliance.node.promotion import NotOurs, catch_up, fence, require_lease
+from luigi_ha.appliance.node.states import State
+from luigi_ha.appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError, Unusable
+from luigi_ha.ha.keeper.messages import Follow, Lead, Peer
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 FLUSH_WITHIN = 4.0  # s for the journal to become empty in a hand-over
 LAST_COMMITS = 0.3  # s that a journal whose leadership is over has to finish what is on its way

@@ -7,13 +7,13 @@ leader is right, because its clients are served now. Every other difference is s
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from appliance import log
-from appliance.config.access import speaks_tls
-from appliance.config.shared import LOCKS_OUT, different, digests, shared_options, shown
-from appliance.exit_codes import ExitCode
+from luigi_ha.appliance import log
+from luigi_ha.appliance.config.access import speaks_tls
+from luigi_ha.appliance.config.shared import LOCKS_OUT, different, digests, shared_options, shown
+from luigi_ha.appliance.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 LOOK_EVERY = 2.0  # s
 _log = log.get("node")

@@ -9,10 +9,10 @@ from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from appliance import log
-from appliance.config import Serve
-from appliance.config.access import own_url, speaks_tls
-from appliance.tls import blind_context
+from luigi_ha.appliance import log
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.config.access import own_url, speaks_tls
+from luigi_ha.appliance.tls import blind_context
 
 PATIENCE = 2.0  # s
 _log = log.get("node")

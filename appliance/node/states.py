@@ -13,7 +13,7 @@ The log line of each move names its row and the states before and after.
 from enum import Enum
 from typing import NamedTuple
 
-from appliance import clock, log
+from luigi_ha.appliance import clock, log
 
 _log = log.get("node")
 

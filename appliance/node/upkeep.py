@@ -4,17 +4,17 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING
 
-from appliance import log
-from appliance.clock import monotonic
-from appliance.node.access import read_tokens, renew_certificates
-from appliance.node.database import remember
-from appliance.node.promotion import TROUBLE_AFTER, better_placed
-from appliance.node.sameness import compare_options
-from appliance.node.states import State
-from appliance.store import Journal, JournalState, StoreError
+from luigi_ha.appliance import log
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.node.access import read_tokens, renew_certificates
+from luigi_ha.appliance.node.database import remember
+from luigi_ha.appliance.node.promotion import TROUBLE_AFTER, better_placed
+from luigi_ha.appliance.node.sameness import compare_options
+from luigi_ha.appliance.node.states import State
+from luigi_ha.appliance.store import Journal, JournalState, StoreError
 
 if TYPE_CHECKING:
-    from appliance.node.node import Node
+    from luigi_ha.appliance.node.node import Node
 
 RETENTION_EVERY = 3600.0  # s
 RETRY_EVERY = 0.1  # s

@@ -14,7 +14,7 @@ batch of unknown outcome is applied exactly once. With `durability="strict"` it 
 machine: see `replication`. A standby's mirror follows the log by `store.tail_reader()`.
 """
 
-from appliance.store.errors import (
+from luigi_ha.appliance.store.errors import (
     BadUrl,
     Corrupt,
     DatabaseAway,
@@ -29,17 +29,17 @@ from appliance.store.errors import (
     StoreError,
     Unusable,
 )
-from appliance.store.failovers import Failover
-from appliance.store.history import HistoryEntry
-from appliance.store.journal import Journal, JournalState, JournalStats
-from appliance.store.loading import LogEntry, Snapshot
-from appliance.store.past import accept, behind
-from appliance.store.position import Position
-from appliance.store.replication import Durability, Replication, Standby
-from appliance.store.schema import SchemaState, SchemaStatus
-from appliance.store.store import Store, open_store
-from appliance.store.tailing import Tail, TailReader
-from appliance.store.tokens import TokenRecord
+from luigi_ha.appliance.store.failovers import Failover
+from luigi_ha.appliance.store.history import HistoryEntry
+from luigi_ha.appliance.store.journal import Journal, JournalState, JournalStats
+from luigi_ha.appliance.store.loading import LogEntry, Snapshot
+from luigi_ha.appliance.store.past import accept, behind
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.replication import Durability, Replication, Standby
+from luigi_ha.appliance.store.schema import SchemaState, SchemaStatus
+from luigi_ha.appliance.store.store import Store, open_store
+from luigi_ha.appliance.store.tailing import Tail, TailReader
+from luigi_ha.appliance.store.tokens import TokenRecord
 
 __all__ = [
     "BadUrl",

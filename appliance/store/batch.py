@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from appliance.engine.changes import (
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     AnswersForgotten,
     BatcherPut,
@@ -29,9 +29,9 @@ from appliance.engine.changes import (
     WorkerPut,
     WorkerRemoved,
 )
-from appliance.store.position import Position, call_bytes, chained, event_bytes
-from appliance.store.records import KINDS, TASK
-from appliance.store.text import dumps, escape
+from luigi_ha.appliance.store.position import Position, call_bytes, chained, event_bytes
+from luigi_ha.appliance.store.records import KINDS, TASK
+from luigi_ha.appliance.store.text import dumps, escape
 
 # Which column groups a task row carries.
 DEFINITION, STATE, DETAIL = 1, 2, 4

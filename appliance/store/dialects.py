@@ -7,18 +7,18 @@ import pymysql
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
-from appliance import clock
-from appliance.store import mysql_connection, postgres_connection, sqlite_connection
-from appliance.store.errors import BadUrl, Unusable
-from appliance.store.mysql_writer import MysqlWriter
-from appliance.store.postgres_writer import PostgresWriter
-from appliance.store.primary import Primary
-from appliance.store.replication import Durability
-from appliance.store.sqlite_file import SqliteFile, Watched
-from appliance.store.sqlite_writer import SqliteWriter
-from appliance.store.tailing import Session
-from appliance.store.target import Kind, Target
-from appliance.store.writer import Writer
+from luigi_ha.appliance import clock
+from luigi_ha.appliance.store import mysql_connection, postgres_connection, sqlite_connection
+from luigi_ha.appliance.store.errors import BadUrl, Unusable
+from luigi_ha.appliance.store.mysql_writer import MysqlWriter
+from luigi_ha.appliance.store.postgres_writer import PostgresWriter
+from luigi_ha.appliance.store.primary import Primary
+from luigi_ha.appliance.store.replication import Durability
+from luigi_ha.appliance.store.sqlite_file import SqliteFile, Watched
+from luigi_ha.appliance.store.sqlite_writer import SqliteWriter
+from luigi_ha.appliance.store.tailing import Session
+from luigi_ha.appliance.store.target import Kind, Target
+from luigi_ha.appliance.store.writer import Writer
 
 OTHER_NAME = "luigi-ha"
 MIRROR_NAME = "luigi-ha mirror"

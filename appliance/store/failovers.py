@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, literal, select
 
-from appliance.engine.changes import Epoch
-from appliance.store import tables
-from appliance.store.errors import FencedError
-from appliance.store.loading import read_position
-from appliance.store.text import escape, unescape
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import tables
+from luigi_ha.appliance.store.errors import FencedError
+from luigi_ha.appliance.store.loading import read_position
+from luigi_ha.appliance.store.text import escape, unescape
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import psycopg2
 import pymysql
 import sqlalchemy.exc
 
-from appliance.store.errors import DatabaseAway, FenceRefused, Poisoned, SchemaMissing, StoreError, Unusable
+from luigi_ha.appliance.store.errors import DatabaseAway, FenceRefused, Poisoned, SchemaMissing, StoreError, Unusable
 
 FENCE_SQLSTATE = "LH001"  # raised by the function `luigi_fence` in PostgreSQL
 # Data exceptions, constraint violations, program limits (a row too large for its index).

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from appliance.engine.changes import TaskPut, TaskRemoved
-from appliance.engine.last_line import last_line
-from appliance.store import tables
-from appliance.store.records import TASK_REMOVED, decode
-from appliance.store.text import escape, unescape
+from luigi_ha.appliance.engine.changes import TaskPut, TaskRemoved
+from luigi_ha.appliance.engine.last_line import last_line
+from luigi_ha.appliance.store import tables
+from luigi_ha.appliance.store.records import TASK_REMOVED, decode
+from luigi_ha.appliance.store.text import escape, unescape
 
 REMOVED = "REMOVED"
 _RUNNING = ("RUNNING", "BATCH_RUNNING")

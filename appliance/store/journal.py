@@ -18,12 +18,12 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from appliance.engine.changes import Change, TaskPut
-from appliance.store.batch import Unit
-from appliance.store.errors import FencedError, JournalClosed, Poisoned, StoreError
-from appliance.store.journal_state import ENDED, JournalState, JournalStats
-from appliance.store.journal_writer import JournalWriter, WriterSource
-from appliance.store.position import Position
+from luigi_ha.appliance.engine.changes import Change, TaskPut
+from luigi_ha.appliance.store.batch import Unit
+from luigi_ha.appliance.store.errors import FencedError, JournalClosed, Poisoned, StoreError
+from luigi_ha.appliance.store.journal_state import ENDED, JournalState, JournalStats
+from luigi_ha.appliance.store.journal_writer import JournalWriter, WriterSource
+from luigi_ha.appliance.store.position import Position
 
 __all__ = ["Journal", "JournalState", "JournalStats", "WriterSource"]
 

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import tenacity
 
-from appliance import clock, log
-from appliance.store.batch import Batch, Unit, build
-from appliance.store.errors import DatabaseAway, FencedError, FenceRefused, JournalClosed, Poisoned, StoreError
-from appliance.store.journal_state import ENDED, JournalState, JournalStats
-from appliance.store.position import Finding, Position, compare
-from appliance.store.progress import Progress
-from appliance.store.writer import Writer
+from luigi_ha.appliance import clock, log
+from luigi_ha.appliance.store.batch import Batch, Unit, build
+from luigi_ha.appliance.store.errors import DatabaseAway, FencedError, FenceRefused, JournalClosed, Poisoned, StoreError
+from luigi_ha.appliance.store.journal_state import ENDED, JournalState, JournalStats
+from luigi_ha.appliance.store.position import Finding, Position, compare
+from luigi_ha.appliance.store.progress import Progress
+from luigi_ha.appliance.store.writer import Writer
 
 MAX_BATCH_RECORDS = 1000
 MAX_BATCH_BYTES = 4 << 20

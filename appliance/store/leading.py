@@ -9,16 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from appliance import clock
-from appliance.engine.changes import Epoch
-from appliance.store import replication, schema, tables
-from appliance.store.errors import DatabaseAway, FencedError, SchemaMissing
-from appliance.store.loading import read_position
-from appliance.store.position import Position
-from appliance.store.postgres_connection import Connection as PostgresConnection
-from appliance.store.postgres_writer import END_SESSIONS
-from appliance.store.replication import Durability
-from appliance.store.text import escape
+from luigi_ha.appliance import clock
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import replication, schema, tables
+from luigi_ha.appliance.store.errors import DatabaseAway, FencedError, SchemaMissing
+from luigi_ha.appliance.store.loading import read_position
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.postgres_connection import Connection as PostgresConnection
+from luigi_ha.appliance.store.postgres_writer import END_SESSIONS
+from luigi_ha.appliance.store.replication import Durability
+from luigi_ha.appliance.store.text import escape
 
 # `epoch` NULL: the next one.
 _TAKE = (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pymysql.cursors import SSCursor
 from sqlalchemy import Connection, func, select
 
-from appliance.engine.changes import (
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     BatcherPut,
     Change,
@@ -23,11 +23,11 @@ from appliance.engine.changes import (
     TaskPut,
     WorkerPut,
 )
-from appliance.store import tables
-from appliance.store.errors import Corrupt, SchemaMissing
-from appliance.store.position import Position, call_bytes, chained, event_bytes
-from appliance.store.records import decode, decode_state
-from appliance.store.text import loads, unescape
+from luigi_ha.appliance.store import tables
+from luigi_ha.appliance.store.errors import Corrupt, SchemaMissing
+from luigi_ha.appliance.store.position import Position, call_bytes, chained, event_bytes
+from luigi_ha.appliance.store.records import decode, decode_state
+from luigi_ha.appliance.store.text import loads, unescape
 
 CHUNK = 2000  # rows fetched at a time
 MOST_SHARED_DETAILS = 100

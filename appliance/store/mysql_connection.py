@@ -6,8 +6,8 @@ from typing import Any
 import pymysql
 from pymysql.constants import CLIENT
 
-from appliance.store.errors import BadUrl, DatabaseAway, Unusable
-from appliance.store.target import Target
+from luigi_ha.appliance.store.errors import BadUrl, DatabaseAway, Unusable
+from luigi_ha.appliance.store.target import Target
 
 DEFINITE = (1044, 1045, 1049, 1698)  # not allowed, wrong password, no such database
 _OPTIONS: dict[str, Callable[[str], Any]] = {

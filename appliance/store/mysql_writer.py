@@ -8,11 +8,11 @@ from typing import Any
 
 import pymysql
 
-from appliance.store.batch import Batch, Row
-from appliance.store.errors import FenceRefused, Poisoned, SchemaMissing
-from appliance.store.failures import translated
-from appliance.store.position import Position
-from appliance.store.statements import (
+from luigi_ha.appliance.store.batch import Batch, Row
+from luigi_ha.appliance.store.errors import FenceRefused, Poisoned, SchemaMissing
+from luigi_ha.appliance.store.failures import translated
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.statements import (
     ANSWER_COLUMNS,
     BATCHER_COLUMNS,
     EVENT_COLUMNS,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 
-from appliance.store.errors import Corrupt
+from luigi_ha.appliance.store.errors import Corrupt
 
 _LIST = (
     "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "

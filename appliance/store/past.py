@@ -6,14 +6,14 @@ a person has said that this is what is wanted (`luigi-ha db accept`).
 
 from typing import TYPE_CHECKING
 
-from appliance import log
-from appliance.engine.changes import Epoch
-from appliance.store.errors import DatabaseAway, SchemaMissing, Unusable
-from appliance.store.position import Position
-from appliance.store.target import Kind
+from luigi_ha.appliance import log
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store.errors import DatabaseAway, SchemaMissing, Unusable
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.target import Kind
 
 if TYPE_CHECKING:
-    from appliance.store.store import Store
+    from luigi_ha.appliance.store.store import Store
 
 ACCEPT = "put the newer database back; or, to go on with this one and do without what it lacks: luigi-ha db accept"
 _log = log.get("store")

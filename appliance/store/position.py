@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from appliance.engine.changes import Epoch
+from luigi_ha.appliance.engine.changes import Epoch
 
 HASH_BYTES = 16
 

@@ -17,8 +17,8 @@ import psycopg2
 import psycopg2.extensions as pg
 from psycopg2.extensions import parse_dsn
 
-from appliance import clock
-from appliance.store.target import Target
+from luigi_ha.appliance import clock
+from luigi_ha.appliance.store.target import Target
 
 JOURNAL_NAME = "luigi-ha journal"
 # Until a peer that acknowledges nothing is given up (ms). A silent one is probed after 1 s and given up after 2.

@@ -15,9 +15,9 @@ every session of ours sets `standard_conforming_strings = on` and UTF-8: then do
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from appliance.store.batch import ALL_GROUPS, Batch, Row
-from appliance.store.position import Position
-from appliance.store.statements import (
+from luigi_ha.appliance.store.batch import ALL_GROUPS, Batch, Row
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.statements import (
     ANSWER_COLUMNS,
     BATCHER_COLUMNS,
     EVENT_COLUMNS,

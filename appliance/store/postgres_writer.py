@@ -13,15 +13,15 @@ from contextlib import suppress
 
 import psycopg2
 
-from appliance.store import partitions, postgres_sql, replication
-from appliance.store.batch import Batch
-from appliance.store.errors import DatabaseAway, SchemaMissing
-from appliance.store.failures import translated
-from appliance.store.position import Position
-from appliance.store.postgres_connection import Connection
-from appliance.store.primary import Primary
-from appliance.store.replication import Durability
-from appliance.store.tables import leadership
+from luigi_ha.appliance.store import partitions, postgres_sql, replication
+from luigi_ha.appliance.store.batch import Batch
+from luigi_ha.appliance.store.errors import DatabaseAway, SchemaMissing
+from luigi_ha.appliance.store.failures import translated
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.postgres_connection import Connection
+from luigi_ha.appliance.store.primary import Primary
+from luigi_ha.appliance.store.replication import Durability
+from luigi_ha.appliance.store.tables import leadership
 
 # A batch may be one call's hundred thousand removals: seconds per record on top of the call's budget.
 SECONDS_PER_RECORD = 0.0005

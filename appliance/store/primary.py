@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 
 import psycopg2
 
-from appliance import clock, log
-from appliance.store import postgres_connection
-from appliance.store.errors import DatabaseAway, Unusable
-from appliance.store.postgres_connection import Connection, Lineage, shown
-from appliance.store.target import Target
+from luigi_ha.appliance import clock, log
+from luigi_ha.appliance.store import postgres_connection
+from luigi_ha.appliance.store.errors import DatabaseAway, Unusable
+from luigi_ha.appliance.store.postgres_connection import Connection, Lineage, shown
+from luigi_ha.appliance.store.target import Target
 
 GRACE = 0.3  # s that others have to answer after the first that will do
 ASK_AGAIN = 0.2  # s after which hosts that are not the primary are asked again while others have not answered

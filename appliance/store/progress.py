@@ -7,7 +7,7 @@ outlived its time. Otherwise it is the time since the thread was last seen betwe
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from appliance import clock
+from luigi_ha.appliance import clock
 
 
 class Progress:

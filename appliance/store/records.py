@@ -7,7 +7,7 @@ and lone surrogates included.
 
 from typing import Any
 
-from appliance.engine.changes import (
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     AnswersForgotten,
     BatcherPut,
@@ -23,8 +23,8 @@ from appliance.engine.changes import (
     WorkerPut,
     WorkerRemoved,
 )
-from appliance.store.errors import Corrupt
-from appliance.store.text import loads
+from luigi_ha.appliance.store.errors import Corrupt
+from luigi_ha.appliance.store.text import loads
 
 TASK = "task"
 TASK_REMOVED = "task_removed"

@@ -26,9 +26,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from appliance import clock
-from appliance.store.errors import DatabaseAway
-from appliance.store.postgres_connection import Connection, shown
+from luigi_ha.appliance import clock
+from luigi_ha.appliance.store.errors import DatabaseAway
+from luigi_ha.appliance.store.postgres_connection import Connection, shown
 
 REQUIRE = "SELECT luigi_require_standby()"
 EVIDENCE = """

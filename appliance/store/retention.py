@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, text
 
-from appliance.store import partitions, tables
+from luigi_ha.appliance.store import partitions, tables
 
 ROWS_PER_DELETE = 1000
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
-from appliance.store.errors import DatabaseAway, SchemaMissing, SchemaTooNew
-from appliance.store.target import Kind
+from luigi_ha.appliance.store.errors import DatabaseAway, SchemaMissing, SchemaTooNew
+from luigi_ha.appliance.store.target import Kind
 
 VERSION_TABLE = "luigi_schema"
 LOCK_SECONDS = 60

@@ -12,10 +12,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from appliance import log
-from appliance.engine.changes import Epoch
-from appliance.store.position import Position
-from appliance.store.sqlite_file import Back, Identity, Inside, SqliteFile, identity
+from luigi_ha.appliance import log
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.sqlite_file import Back, Identity, Inside, SqliteFile, identity
 
 _log = log.get("store")
 
@@ -29,7 +29,7 @@ class Seen(NamedTuple):
 
 
 class Memory:
-    """Of one file, in one or two places (`appliance.places.memories`)."""
+    """Of one file, in one or two places (`luigi_ha.appliance.places.memories`)."""
 
     def __init__(self, file: SqliteFile, places: list[Path]) -> None:
         self._file = file

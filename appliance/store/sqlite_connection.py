@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from appliance.clock import monotonic
-from appliance.places import obstacle
-from appliance.store.errors import Unusable
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.places import obstacle
+from luigi_ha.appliance.store.errors import Unusable
 
 BUSY_SECONDS = 1.0  # then "database is locked": the journal retries by its own back-off
 PATIENCE = 5.0  # s for another process that makes the file

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from appliance import log
-from appliance.store import sqlite_connection
-from appliance.store.errors import DatabaseAway, SchemaMissing
+from luigi_ha.appliance import log
+from luigi_ha.appliance.store import sqlite_connection
+from luigi_ha.appliance.store.errors import DatabaseAway, SchemaMissing
 
 LOOKS = 4  # at a file that a checkpoint may be changing
 LOOK_AGAIN = 0.05  # s
@@ -276,7 +276,7 @@ class Watched:
             raise DatabaseAway(self._file.trouble() or "")
         return back is Back.WHOLE
 
-    # -------------------------------------------------------------------------------- `appliance.store.tailing.Session`
+    # ----------------------------------------------------------------------- `luigi_ha.appliance.store.tailing.Session`
 
     def cursor(self) -> Any:
         return self.connection.cursor()

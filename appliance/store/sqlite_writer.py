@@ -6,12 +6,12 @@ import sqlite3
 from contextlib import suppress
 from functools import cache
 
-from appliance.store.batch import ALL_GROUPS, Batch, Row
-from appliance.store.errors import FenceRefused, SchemaMissing
-from appliance.store.failures import translated
-from appliance.store.position import Position
-from appliance.store.sqlite_file import Watched
-from appliance.store.statements import (
+from luigi_ha.appliance.store.batch import ALL_GROUPS, Batch, Row
+from luigi_ha.appliance.store.errors import FenceRefused, SchemaMissing
+from luigi_ha.appliance.store.failures import translated
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.sqlite_file import Watched
+from luigi_ha.appliance.store.statements import (
     ANSWER_COLUMNS,
     BATCHER_COLUMNS,
     EVENT_COLUMNS,

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Table
 
-from appliance.store import tables
-from appliance.store.batch import DEFINITION, DETAIL, STATE
+from luigi_ha.appliance.store import tables
+from luigi_ha.appliance.store.batch import DEFINITION, DETAIL, STATE
 
 EVENT_COLUMNS = (
     "seq", "epoch", "at", "method", "actor", "kind", "task_num", "task_id", "status", "worker_id", "run_id", "attempt",

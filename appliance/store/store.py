@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from appliance import clock, log
-from appliance.engine.changes import Change, Epoch
-from appliance.places import memories
-from appliance.store import (
+from luigi_ha.appliance import clock, log
+from luigi_ha.appliance.engine.changes import Change, Epoch
+from luigi_ha.appliance.places import memories
+from luigi_ha.appliance.store import (
     dialects,
     failovers,
     history,
@@ -27,19 +27,19 @@ from appliance.store import (
     target,
     tokens,
 )
-from appliance.store.errors import DatabaseAway, SchemaMissing, StoreError, Unusable
-from appliance.store.failovers import Failover
-from appliance.store.failures import translated
-from appliance.store.history import HistoryEntry
-from appliance.store.loading import LogEntry, Snapshot
-from appliance.store.position import Position
-from appliance.store.replication import Durability, Replication
-from appliance.store.schema import SchemaStatus
-from appliance.store.seen import Memory
-from appliance.store.tailing import LIMIT, Tail, TailReader
-from appliance.store.target import Kind
-from appliance.store.tokens import TokenRecord
-from appliance.store.writer import Writer
+from luigi_ha.appliance.store.errors import DatabaseAway, SchemaMissing, StoreError, Unusable
+from luigi_ha.appliance.store.failovers import Failover
+from luigi_ha.appliance.store.failures import translated
+from luigi_ha.appliance.store.history import HistoryEntry
+from luigi_ha.appliance.store.loading import LogEntry, Snapshot
+from luigi_ha.appliance.store.position import Position
+from luigi_ha.appliance.store.replication import Durability, Replication
+from luigi_ha.appliance.store.schema import SchemaStatus
+from luigi_ha.appliance.store.seen import Memory
+from luigi_ha.appliance.store.tailing import LIMIT, Tail, TailReader
+from luigi_ha.appliance.store.target import Kind
+from luigi_ha.appliance.store.tokens import TokenRecord
+from luigi_ha.appliance.store.writer import Writer
 
 CALL_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0

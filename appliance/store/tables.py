@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
-from appliance.engine.changes import TaskDefinition, TaskDetail
+from luigi_ha.appliance.engine.changes import TaskDefinition, TaskDetail
 
 BigInt: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 LongText: TypeEngine[str] = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")

@@ -16,12 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from appliance import log
-from appliance.engine.changes import Change, Epoch, JsonText
-from appliance.store.errors import NotAPrefix, SchemaMissing
-from appliance.store.failures import translated
-from appliance.store.position import Position, call_bytes, chained, event_bytes
-from appliance.store.records import decode
+from luigi_ha.appliance import log
+from luigi_ha.appliance.engine.changes import Change, Epoch, JsonText
+from luigi_ha.appliance.store.errors import NotAPrefix, SchemaMissing
+from luigi_ha.appliance.store.failures import translated
+from luigi_ha.appliance.store.position import Position, call_bytes, chained, event_bytes
+from luigi_ha.appliance.store.records import decode
 
 LIMIT = 5000  # entries of one reading
 _LEADERSHIP = "SELECT epoch, seq, hash, last_time FROM leadership WHERE id = 1"

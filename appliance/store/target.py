@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from appliance.store.errors import BadUrl
+from luigi_ha.appliance.store.errors import BadUrl
 
 FORMS = "sqlite:///file.db, sqlite:////absolute/file.db, postgresql://user@host1,host2/database or mysql://user@host/database"
 

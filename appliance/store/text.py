@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any, overload
 
-from appliance.engine.changes import JsonText
+from luigi_ha.appliance.engine.changes import JsonText
 
 MARKER = "\ue000"
 

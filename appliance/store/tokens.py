@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from appliance.store import tables
-from appliance.store.errors import NameTaken
-from appliance.store.text import escape, unescape
+from luigi_ha.appliance.store import tables
+from luigi_ha.appliance.store.errors import NameTaken
+from luigi_ha.appliance.store.text import escape, unescape
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ or another StoreError (unknown outcome).
 
 from typing import Protocol
 
-from appliance.store.batch import Batch
-from appliance.store.position import Position
+from luigi_ha.appliance.store.batch import Batch
+from luigi_ha.appliance.store.position import Position
 
 
 class Writer(Protocol):

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from appliance.lab.errors import LabError
 from drills.compat.packages import ALL, NEEDS, PIPELINES, WORKERS, Package, install
 from drills.failover import effects
 from drills.failover.effects import Evidence, Verdict
@@ -32,6 +31,7 @@ from drills.fleet.daemons import say, wait_for
 from drills.fleet.evidence import Strike
 from drills.fleet.gather import FAILED, INCONCLUSIVE, PASSED, exit_code, keep
 from drills.fleet.place import DrillError, Place, TooLong, now
+from luigi_ha.appliance.lab.errors import LabError
 
 STARTS_WITHIN, ENDS_WITHIN = 180.0, 400.0  # s
 TARGETS = "targets"

@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from appliance.lab.errors import LabError
-from appliance.lab.lab import Lab
 from drills.failover import scenarios
 from drills.failover.judge import Verdict, judge, read, summary
 from drills.failover.scenarios import Scenario
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.lab import Lab
 
 LEAD_IN = 1.5  # s of calls before the fault
 READY = 150.0  # s until all is well again

@@ -26,17 +26,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from appliance.lab import network
-from appliance.lab.errors import LabError
-from appliance.lab.lab import Lab
-from appliance.lab.plan import PORT, VIP, Host
-from appliance.lab.targets import Target, found
 from drills.failover import scenarios
 from drills.failover.__main__ import known
 from drills.failover.holders import Holders
 from drills.failover.judge import judge, read
 from drills.failover.late import LATE_CALLS, LateCalls, misplaced
 from drills.failover.scenarios import now
+from luigi_ha.appliance.lab import network
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import PORT, VIP, Host
+from luigi_ha.appliance.lab.targets import Target, found
 
 LEASE_TTL, STALL_AFTER, KILL_FROZEN_AFTER = 3.0, 3.0, 60.0  # s; the product's defaults, which the lab runs with
 LIMITS = {  # s from SIGSTOP until the address must be gone

@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
-from appliance.lab.lab import Lab
 from drills.failover.scenarios import now
+from luigi_ha.appliance.lab.lab import Lab
 
 EVERY = 0.005  # s between two looks
 

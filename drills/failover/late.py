@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from urllib.parse import quote_plus
 
-from appliance.lab.lab import Lab
-from appliance.lab.plan import PORT, Host
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import PORT, Host
 
 LATE_CALLS = 20
 

@@ -27,14 +27,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.lab.errors import LabError
-from appliance.lab.faults import Bite
-from appliance.lab.lab import Lab
-from appliance.lab.targets import Target
 from drills.failover import effects, scenarios
 from drills.failover.effects import Evidence, Verdict
 from drills.failover.effects_selftest import check
 from drills.failover.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.faults import Bite
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.targets import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 6.0  # each task

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from appliance.lab import processes
-from appliance.lab.errors import LabError
-from appliance.lab.faults import Bite
-from appliance.lab.lab import Lab
-from appliance.lab.targets import Target, found
+from luigi_ha.appliance.lab import processes
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.faults import Bite
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.targets import Target, found
 
 ENDED_WITHIN = 10.0  # s for a scheduler that has lost its keeper
 ABLE_WITHIN = 30.0  # s for a node to have read the state

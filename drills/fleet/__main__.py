@@ -24,8 +24,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from appliance.lab.errors import LabError
-from appliance.lab.lab import Lab
 from drills.fleet import scenarios, selftest
 from drills.fleet.cluster import InLab
 from drills.fleet.daemons import say
@@ -33,6 +31,8 @@ from drills.fleet.gather import Result, exit_code, keep, statuses, tell
 from drills.fleet.load import Size, load
 from drills.fleet.loopback import OnLoopback
 from drills.fleet.place import DrillError, Place, TooLong, ask
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.lab import Lab
 
 LAB = Path("/var/tmp/fleet-drill")
 QUICK = {  # schedulers on the loopback

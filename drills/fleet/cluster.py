@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance.lab.errors import LabError
-from appliance.lab.lab import Lab
-from appliance.lab.plan import PORT, VIP, Host
-from appliance.lab.targets import Target, found
 from drills.fleet.evidence import Strike
 from drills.fleet.place import ASKING, Answer, DrillError, await_leader, now, silent
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import PORT, VIP, Host
+from luigi_ha.appliance.lab.targets import Target, found
 
 
 class InLab:

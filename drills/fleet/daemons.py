@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from appliance.lab import processes
-from appliance.lab.processes import Process
 from drills.fleet import evidence
 from drills.fleet.evidence import Effect, Word
 from drills.fleet.place import BIN, ROOT, DrillError, Place, TooLong
 from drills.fleet.tasks import EFFECTS, MODULE, WORKER
+from luigi_ha.appliance.lab import processes
+from luigi_ha.appliance.lab.processes import Process
 
 ENDS_WITHIN = 120.0  # s from SIGTERM, with short tasks
 

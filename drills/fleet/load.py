@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.lab.errors import LabError
 from drills.fleet import work
 from drills.fleet.daemons import Fleet, effects_file, say, wait_for
 from drills.fleet.evidence import Evidence, Strike
 from drills.fleet.gather import Result, conclude, register
 from drills.fleet.judge import bitten
 from drills.fleet.place import DrillError, Place, TooLong, now
+from luigi_ha.appliance.lab.errors import LabError
 
 LOW = 2000  # tasks not over, below which more are added as long as faults strike; fewer in a smaller load
 MOST_MISSED = 0.1  # of the failovers may have met nothing; more, and the drill decides nothing

@@ -13,9 +13,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
-from appliance.lab import inside
 from drills.fleet.evidence import Strike
 from drills.fleet.place import ASKING, BIN, LEADS_WITHIN, Answer, DrillError, await_leader, now, silent
+from luigi_ha.appliance.lab import inside
 from tests.support.ports import free_port
 
 

@@ -2,8 +2,9 @@
 
     luigi --module etl Load --date 2026-05-01 --scheduler-url http://localhost:8082
 
-Each stage can be repeated at any time without harm. The files are written once and verified (worker.targets). The load
-is one transaction: the rows, and the note that they are there, which is what `Load` looks for to see if it is done.
+Each stage can be repeated at any time without harm. The files are written once and verified (luigi_ha.targets). The
+load is one transaction: the rows, and the note that they are there, which is what `Load` looks for to see if it is
+done.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import sqlite3
 import luigi
 import pandas as pd
 
-from worker.targets import S3Target
+from luigi_ha.targets import S3Target
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (day TEXT, id INTEGER, country TEXT, amount REAL, vat REAL);

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import luigi
 
-from worker.targets import LocalTarget
+from luigi_ha.targets import LocalTarget
 
 DATA = Path(os.environ.get("NAMESPACES_DATA", "namespaces-data"))
 

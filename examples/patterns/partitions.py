@@ -13,7 +13,7 @@ from pathlib import Path
 
 import luigi
 
-from worker.targets import LocalTarget
+from luigi_ha.targets import LocalTarget
 
 DATA = Path("partitions-data")
 

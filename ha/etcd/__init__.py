@@ -11,7 +11,7 @@
 * `watch`: following a prefix without losing an event
 * `spread`: keeping etcd's own leader off a host
 * `keys`: the keys of one election, and what they say
-* `elector`: the port of leadership (`ha.elector`) on a transport
+* `elector`: the port of leadership (`luigi_ha.ha.elector`) on a transport
 * `presence`: being seen as a member
 * `wishes`: what others than the leader may write
 * `opening`: all of it put together

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ha.etcd.config import EtcdConfig
-from ha.etcd.grpc_library import library
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.grpc_library import library
 
 GRACE = 5.0  # s for the calls still on a connection that is replaced; more than the budget of any
 SYSTEM_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")

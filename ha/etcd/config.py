@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ha.errors import Fatal, Incoherent
-from ha.lease import Timing
+from luigi_ha.ha.errors import Fatal, Incoherent
+from luigi_ha.ha.lease import Timing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The port of leadership on etcd, or on anything else that speaks the transport.
 
-The keys and what they say are in `ha.etcd.keys`: above all `leader`, under the leader's lease, whose create revision is
-the epoch (plus an offset, if etcd has ever lost its past).
+The keys and what they say are in `luigi_ha.ha.etcd.keys`: above all `leader`, under the leader's lease, whose create
+revision is the epoch (plus an offset, if etcd has ever lost its past).
 
 Every doubt is settled the same way: by a linearizable read of the own key. A campaign has won if that key hangs on its
 lease, whatever the transaction's reply was and whether there was one (etcd#11051: won with a lease that was gone). A
@@ -18,17 +18,17 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 
-from ha.clock import Clock, monotonic
-from ha.elector import Asked, Candidate, Epoch, Member, Reason, View, refusal
-from ha.errors import HaError, LeaseLost, Refused, Unknown
-from ha.etcd.keys import Keys, asked_of, farewell_value, leader_of, leader_value
-from ha.etcd.presence import Presence
-from ha.etcd.transport import Change, Delete, Field, Guard, Item, Listing, Put, Transport
-from ha.etcd.watch import follow
-from ha.etcd.wishes import Wishes
-from ha.lease import Lease, Timing
-from ha.log import Events
-from ha.tasks import finished
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.elector import Asked, Candidate, Epoch, Member, Reason, View, refusal
+from luigi_ha.ha.errors import HaError, LeaseLost, Refused, Unknown
+from luigi_ha.ha.etcd.keys import Keys, asked_of, farewell_value, leader_of, leader_value
+from luigi_ha.ha.etcd.presence import Presence
+from luigi_ha.ha.etcd.transport import Change, Delete, Field, Guard, Item, Listing, Put, Transport
+from luigi_ha.ha.etcd.watch import follow
+from luigi_ha.ha.etcd.wishes import Wishes
+from luigi_ha.ha.lease import Lease, Timing
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.tasks import finished
 
 _log = Events("elector")
 
@@ -39,7 +39,7 @@ def new_lease_id() -> int:
 
 
 class EtcdElector:
-    """See `ha.elector.Elector`. Owns the transport."""
+    """See `luigi_ha.ha.elector.Elector`. Owns the transport."""
 
     def __init__(
         self,

@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import cycle
 from typing import NamedTuple, Protocol, TypeVar
 
-from ha.errors import Fatal, HaError, Unknown
-from ha.etcd.config import EtcdConfig
-from ha.etcd.failures import TokenRefused
-from ha.etcd.transport import Header
-from ha.log import Events
+from luigi_ha.ha.errors import Fatal, HaError, Unknown
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.failures import TokenRefused
+from luigi_ha.ha.etcd.transport import Header
+from luigi_ha.ha.log import Events
 
 FIRST_PAUSE = 0.02  # s, after all endpoints have failed; doubles with each round, up to
 LONGEST_PAUSE = 0.2

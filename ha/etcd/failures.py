@@ -9,7 +9,7 @@ import re
 import ssl
 from typing import NamedTuple
 
-from ha.errors import Definitive, Fatal, HaError, Unknown
+from luigi_ha.ha.errors import Definitive, Fatal, HaError, Unknown
 
 
 class LeaseNotFound(Definitive):

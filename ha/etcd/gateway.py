@@ -1,6 +1,6 @@
 """The transport over etcd's JSON gateway, with aiohttp.
 
-Not promised: that a request was executed at most once. See `ha.etcd.transport`.
+Not promised: that a request was executed at most once. See `luigi_ha.ha.etcd.transport`.
 """
 
 import asyncio
@@ -9,22 +9,22 @@ from typing import TypeVar
 
 import aiohttp
 
-from ha.errors import Unknown
-from ha.etcd import wire
-from ha.etcd.config import EtcdConfig
-from ha.etcd.endpoints import Endpoints
-from ha.etcd.failures import LeaseNotFound, TokenRefused, of_exception
-from ha.etcd.gateway_stream import GatewayStream
-from ha.etcd.handshake import refusal
-from ha.etcd.spread import Status, spread
-from ha.etcd.tokens import Tokens
-from ha.etcd.transport import Change, Guard, Listing, Outcome
+from luigi_ha.ha.errors import Unknown
+from luigi_ha.ha.etcd import wire
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.endpoints import Endpoints
+from luigi_ha.ha.etcd.failures import LeaseNotFound, TokenRefused, of_exception
+from luigi_ha.ha.etcd.gateway_stream import GatewayStream
+from luigi_ha.ha.etcd.handshake import refusal
+from luigi_ha.ha.etcd.spread import Status, spread
+from luigi_ha.ha.etcd.tokens import Tokens
+from luigi_ha.ha.etcd.transport import Change, Guard, Listing, Outcome
 
 _Value = TypeVar("_Value")
 
 
 class Gateway:
-    """See `ha.etcd.transport.Transport`. Belongs to one event loop."""
+    """See `luigi_ha.ha.etcd.transport.Transport`. Belongs to one event loop."""
 
     def __init__(self, config: EtcdConfig) -> None:
         self.config = config

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from ha.etcd import wire
-from ha.etcd.failures import of_exception, of_status
-from ha.etcd.stream import ReadStream
-from ha.etcd.transport import Listing
+from luigi_ha.ha.etcd import wire
+from luigi_ha.ha.etcd.failures import of_exception, of_status
+from luigi_ha.ha.etcd.stream import ReadStream
+from luigi_ha.ha.etcd.transport import Listing
 
 if TYPE_CHECKING:
-    from ha.etcd.gateway import Gateway
+    from luigi_ha.ha.etcd.gateway import Gateway
 
 # Without it a member that is cut off from the majority keeps the stream open and says nothing (etcd#10819).
 REQUIRE_LEADER = {"Grpc-Metadata-hasleader": "true"}

@@ -1,25 +1,25 @@
 """The transport over gRPC: for clusters whose gateway is off, or whose roles go by the names in client certificates.
 
-The package etcd3 gives the messages (`ha.etcd.grpc_library`); endpoints, budgets, tokens and watches are those of the
-gateway. Not promised: that a request was executed at most once. See `ha.etcd.transport`.
+The package etcd3 gives the messages (`luigi_ha.ha.etcd.grpc_library`); endpoints, budgets, tokens and watches are those
+of the gateway. Not promised: that a request was executed at most once. See `luigi_ha.ha.etcd.transport`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from ha.errors import HaError, Unknown
-from ha.etcd import messages
-from ha.etcd.channels import Channels
-from ha.etcd.config import EtcdConfig
-from ha.etcd.endpoints import Endpoints
-from ha.etcd.failures import LeaseNotFound, TokenRefused, of_status
-from ha.etcd.grpc_library import library
-from ha.etcd.grpc_stream import GrpcStream
-from ha.etcd.handshake import refusal
-from ha.etcd.spread import Status, spread
-from ha.etcd.tokens import Tokens
-from ha.etcd.transport import Change, Guard, Listing, Outcome
+from luigi_ha.ha.errors import HaError, Unknown
+from luigi_ha.ha.etcd import messages
+from luigi_ha.ha.etcd.channels import Channels
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.endpoints import Endpoints
+from luigi_ha.ha.etcd.failures import LeaseNotFound, TokenRefused, of_status
+from luigi_ha.ha.etcd.grpc_library import library
+from luigi_ha.ha.etcd.grpc_stream import GrpcStream
+from luigi_ha.ha.etcd.handshake import refusal
+from luigi_ha.ha.etcd.spread import Status, spread
+from luigi_ha.ha.etcd.tokens import Tokens
+from luigi_ha.ha.etcd.transport import Change, Guard, Listing, Outcome
 
 _Value = TypeVar("_Value")
 
@@ -29,7 +29,7 @@ Call = Callable[[Any, Metadata, float], Awaitable[Any]]
 
 
 class Grpc:
-    """See `ha.etcd.transport.Transport`. Belongs to one event loop. Fatal if the library cannot be loaded."""
+    """See `luigi_ha.ha.etcd.transport.Transport`. Belongs to one event loop. Fatal if the library cannot be loaded."""
 
     def __init__(self, config: EtcdConfig) -> None:
         self.config = config

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from ha.errors import Fatal
+from luigi_ha.ha.errors import Fatal
 
 ENVIRONMENT = {
     "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",

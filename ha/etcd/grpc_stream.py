@@ -3,14 +3,14 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ha.errors import HaError, Unknown
-from ha.etcd import messages
-from ha.etcd.grpc_library import library
-from ha.etcd.stream import ReadStream
-from ha.etcd.transport import Listing
+from luigi_ha.ha.errors import HaError, Unknown
+from luigi_ha.ha.etcd import messages
+from luigi_ha.ha.etcd.grpc_library import library
+from luigi_ha.ha.etcd.stream import ReadStream
+from luigi_ha.ha.etcd.transport import Listing
 
 if TYPE_CHECKING:
-    from ha.etcd.grpc import Grpc
+    from luigi_ha.ha.etcd.grpc import Grpc
 
 # Without it a member that is cut off from the majority keeps the stream open and says nothing (etcd#10819).
 REQUIRE_LEADER = (("hasleader", "true"),)

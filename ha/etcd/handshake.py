@@ -9,8 +9,8 @@ import ssl
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from ha.errors import Fatal
-from ha.etcd.failures import of_exception
+from luigi_ha.ha.errors import Fatal
+from luigi_ha.ha.etcd.failures import of_exception
 
 LISTEN = 0.25  # s for a member that is content to keep silent
 

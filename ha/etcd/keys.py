@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ha.elector import Asked, Candidate, Epoch, Farewell, Leader, Member, View
-from ha.errors import Unusable
-from ha.etcd.transport import Item
+from luigi_ha.ha.elector import Asked, Candidate, Epoch, Farewell, Leader, Member, View
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.etcd.transport import Item
 
 Items = Mapping[str, Item]
 

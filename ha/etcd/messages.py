@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ha.etcd.grpc_library import library
-from ha.etcd.spread import Status
-from ha.etcd.transport import Batch, Change, Field, Guard, Header, Item, Listing, Outcome, Put
+from luigi_ha.ha.etcd.grpc_library import library
+from luigi_ha.ha.etcd.spread import Status
+from luigi_ha.ha.etcd.transport import Batch, Change, Field, Guard, Header, Item, Listing, Outcome, Put
 
 # Fields of StatusResponse that are younger than the stubs.
 APPLIED, ERRORS, LEARNER = 7, 8, 10

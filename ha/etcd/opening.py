@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from ha.elector import Candidate
-from ha.errors import Fatal
-from ha.etcd.config import EtcdConfig
-from ha.etcd.elector import EtcdElector
-from ha.etcd.gateway import Gateway
-from ha.etcd.transport import Transport
-from ha.lease import Timing
+from luigi_ha.ha.elector import Candidate
+from luigi_ha.ha.errors import Fatal
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.etcd.gateway import Gateway
+from luigi_ha.ha.etcd.transport import Transport
+from luigi_ha.ha.lease import Timing
 
 TransportName = Literal["gateway", "grpc"]
 
@@ -34,6 +34,6 @@ def etcd_transport(config: EtcdConfig, name: str) -> Transport:
         return Gateway(config)
     if name != "grpc":
         raise Fatal(f"etcd_transport: {name!r}; expected gateway or grpc")
-    from ha.etcd.grpc import Grpc  # noqa: PLC0415 - its library is optional, and slow to load
+    from luigi_ha.ha.etcd.grpc import Grpc  # noqa: PLC0415 - its library is optional, and slow to load
 
     return Grpc(config)

@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ha.elector import PRESENCE
-from ha.errors import Definitive, HaError, Unknown
-from ha.etcd.transport import Put, Transport
-from ha.lease import Timing
-from ha.log import Events
+from luigi_ha.ha.elector import PRESENCE
+from luigi_ha.ha.errors import Definitive, HaError, Unknown
+from luigi_ha.ha.etcd.transport import Put, Transport
+from luigi_ha.ha.lease import Timing
+from luigi_ha.ha.log import Events
 
 RETRY = 0.5  # s after a failure
 

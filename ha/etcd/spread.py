@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from ha.errors import HaError
-from ha.log import Events
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.log import Events
 
 BEHIND = 1000  # entries of the log by which a healthy member may be behind
 

@@ -1,13 +1,13 @@
-"""One watch at one endpoint, whatever carries it. It ends with the connection; `ha.etcd.watch` resumes."""
+"""One watch at one endpoint, whatever carries it. It ends with the connection; `luigi_ha.ha.etcd.watch` resumes."""
 
 import asyncio
 from typing import Protocol
 
-from ha.errors import HaError, Unknown
-from ha.etcd.endpoints import Endpoints
-from ha.etcd.failures import TokenRefused, of_text
-from ha.etcd.tokens import Tokens
-from ha.etcd.transport import Batch, Compacted, Listing
+from luigi_ha.ha.errors import HaError, Unknown
+from luigi_ha.ha.etcd.endpoints import Endpoints
+from luigi_ha.ha.etcd.failures import TokenRefused, of_text
+from luigi_ha.ha.etcd.tokens import Tokens
+from luigi_ha.ha.etcd.transport import Batch, Compacted, Listing
 
 
 class Owner(Protocol):
@@ -21,8 +21,9 @@ class Owner(Protocol):
 
 
 class ReadStream:
-    """See `ha.etcd.transport.Stream`. A task reads the connection, because cancelling a half-read message would lose
-    it; `next` takes from its queue. A subclass says how messages arrive (`messages`) and how to ask (`ask`)."""
+    """See `luigi_ha.ha.etcd.transport.Stream`. A task reads the connection, because cancelling a half-read message
+    would lose it; `next` takes from its queue. A subclass says how messages arrive (`messages`), and how to ask.
+    """
 
     def __init__(self, owner: Owner, endpoint: str) -> None:
         self.endpoint = endpoint

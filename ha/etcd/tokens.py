@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from ha.etcd.config import EtcdConfig
-from ha.etcd.failures import AuthNotEnabled
-from ha.log import Events
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.failures import AuthNotEnabled
+from luigi_ha.ha.log import Events
 
 _log = Events("etcd")
 

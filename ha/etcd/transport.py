@@ -1,7 +1,7 @@
 """The port between the election and etcd: few calls, typed, each with a budget in seconds.
 
 Every implementation promises
-    * A call ends within its budget, with a reply or one of the three kinds of errors (`ha.errors`).
+    * A call ends within its budget, with a reply or one of the three kinds of errors (`luigi_ha.ha.errors`).
     * `read` and `txn` are linearizable, and never show a revision or a raft term lower than one they showed before.
     * Within its budget a call may be tried at several endpoints, so a `txn` may be executed twice, and may be executed
       after its caller has been told Unknown. Guards must make both harmless; reading again tells what happened.
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ha.errors import HaError
+from luigi_ha.ha.errors import HaError
 
 
 class Compacted(HaError):  # noqa: N818 - it says what happened
@@ -101,7 +101,7 @@ class Batch:
 
 
 class Stream(Protocol):
-    """One watch at one endpoint. It does not resume: `ha.etcd.watch` does."""
+    """One watch at one endpoint. It does not resume: `luigi_ha.ha.etcd.watch` does."""
 
     async def next(self, seconds: float) -> Batch | None:
         """The next events; None after so many seconds of silence. Unknown if the stream ended; Compacted; Fatal."""

@@ -12,9 +12,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ha.errors import Unknown
-from ha.etcd.transport import Compacted, Item, Stream, Transport
-from ha.log import Events
+from luigi_ha.ha.errors import Unknown
+from luigi_ha.ha.etcd.transport import Compacted, Item, Stream, Transport
+from luigi_ha.ha.log import Events
 
 FIRST_PAUSE = 0.02  # s, after a failure; doubles with each one that follows, up to
 LONGEST_PAUSE = 0.5

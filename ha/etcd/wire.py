@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ha.errors import Fatal, Unknown
-from ha.etcd.failures import of_status
-from ha.etcd.spread import Status
-from ha.etcd.transport import Batch, Change, Field, Guard, Header, Item, Listing, Outcome, Put
+from luigi_ha.ha.errors import Fatal, Unknown
+from luigi_ha.ha.etcd.failures import of_status
+from luigi_ha.ha.etcd.spread import Status
+from luigi_ha.ha.etcd.transport import Batch, Change, Field, Guard, Header, Item, Listing, Outcome, Put
 
 Json = Mapping[str, Any]
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from ha.elector import ASKED_FOR, Asked, Reason
-from ha.errors import Refused, Unknown
-from ha.etcd.keys import Keys, asked_of, asked_value, farewell_value, leader_of
-from ha.etcd.transport import Change, Delete, Field, Guard, Put, Transport
+from luigi_ha.ha.elector import ASKED_FOR, Asked, Reason
+from luigi_ha.ha.errors import Refused, Unknown
+from luigi_ha.ha.etcd.keys import Keys, asked_of, asked_value, farewell_value, leader_of
+from luigi_ha.ha.etcd.transport import Change, Delete, Field, Guard, Put, Transport
 
 
 class Wishes:
-    """See the methods of the same names in `ha.elector.Elector`. `budget`: seconds for each call."""
+    """See the methods of the same names in `luigi_ha.ha.elector.Elector`. `budget`: seconds for each call."""
 
     def __init__(self, transport: Transport, keys: Keys, budget: float, new_id: Callable[[], int]) -> None:
         self._transport = transport

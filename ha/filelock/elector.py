@@ -7,7 +7,7 @@ on one machine there is no second clock to end it by. When it wakes, its deadlin
 The lock belongs to the open file, and a child that inherits it keeps it: start children with closed descriptors, as
 Python does unless told otherwise.
 
-The deadline (see `ha.lease`) bounds how long others in this node act after whoever renews has died.
+The deadline (see `luigi_ha.ha.lease`) bounds how long others in this node act after whoever renews has died.
 A network file system may refuse such locks, or grant one twice: both are tried at the start, and refused.
 
 All work on files runs in one thread of this object's own, so that a slow disk does not stop the event loop.
@@ -24,22 +24,22 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ha.clock import Clock, monotonic
-from ha.elector import ASKED_FOR, Asked, Candidate, Epoch, Member, Reason, View, refusal
-from ha.errors import HaError, LeaseLost, Refused, Unknown
-from ha.filelock.files import Files, Flock
-from ha.filelock.follow import follow
-from ha.filelock.presence import Presence
-from ha.lease import Lease, Timing
-from ha.log import Events
-from ha.tasks import finished
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.elector import ASKED_FOR, Asked, Candidate, Epoch, Member, Reason, View, refusal
+from luigi_ha.ha.errors import HaError, LeaseLost, Refused, Unknown
+from luigi_ha.ha.filelock.files import Files, Flock
+from luigi_ha.ha.filelock.follow import follow
+from luigi_ha.ha.filelock.presence import Presence
+from luigi_ha.ha.lease import Lease, Timing
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.tasks import finished
 
 _log = Events("filelock")
 _Value = TypeVar("_Value")
 
 
 class FileLockElector:
-    """See `ha.elector.Elector`. Unusable if the directory cannot be written or its locks do not exclude."""
+    """See `luigi_ha.ha.elector.Elector`. Unusable if the directory cannot be written or its locks do not exclude."""
 
     def __init__(
         self,

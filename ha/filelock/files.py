@@ -17,9 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ha.clock import Clock, monotonic
-from ha.elector import Asked, Epoch, Farewell, Leader, View
-from ha.errors import Unknown, Unusable
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.elector import Asked, Epoch, Farewell, Leader, View
+from luigi_ha.ha.errors import Unknown, Unusable
 
 Flock = Callable[[int, int], None]
 

@@ -5,9 +5,9 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
-from ha.elector import View
-from ha.errors import HaError, Unknown
-from ha.log import Events
+from luigi_ha.ha.elector import View
+from luigi_ha.ha.errors import HaError, Unknown
+from luigi_ha.ha.log import Events
 
 POLL = 0.02  # s between two looks
 

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from ha.elector import Member
-from ha.errors import Unusable
-from ha.filelock.files import Files, usable
+from luigi_ha.ha.elector import Member
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.filelock.files import Files, usable
 
 
 class Presence:

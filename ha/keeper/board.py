@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ha.clock import Clock
-from ha.elector import Leader, View
-from ha.keeper.messages import Able, ToScheduler, Unable
-from ha.keeper.options import KeeperOptions
+from luigi_ha.ha.clock import Clock
+from luigi_ha.ha.elector import Leader, View
+from luigi_ha.ha.keeper.messages import Able, ToScheduler, Unable
+from luigi_ha.ha.keeper.options import KeeperOptions
 
 
 class State(enum.StrEnum):

@@ -1,6 +1,6 @@
 """Four numbers that the keeper and the scheduler share: one page of memory, no lock, no message that could be late.
 
-    0  deadline      keeper     until when the lease is ours (s, `ha.clock`); 0.0: it is not ours
+    0  deadline      keeper     until when the lease is ours (s, `luigi_ha.ha.clock`); 0.0: it is not ours
     1  epoch         keeper     under which epoch
     2  loop beat     scheduler  when its event loop last turned
     3  journal beat  scheduler  when its journal last made progress, or had nothing to do, or waited for its database

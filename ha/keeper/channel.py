@@ -9,8 +9,8 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from ha.keeper.messages import Malformed, Message, decode, encode
-from ha.log import Events
+from luigi_ha.ha.keeper.messages import Malformed, Message, decode, encode
+from luigi_ha.ha.log import Events
 
 _PACKET = 65536  # longest packet, in bytes
 _WAITING = 1000  # packets kept for a peer that does not read; it is frozen, and will be told to catch up by Follow/Able

@@ -13,14 +13,14 @@ import socket
 import subprocess
 from collections.abc import Callable
 
-from ha.clock import Clock, monotonic
-from ha.keeper.board import Said
-from ha.keeper.cells import Cells
-from ha.keeper.channel import Channel
-from ha.keeper.link import VARIABLE
-from ha.keeper.messages import Able, GiveUp, Handed, Leading, Message, Over, Quiet, ToScheduler, Unable
-from ha.keeper.options import KeeperOptions
-from ha.log import Events
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.keeper.board import Said
+from luigi_ha.ha.keeper.cells import Cells
+from luigi_ha.ha.keeper.channel import Channel
+from luigi_ha.ha.keeper.link import VARIABLE
+from luigi_ha.ha.keeper.messages import Able, GiveUp, Handed, Leading, Message, Over, Quiet, ToScheduler, Unable
+from luigi_ha.ha.keeper.options import KeeperOptions
+from luigi_ha.ha.log import Events
 
 LOOK_EVERY = 0.1  # s between two looks at its signs of life
 CLOSED_FOR = 0.1  # s in which a process that has closed its connection is expected to end
@@ -31,7 +31,7 @@ _log = Events("keeper")
 
 
 class Child:
-    """See `ha.keeper.board.Scheduler`. `changed` is called after each change of what can be seen here."""
+    """See `luigi_ha.ha.keeper.board.Scheduler`. `changed` is called after each change of what can be seen here."""
 
     def __init__(self, options: KeeperOptions, changed: Callable[[], None], clock: Clock = monotonic) -> None:
         """Start it. OSError if that fails. Call it on the running loop."""

@@ -13,10 +13,10 @@ import asyncio
 import enum
 from dataclasses import dataclass
 
-from ha.errors import HaError
-from ha.keeper.messages import HandOver, Kept
-from ha.keeper.seat import Seat
-from ha.log import Events
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.keeper.messages import HandOver, Kept
+from luigi_ha.ha.keeper.seat import Seat
+from luigi_ha.ha.log import Events
 
 LAST_RENEWAL = 0.5  # s that step 2 may take; calls are parked meanwhile
 REFRESH_WITHIN = 0.3  # s for the refresh of the address in step 2

@@ -7,11 +7,11 @@ after that. The address is decided level by level: what is wanted against what t
 
 import asyncio
 
-from ha.clock import Clock, monotonic
-from ha.errors import HaError
-from ha.lease import NEVER
-from ha.log import Events
-from ha.vip.port import Address
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.lease import NEVER
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.vip.port import Address
 
 AGAIN = 1.0  # s between two attempts to get rid of an address that is still there
 DROP_WITHIN = 2.0  # s after which a removal that does not return is given up, and begun anew

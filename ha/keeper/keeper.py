@@ -16,25 +16,25 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 
-from ha.clock import Clock, monotonic
-from ha.elector import Elector, View
-from ha.errors import Fatal, HaError, Refused
-from ha.keeper import why
-from ha.keeper.board import Board, Start, State
-from ha.keeper.child import Child
-from ha.keeper.holder import Holder
-from ha.keeper.lines import written_beside
-from ha.keeper.messages import Able, Stop
-from ha.keeper.news import News
-from ha.keeper.nurse import Nurse
-from ha.keeper.options import KeeperOptions
-from ha.keeper.reign import Reign
-from ha.keeper.seat import Seat
-from ha.lease import NEVER
-from ha.log import Events
-from ha.supervisor import Supervisor
-from ha.tasks import finished
-from ha.vip.port import Address
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.elector import Elector, View
+from luigi_ha.ha.errors import Fatal, HaError, Refused
+from luigi_ha.ha.keeper import why
+from luigi_ha.ha.keeper.board import Board, Start, State
+from luigi_ha.ha.keeper.child import Child
+from luigi_ha.ha.keeper.holder import Holder
+from luigi_ha.ha.keeper.lines import written_beside
+from luigi_ha.ha.keeper.messages import Able, Stop
+from luigi_ha.ha.keeper.news import News
+from luigi_ha.ha.keeper.nurse import Nurse
+from luigi_ha.ha.keeper.options import KeeperOptions
+from luigi_ha.ha.keeper.reign import Reign
+from luigi_ha.ha.keeper.seat import Seat
+from luigi_ha.ha.lease import NEVER
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.supervisor import Supervisor
+from luigi_ha.ha.tasks import finished
+from luigi_ha.ha.vip.port import Address
 
 RETRY = (0.1, 1.0)  # s between two campaigns that failed: the first, the longest (it doubles)
 RETRY_FATAL = 2.0  # s after an error that a person has to mend

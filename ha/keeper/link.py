@@ -13,11 +13,11 @@ import socket
 from collections.abc import Mapping, MutableMapping
 from typing import Protocol
 
-from ha.clock import Clock, monotonic
-from ha.errors import Unusable
-from ha.keeper.cells import Cells
-from ha.keeper.channel import Channel
-from ha.keeper.messages import (
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.keeper.cells import Cells
+from luigi_ha.ha.keeper.channel import Channel
+from luigi_ha.ha.keeper.messages import (
     Able,
     Follow,
     GiveUp,
@@ -126,7 +126,7 @@ class Link:
         self._cells.beat(self._clock())
 
     def journal_beat(self, when: float | None = None) -> None:
-        """The journal makes progress, has nothing to do, or waits for its database: now, or at `when` (`ha.clock`)."""
+        """The journal makes progress, has nothing to do, or waits for its database: now, or at `when`, by our clock."""
         self._cells.journal_beats(self._clock() if when is None else when)
 
     def able(self, above: int, preferred: bool = False, well: bool = True) -> None:

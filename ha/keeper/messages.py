@@ -1,8 +1,8 @@
 """What keeper and scheduler say to each other: one JSON object a packet, `{"do": <name>, ...}`.
 
-A message carries news; what must be certain (the deadline, the epoch) is in `ha.keeper.cells`. Both sides ignore
-fields they do not know, and messages too: after an upgrade of the package the scheduler that is started next may be
-newer than the keeper that starts it.
+A message carries news; what must be certain (the deadline, the epoch) is in `luigi_ha.ha.keeper.cells`. Both sides
+ignore fields they do not know, and messages too: after an upgrade of the package the scheduler that is started next may
+be newer than the keeper that starts it.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ha.errors import HaError
+from luigi_ha.ha.errors import HaError
 
 LONGEST = 400  # characters of one text in a message; whatever a database said, a packet stays a packet
 
@@ -81,7 +81,7 @@ class Members:
     """Who is present, us too, and whom a pause keeps: whenever any of it changes, to a leader too."""
 
     members: dict[str, dict[str, str]]
-    """By name; see `ha.keeper.news` for the words."""
+    """By name; see `luigi_ha.ha.keeper.news` for the words."""
     keeps: str | None = None
     """Whom a pause keeps; None: there is no pause."""
 

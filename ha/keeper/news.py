@@ -9,14 +9,14 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 
-from ha.elector import Elector, View
-from ha.errors import HaError
-from ha.keeper.board import Board, Scheduler, State
-from ha.keeper.holder import Holder
-from ha.keeper.messages import Able, Follow, Members, Peer, Unable
-from ha.keeper.options import KeeperOptions
-from ha.log import Events
-from ha.supervisor import Supervisor
+from luigi_ha.ha.elector import Elector, View
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.keeper.board import Board, Scheduler, State
+from luigi_ha.ha.keeper.holder import Holder
+from luigi_ha.ha.keeper.messages import Able, Follow, Members, Peer, Unable
+from luigi_ha.ha.keeper.options import KeeperOptions
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.supervisor import Supervisor
 
 AGAIN = 1.0  # s before the store is asked or told again after a failure
 LOOK_EVERY = 1.0  # s between two looks at whether this node leads in peace

@@ -1,10 +1,10 @@
 """Keeps a scheduler process running: starts it again after it died, slower each time, or says why not."""
 
-from ha.clock import Clock, monotonic
-from ha.keeper.board import Board, Process, Start
-from ha.keeper.child import Child
-from ha.keeper.options import KeeperOptions
-from ha.log import Events
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.keeper.board import Board, Process, Start
+from luigi_ha.ha.keeper.child import Child
+from luigi_ha.ha.keeper.options import KeeperOptions
+from luigi_ha.ha.log import Events
 
 MEANT = 2  # exit codes from here on are answers, not accidents: configuration, no database, ...
 SCHEMA = 5  # a person has to upgrade the database first, whenever that is noticed

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ha.errors import Incoherent
+from luigi_ha.ha.errors import Incoherent
 
 
 @dataclass(frozen=True, slots=True)

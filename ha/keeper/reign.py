@@ -8,14 +8,14 @@ wrong in between leads to the same end.
 import asyncio
 from functools import partial
 
-from ha.elector import Asked
-from ha.errors import HaError
-from ha.keeper import why
-from ha.keeper.board import State
-from ha.keeper.handing import How, hand_over
-from ha.keeper.messages import Lead, Stop
-from ha.keeper.seat import Seat
-from ha.log import Events
+from luigi_ha.ha.elector import Asked
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.keeper import why
+from luigi_ha.ha.keeper.board import State
+from luigi_ha.ha.keeper.handing import How, hand_over
+from luigi_ha.ha.keeper.messages import Lead, Stop
+from luigi_ha.ha.keeper.seat import Seat
+from luigi_ha.ha.log import Events
 
 LOOK_AGAIN = 1.0  # s; what depends on time alone may be noticed this late
 PROBE_WITHIN = 0.3  # s for the question whether another host answers for the address

@@ -6,17 +6,17 @@ address) is written down in the same moment, from the same lease.
 
 import asyncio
 
-from ha.clock import Clock, monotonic
-from ha.elector import Elector, Epoch
-from ha.errors import Definitive, HaError
-from ha.hold import hold
-from ha.keeper.board import Board, Scheduler
-from ha.keeper.holder import Holder
-from ha.keeper.messages import Over
-from ha.keeper.options import KeeperOptions
-from ha.lease import NEVER
-from ha.log import Events
-from ha.tasks import finished
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.elector import Elector, Epoch
+from luigi_ha.ha.errors import Definitive, HaError
+from luigi_ha.ha.hold import hold
+from luigi_ha.ha.keeper.board import Board, Scheduler
+from luigi_ha.ha.keeper.holder import Holder
+from luigi_ha.ha.keeper.messages import Over
+from luigi_ha.ha.keeper.options import KeeperOptions
+from luigi_ha.ha.lease import NEVER
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.tasks import finished
 
 ADDRESS_WITHIN = 1.5  # s that taking the address may delay the promotion
 

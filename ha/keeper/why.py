@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from ha.elector import Leader, View, refusal
-from ha.keeper.messages import Able, Unable
+from luigi_ha.ha.elector import Leader, View, refusal
+from luigi_ha.ha.keeper.messages import Able, Unable
 
 THEN = "; then "
 SILENT = "no word from "

@@ -10,6 +10,6 @@
 * `sweep`: removing what is left, for the start and for a supervisor's stop hook
 """
 
-from ha.vip.port import Address, NoAddress
+from luigi_ha.ha.vip.port import Address, NoAddress
 
 __all__ = ["Address", "NoAddress"]

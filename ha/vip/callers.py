@@ -23,13 +23,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ha.clock import Clock
-from ha.log import Events
-from ha.vip.configured import Ip
-from ha.vip.frames import IPV6
-from ha.vip.resets import reset
-from ha.vip.segments import Segment, finished, parsed
-from ha.vip.wire import ATTACH_FILTER, code
+from luigi_ha.ha.clock import Clock
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.vip.configured import Ip
+from luigi_ha.ha.vip.frames import IPV6
+from luigi_ha.ha.vip.resets import reset
+from luigi_ha.ha.vip.segments import Segment, finished, parsed
+from luigi_ha.ha.vip.wire import ATTACH_FILTER, code
 
 IPV4 = 0x0800
 BEFORE = 0.2  # s before the address goes, of which SYNs are passed on

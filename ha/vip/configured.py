@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ha.errors import Unusable
+from luigi_ha.ha.errors import Unusable
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 

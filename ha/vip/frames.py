@@ -7,7 +7,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-from ha.vip.configured import Ip
+from luigi_ha.ha.vip.configured import Ip
 
 ARP, IPV6 = 0x0806, 0x86DD  # Ethernet types
 BROADCAST = b"\xff" * 6

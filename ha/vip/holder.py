@@ -17,12 +17,12 @@ import math
 import socket
 from collections.abc import Sequence
 
-from ha.clock import Clock
-from ha.log import Events
-from ha.vip.callers import Callers
-from ha.vip.configured import Ip, Vip
-from ha.vip.kernel import Kernel, KernelError, Link, Shown, link, own_macs
-from ha.vip.wire import Wire
+from luigi_ha.ha.clock import Clock
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.vip.callers import Callers
+from luigi_ha.ha.vip.configured import Ip, Vip
+from luigi_ha.ha.vip.kernel import Kernel, KernelError, Link, Shown, link, own_macs
+from luigi_ha.ha.vip.wire import Wire
 
 BURST = (0.0, 0.1, 1.0, 5.0)  # s after an address was added: a switch may drop one announcement
 REPEAT = 30.0  # s between announcements afterwards

@@ -15,10 +15,10 @@ from itertools import count
 from types import TracebackType
 from typing import Self
 
-from ha.errors import HaError
-from ha.vip import rtnetlink
-from ha.vip.configured import Ip, Vip
-from ha.vip.rtnetlink import FOREVER, Message
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.vip import rtnetlink
+from luigi_ha.ha.vip.configured import Ip, Vip
+from luigi_ha.ha.vip.rtnetlink import FOREVER, Message
 
 MARK = 0x6C  # IFA_PROTO of our addresses; the kernel itself uses 1 to 3
 LONGEST = 120  # s; an address without any mark that lives longer than this is not ours

@@ -1,4 +1,4 @@
-"""The address by netlink: see `ha.vip.port` for what it promises and `ha.vip.holder` for how.
+"""The address by netlink: see `luigi_ha.ha.vip.port` for what it promises and `luigi_ha.ha.vip.holder` for how.
 
 A thread of its own does all of it: netlink can stand still for as long as anybody in the kernel holds its lock, and a
 renewal must not wait for that. The event loop only leaves the deadline and a request to look at it; if the thread has
@@ -15,15 +15,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
-from ha.clock import Clock, monotonic
-from ha.errors import Unusable
-from ha.log import Events
-from ha.vip.callers import Callers
-from ha.vip.configured import configured
-from ha.vip.holder import Holder
-from ha.vip.kernel import Kernel, watching
-from ha.vip.refusals import Refusals, RefusalsError
-from ha.vip.sweep import must_be_able, remove
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.vip.callers import Callers
+from luigi_ha.ha.vip.configured import configured
+from luigi_ha.ha.vip.holder import Holder
+from luigi_ha.ha.vip.kernel import Kernel, watching
+from luigi_ha.ha.vip.refusals import Refusals, RefusalsError
+from luigi_ha.ha.vip.sweep import must_be_able, remove
 
 PATIENCE = 1.0  # s that a call waits for the thread
 PROBE = 0.1  # s to wait for somebody's answer; hosts on one segment answer within some milliseconds

@@ -1,7 +1,7 @@
 """What the keeper asks of the address by which clients find the leader, and the one that has none.
 
 The address lives as long as the lease, decided by the same deadline: `hold` names it, and from then on it ends by
-itself, whatever happens to the process. All times are moments of `ha.clock.monotonic`, in seconds.
+itself, whatever happens to the process. All times are moments of `luigi_ha.ha.clock.monotonic`, in seconds.
 """
 
 from typing import Protocol

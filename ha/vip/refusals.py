@@ -21,9 +21,9 @@ import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from ha.errors import HaError
-from ha.log import Events
-from ha.vip.configured import Vip
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.log import Events
+from luigi_ha.ha.vip.configured import Vip
 
 LIMIT = 1.0  # s for one call of nft; it takes about 0.02
 ALSO = ("/usr/sbin", "/sbin")  # where it is, if it is not in the PATH

@@ -13,9 +13,9 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-from ha.vip import rtnetlink
-from ha.vip.configured import Ip
-from ha.vip.kernel import LIMIT
+from luigi_ha.ha.vip import rtnetlink
+from luigi_ha.ha.vip.configured import Ip
+from luigi_ha.ha.vip.kernel import LIMIT
 
 _NETLINK_SOCK_DIAG = 4
 _BY_FAMILY, _DESTROY = 20, 21

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ha.vip.configured import Ip
+from luigi_ha.ha.vip.configured import Ip
 
 NEWADDR, DELADDR, GETADDR, ERROR, DONE = 20, 21, 22, 2, 3
 REQUEST, ACK, DUMP, CREATE_OR_REPLACE = 0x1, 0x4, 0x300, 0x500

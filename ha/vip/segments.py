@@ -7,7 +7,7 @@ import ipaddress
 import struct
 from typing import NamedTuple
 
-from ha.vip.configured import Ip
+from luigi_ha.ha.vip.configured import Ip
 
 TCP = 6
 _PORTS = struct.Struct("!HHI")

@@ -9,9 +9,9 @@ import errno
 import socket
 from collections.abc import Iterable, Sequence
 
-from ha.errors import Unusable
-from ha.vip.configured import Vip, configured
-from ha.vip.kernel import Kernel, KernelError, Shown, link
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.vip.configured import Vip, configured
+from luigi_ha.ha.vip.kernel import Kernel, KernelError, Shown, link
 
 
 def sweep(addresses: Iterable[str], interface: str) -> list[str]:

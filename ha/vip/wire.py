@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from ha.errors import Unusable
-from ha.vip.configured import Ip
-from ha.vip.frames import ARP, IPV6, Frame, announcements, claim, question
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.vip.configured import Ip
+from luigi_ha.ha.vip.frames import ARP, IPV6, Frame, announcements, claim, question
 
 ATTACH_FILTER = 26
 _AT_MOST = 64  # claims read in one go

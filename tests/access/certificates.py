@@ -4,7 +4,7 @@ import ssl
 import warnings
 from pathlib import Path
 
-from appliance.tls import TlsFiles
+from luigi_ha.appliance.tls import TlsFiles
 from tests.ha.authority import Authority
 from tests.support.etcd import Tls as Pair
 

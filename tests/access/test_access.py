@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from appliance import log
-from appliance.api.access import Guard
-from appliance.api.access_roles import GIVEN, METHOD_ROLES, Role, needed, needed_by_method
-from appliance.api.access_tokens import LONGEST, Credential, TokenTable, mint, presented, token_from
-from appliance.api.errors import Forbidden, Refusal, Unauthorized, Unavailable
-from appliance.engine import RPC_METHODS
-from appliance.store.tokens import TokenRecord
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api.access import Guard
+from luigi_ha.appliance.api.access_roles import GIVEN, METHOD_ROLES, Role, needed, needed_by_method
+from luigi_ha.appliance.api.access_tokens import LONGEST, Credential, TokenTable, mint, presented, token_from
+from luigi_ha.appliance.api.errors import Forbidden, Refusal, Unauthorized, Unavailable
+from luigi_ha.appliance.engine import RPC_METHODS
+from luigi_ha.appliance.store.tokens import TokenRecord
 from tests.access.tokens import Made, made
 
 NOW = 1_800_000_000.0

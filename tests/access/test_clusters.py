@@ -18,8 +18,8 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
-from appliance.api.access_roles import Role
-from appliance.store import open_store
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.store import open_store
 from tests.access.certificates import HERE, trusting
 from tests.access.tokens import Made, keep, made
 from tests.ha.authority import Authority
@@ -45,7 +45,7 @@ class Nodes:
         tls = {"tls_certificate": pair.certificate, "tls_key": pair.key, "tls_ca": pair.authority}
         tls |= {"tls_client_ca": pair.authority, "tls_client_required": "true", "auth": "on"}
         self._environment = {**os.environ, **{f"LUIGI_HA_{name.upper()}": str(value) for name, value in tls.items()}}
-        self._command = [sys.executable, "-m", "appliance.cli", "serve", "--host", "127.0.0.1", *arguments]
+        self._command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--host", "127.0.0.1", *arguments]
         self._command += ["--database", database]
         self._context = trusting(authority, authority.issue("caller"))
         self._directory = directory
@@ -58,7 +58,7 @@ class Nodes:
 
     def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command with the nodes' options."""
-        command = [sys.executable, "-m", "appliance.cli", name, "--database", self._command[-1], *arguments]
+        command = [sys.executable, "-m", "luigi_ha.appliance.cli", name, "--database", self._command[-1], *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=self._environment, timeout=60, check=False)
 
     def log(self, name: str) -> str:
@@ -94,7 +94,7 @@ class Nodes:
             started = re.findall(r"scheduler_started pid=(\d+)", self.log(name))
             for pid in (process.pid, *map(int, started)):
                 with suppress(psutil.Error):
-                    if "appliance.cli" in " ".join(psutil.Process(pid).cmdline()):
+                    if "luigi_ha.appliance.cli" in " ".join(psutil.Process(pid).cmdline()):
                         os.kill(pid, signal.SIGKILL)
             process.wait()
         self.store.close()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.doctor_certificates import certificates
-from appliance.cli.doctor_tls import refusal
-from appliance.config import load
-from appliance.store.target import parse
+from luigi_ha.appliance.cli.doctor_certificates import certificates
+from luigi_ha.appliance.cli.doctor_tls import refusal
+from luigi_ha.appliance.config import load
+from luigi_ha.appliance.store.target import parse
 from tests.access.certificates import HERE, files
 from tests.ha.authority import Authority
 

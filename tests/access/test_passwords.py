@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config import ConfigError, load
-from appliance.config.load import redact
-from appliance.store.errors import BadUrl
-from appliance.store.target import parse
+from luigi_ha.appliance.config import ConfigError, load
+from luigi_ha.appliance.config.load import redact
+from luigi_ha.appliance.store.errors import BadUrl
+from luigi_ha.appliance.store.target import parse
 from tests.api.serving import run, serving
 from tests.pair.running import pair
 
@@ -87,7 +87,7 @@ def test_a_password_in_a_flag_is_refused(url: str) -> None:
 def test_no_command_repeats_a_password_that_it_was_given_as_a_flag(tmp_path: Path, command: list[str]) -> None:
     url = f"postgresql://luigi:{SECRET}@127.0.0.1:1/d"
     said = subprocess.run(
-        [sys.executable, "-m", "appliance.cli", *command, "--database", url],
+        [sys.executable, "-m", "luigi_ha.appliance.cli", *command, "--database", url],
         capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
     )  # fmt: skip
     assert said.returncode != 0
@@ -98,7 +98,7 @@ def test_no_command_repeats_a_password_that_it_was_given_as_a_flag(tmp_path: Pat
 def test_the_environment_may_hold_it_and_check_does_not_show_it(tmp_path: Path) -> None:
     environment = {**os.environ, "LUIGI_HA_DATABASE": f"postgresql://luigi@127.0.0.1:1/d?password={SECRET}"}
     said = subprocess.run(
-        [sys.executable, "-m", "appliance.cli", "serve", "--check"],
+        [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--check"],
         capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False,
     )  # fmt: skip
     assert SECRET not in said.stdout + said.stderr

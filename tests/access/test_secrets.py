@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 import luigi.rpc
 import pytest
 
-from appliance.api.access_roles import Role
+from luigi_ha.appliance.api.access_roles import Role
 from tests.access.tokens import database, made
 from tests.support.ports import free_port
 from tests.support.rpc_errors import rpc_error
@@ -31,7 +31,7 @@ START = 60.0  # s
 def node(directory: Path) -> Iterator[tuple[int, Path]]:
     """`luigi-ha serve` that logs everything; its port and its log."""
     port, log = free_port(), directory / "log"
-    command = [sys.executable, "-m", "appliance.cli", "serve", "--election", "none", "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--election", "none", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--database", f"sqlite:///{directory}/luigi.db", "--log-level", "debug"]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "LUIGI_HA_AUTH": "on"})
@@ -138,7 +138,7 @@ def test_check_shows_no_secret(tmp_path: Path) -> None:
         "database = 'postgresql://luigi@h/d'\ndatabase_password = 'database-secret'\netcd_password = 'etcd-secret'\n"
         "auth = 'on'\n[email]\npassword = 'smtp-secret'\n"
     )
-    command = [sys.executable, "-m", "appliance.cli", "serve", "--check", "--config", str(toml)]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--check", "--config", str(toml)]
     environment = {**os.environ, "LUIGI_HA_TOKEN": OPERATOR.text}
     for form in ([], ["--json"]):
         done = subprocess.run([*command, *form], capture_output=True, text=True, env=environment, check=True)

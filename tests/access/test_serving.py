@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from appliance.api.access_roles import METHOD_ROLES, Role
-from appliance.engine import RPC_METHODS, SLICED_VIEWS
+from luigi_ha.appliance.api.access_roles import METHOD_ROLES, Role
+from luigi_ha.appliance.engine import RPC_METHODS, SLICED_VIEWS
 from tests.access.test_tls import logged
 from tests.access.tokens import database, keep, made
 from tests.api.serving import Served, eventually, form, read_reply, request, run, serving, whole
@@ -129,7 +129,7 @@ def test_a_new_token_is_known_soon_and_a_revoked_one_refused_soon_on_connections
 
 
 def test_an_outage_of_the_database_locks_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("appliance.node.access.READ_EVERY", 0.1)
+    monkeypatch.setattr("luigi_ha.appliance.node.access.READ_EVERY", 0.1)
 
     async def scenario() -> None:
         store = database(tmp_path, *ALL)

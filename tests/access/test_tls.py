@@ -15,10 +15,10 @@ from typing import cast
 
 import pytest
 
-from appliance import log
-from appliance.api import sockets, tls_listener
-from appliance.api.tls_listener import TlsListener
-from appliance.tls import Tls, TlsError, TlsFiles, server_context
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api import sockets, tls_listener
+from luigi_ha.appliance.api.tls_listener import TlsListener
+from luigi_ha.appliance.tls import Tls, TlsError, TlsFiles, server_context
 from tests.access.certificates import HERE, files, only, replace, trusting
 from tests.api.serving import eventually, run
 from tests.ha.authority import Authority

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from appliance.api import ApiServer, Dispatcher, Gate, Limits, Listen, Metrics
-from appliance.api.access import Guard
-from appliance.api.access_roles import Role
-from appliance.api.access_tokens import TokenTable
-from appliance.api.relay import HttpRelay
-from appliance.clock import SchedulerClock
-from appliance.node.operations import operations
-from appliance.node.peers import Peers
-from appliance.tls import Tls
+from luigi_ha.appliance.api import ApiServer, Dispatcher, Gate, Limits, Listen, Metrics
+from luigi_ha.appliance.api.access import Guard
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.access_tokens import TokenTable
+from luigi_ha.appliance.api.relay import HttpRelay
+from luigi_ha.appliance.clock import SchedulerClock
+from luigi_ha.appliance.node.operations import operations
+from luigi_ha.appliance.node.peers import Peers
+from luigi_ha.appliance.tls import Tls
 from tests.access.certificates import HERE, files, replace, trusting
 from tests.access.test_tls import logged
 from tests.access.tokens import Made, database, made
@@ -174,7 +174,7 @@ def test_a_standby_does_not_talk_to_a_leader_it_cannot_verify(
 def test_a_node_uses_renewed_certificates_without_a_restart(
     ours: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("appliance.node.access.READ_EVERY", 0.05)
+    monkeypatch.setattr("luigi_ha.appliance.node.access.READ_EVERY", 0.05)
 
     async def scenario() -> None:
         database(tmp_path, VIEWER)

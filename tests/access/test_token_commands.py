@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store import open_store
+from luigi_ha.appliance.store import open_store
 from tests.cli.test_commands import Done, luigi_ha
 
 

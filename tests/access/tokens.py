@@ -4,9 +4,9 @@ import base64
 from pathlib import Path
 from typing import NamedTuple
 
-from appliance.api.access_roles import Role
-from appliance.api.access_tokens import Credential, Token, mint
-from appliance.store import Store, TokenRecord, open_store
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.access_tokens import Credential, Token, mint
+from luigi_ha.appliance.store import Store, TokenRecord, open_store
 
 
 class Made(NamedTuple):

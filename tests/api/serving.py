@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 import uvloop
 
-from appliance.config import load
-from appliance.node import ExitCode, Node, NodeOptions
+from luigi_ha.appliance.config import load
+from luigi_ha.appliance.node import ExitCode, Node, NodeOptions
 from tests.support.patience import patient
 
 T = TypeVar("T")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from appliance.clock import SchedulerClock
-from appliance.config.options import Options, Serve
-from appliance.exit_codes import ExitCode
-from appliance.node import Node, NodeOptions
-from appliance.node.mirror import Mirror, build
-from appliance.store import open_store
+from luigi_ha.appliance.clock import SchedulerClock
+from luigi_ha.appliance.config.options import Options, Serve
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.node import Node, NodeOptions
+from luigi_ha.appliance.node.mirror import Mirror, build
+from luigi_ha.appliance.store import open_store
 
 
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.12])

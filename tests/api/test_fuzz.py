@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.engine import RPC_METHODS, Scheduler
-from appliance.node.database import load
+from luigi_ha.appliance.engine import RPC_METHODS, Scheduler
+from luigi_ha.appliance.node.database import load
 from tests.api.serving import Served, form, request, serving
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import BadArgument, Scheduler
-from appliance.node import State
+from luigi_ha.appliance.engine import BadArgument, Scheduler
+from luigi_ha.appliance.node import State
 from tests.api.serving import Served, eventually, form, request, reset, run, serving, whole
 
 
@@ -204,8 +204,8 @@ def test_calls_park_while_the_node_starts(tmp_path: Path) -> None:
 
 
 async def _first_call(directory: Path) -> int:
-    from appliance.config import load
-    from appliance.node import Node, NodeOptions
+    from luigi_ha.appliance.config import load
+    from luigi_ha.appliance.node import Node, NodeOptions
 
     url = f"sqlite:///{directory}/luigi.db"
     options = load({"database": url, "host": "127.0.0.1", "port": 0, "database_timeout": 0.2}, None, {}).options

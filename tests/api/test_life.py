@@ -18,13 +18,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from appliance.node import ExitCode
-from appliance.node.states import TRANSITIONS, Life, State
-from ha.supervisor import Supervisor
+from luigi_ha.appliance.node import ExitCode
+from luigi_ha.appliance.node.states import TRANSITIONS, Life, State
+from luigi_ha.ha.supervisor import Supervisor
 from tests.api.serving import eventually, form, request, run, serving, whole
 from tests.support.ports import free_port
 
-COMMAND = [sys.executable, "-m", "appliance.cli", "serve"]
+COMMAND = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve"]
 ALONE = ["--election", "none"]
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from appliance import log
-from appliance.api.metrics import MAX_FAMILIES, Metrics
-from appliance.clock import SchedulerClock, wall
-from appliance.engine.changes import Mail, Transition
-from appliance.mail import MailOptions, Postman, send_smtp
-from appliance.node import ExitCode
+from luigi_ha.appliance import log
+from luigi_ha.appliance.api.metrics import MAX_FAMILIES, Metrics
+from luigi_ha.appliance.clock import SchedulerClock, wall
+from luigi_ha.appliance.engine.changes import Mail, Transition
+from luigi_ha.appliance.mail import MailOptions, Postman, send_smtp
+from luigi_ha.appliance.node import ExitCode
 from tests.api.serving import run, serving
 
 
@@ -155,7 +155,7 @@ def test_a_mail_server_that_is_away_stops_nothing(caplog: pytest.LogCaptureFixtu
 def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
     path = tmp_path / "ha.sock"
     path.touch()
-    command = [sys.executable, "-m", "appliance.cli", "serve", "--unix-socket", str(path)]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--unix-socket", str(path)]
     node = subprocess.Popen([*command, "--database", f"sqlite:///{tmp_path}/x.db"], stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 20
@@ -186,7 +186,7 @@ def test_a_schema_from_a_newer_version_is_refused_and_left_alone(tmp_path: Path)
         database.execute("UPDATE luigi_schema SET version_num = '9999'")
         database.commit()
         before = list(database.execute("SELECT epoch, seq, hash FROM leadership"))
-        command = [sys.executable, "-m", "appliance.cli", "serve", "--election", "none"]
+        command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--election", "none"]
         command += ["--host", "127.0.0.1", "--port", "0"]
         url = f"sqlite:///{tmp_path}/luigi.db"
         done = subprocess.run([*command, "--database", url], capture_output=True, text=True, timeout=30, check=False)

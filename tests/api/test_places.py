@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from appliance.api import Dispatcher, Gate, Limits, Metrics
-from appliance.api.calls import PLAIN, Call, FutureCaller, Terms
-from appliance.api.errors import Reply, Unavailable
-from appliance.api.views import Views
-from appliance.clock import SchedulerClock, monotonic
-from appliance.engine import Scheduler, Settings
+from luigi_ha.appliance.api import Dispatcher, Gate, Limits, Metrics
+from luigi_ha.appliance.api.calls import PLAIN, Call, FutureCaller, Terms
+from luigi_ha.appliance.api.errors import Reply, Unavailable
+from luigi_ha.appliance.api.views import Views
+from luigi_ha.appliance.clock import SchedulerClock, monotonic
+from luigi_ha.appliance.engine import Scheduler, Settings
 from tests.api.serving import eventually, run
 
 

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from appliance.api.access_roles import Role
+from luigi_ha.appliance.api.access_roles import Role
 from tests.access.tokens import database, made
 from tests.api.serving import form, read_reply, whole
 from tests.attack.heads import REFUSED, mutated

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from appliance.api import fastlane, second_lane, server
-from appliance.api.access_roles import Role
-from appliance.api.fastlane import AHEAD
+from luigi_ha.appliance.api import fastlane, second_lane, server
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.fastlane import AHEAD
 from tests.access.tokens import database, made
 from tests.api.serving import Served, eventually, form, read_reply, run, serving, whole
 from tests.support.patience import patient

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.api import server
-from appliance.api.access_roles import Role
-from appliance.api.traffic import FREE, Traffic
+from luigi_ha.appliance.api import server
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.traffic import FREE, Traffic
 from tests.access.tokens import database, made
 from tests.api.serving import Served, eventually, form, read_reply, run, serving, whole
 

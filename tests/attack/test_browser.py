@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.api.access_browser import Browsers
-from appliance.api.access_roles import Role
-from appliance.api.errors import Forbidden
-from appliance.cors import Cors
+from luigi_ha.appliance.api.access_browser import Browsers
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.errors import Forbidden
+from luigi_ha.appliance.cors import Cors
 from tests.api.serving import Served, form, request, run, serving
 from tests.attack.browser import needs_chromium, visit, write_page
 

@@ -8,11 +8,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from appliance.api import large, large_text
-from appliance.api.access_roles import Role
-from appliance.api.executor import INTERNAL
-from appliance.engine import Scheduler, Settings, lifecycle
-from appliance.node.database import load
+from luigi_ha.appliance.api import large, large_text
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.executor import INTERNAL
+from luigi_ha.appliance.engine import Scheduler, Settings, lifecycle
+from luigi_ha.appliance.node.database import load
 from tests.access.tokens import database, made
 from tests.api.serving import eventually, form, read_reply, request, run, serving, whole
 

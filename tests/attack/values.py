@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from appliance.api.rest.table import ROUTES, Route
-from appliance.engine import RPC_METHODS, Scheduler
+from luigi_ha.appliance.api.rest.table import ROUTES, Route
+from luigi_ha.appliance.engine import RPC_METHODS, Scheduler
 
 HOSTILE: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, -(2**63), 2**64, 10**400, 0.5, -0.0, 1e308, float("inf"),

@@ -15,7 +15,7 @@ NAMELESS = [
 
 
 def luigi_ha(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "appliance.cli", *arguments]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", *arguments]
     root = Path(__file__).resolve().parents[2]
     environment = {"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"}
     return subprocess.run(

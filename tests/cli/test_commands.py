@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli import main
+from luigi_ha.appliance.cli import main
 from tests.api.test_life import Process, process
 
 
@@ -51,7 +51,7 @@ def luigi_ha(*arguments: str, directory: Path | None = None, environment: dict[s
 
 
 def test_the_program_itself_tells_a_mistake_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "appliance.cli", "status", "--url", "http://127.0.0.1:9"]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", "status", "--url", "http://127.0.0.1:9"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (3, "")

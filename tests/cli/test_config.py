@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from appliance.config import ConfigError, load
-from appliance.config.access import auth_is_on
-from appliance.config.load import database_url, redact
+from luigi_ha.appliance.config import ConfigError, load
+from luigi_ha.appliance.config.access import auth_is_on
+from luigi_ha.appliance.config.load import database_url, redact
 
 
 @pytest.fixture(autouse=True)

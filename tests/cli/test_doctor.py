@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli import doctor_etcd
-from appliance.cli.doctor_certificates import valid_between
-from appliance.cli.doctor_clock import others
-from appliance.cli.pairing import lock_directory
-from appliance.engine.changes import Epoch
-from appliance.store import open_store
-from ha.elector import Candidate
-from ha.etcd.config import EtcdConfig
-from ha.etcd.opening import etcd_elector
-from ha.filelock import FileLockElector
-from ha.lease import Timing
-from ha.vip import refusals
-from ha.vip.configured import configured
-from ha.vip.kernel import Kernel, link
+from luigi_ha.appliance.cli import doctor_etcd
+from luigi_ha.appliance.cli.doctor_certificates import valid_between
+from luigi_ha.appliance.cli.doctor_clock import others
+from luigi_ha.appliance.cli.pairing import lock_directory
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import open_store
+from luigi_ha.ha.elector import Candidate
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.opening import etcd_elector
+from luigi_ha.ha.filelock import FileLockElector
+from luigi_ha.ha.lease import Timing
+from luigi_ha.ha.vip import refusals
+from luigi_ha.ha.vip.configured import configured
+from luigi_ha.ha.vip.kernel import Kernel, link
 from tests.api.test_life import process
 from tests.cli.test_commands import luigi_ha
 from tests.ha.authority import Authority

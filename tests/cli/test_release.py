@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from appliance.cli import hook, main
-from appliance.cli.app import app
-from appliance.cli.releasing import release
-from appliance.config import load
-from ha.errors import HaError, Unusable
+from luigi_ha.appliance.cli import hook, main
+from luigi_ha.appliance.cli.app import app
+from luigi_ha.appliance.cli.releasing import release
+from luigi_ha.appliance.config import load
+from luigi_ha.ha.errors import HaError, Unusable
 
 
 def options() -> dict[str, list[str]]:

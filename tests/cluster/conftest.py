@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.lab.errors import WrongUse
-from appliance.lab.lab import Lab
-from appliance.lab.plan import check_machine
+from luigi_ha.appliance.lab.errors import WrongUse
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import check_machine
 
 
 @pytest.fixture(scope="package")

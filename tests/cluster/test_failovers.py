@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from appliance.lab.errors import LabError
-from appliance.lab.faults import Bite
-from appliance.lab.lab import Lab
-from appliance.lab.targets import Target
 from drills.failover import scenarios
 from drills.failover.__main__ import run
 from drills.failover.judge import Verdict
 from drills.failover.pipelines import FAULTS, Fault
 from drills.failover.pipelines import run as run_pipeline
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.faults import Bite
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.targets import Target
 
 GAP, PRIMARY_GAP = 15.0, 45.0  # s; what a busy machine may need
 ANYWHERE = ("kill-scheduler", "kill-both", "cut-etcd")  # wherever PostgreSQL's primary is: a move less to wait for

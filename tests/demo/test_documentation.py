@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from appliance.cli.app import app
-from appliance.config.options import Serve
-from appliance.engine import RPC_METHODS, Settings
-from appliance.exit_codes import ExitCode
+from luigi_ha.appliance.cli.app import app
+from luigi_ha.appliance.config.options import Serve
+from luigi_ha.appliance.engine import RPC_METHODS, Settings
+from luigi_ha.appliance.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -16,10 +16,10 @@ import pytest
 import typer.main
 import yaml
 
-from appliance.api.metrics import Metrics
-from appliance.cli.app import app
-from appliance.config.options import Serve, names
-from appliance.config.sources import OTHER_VARIABLES
+from luigi_ha.appliance.api.metrics import Metrics
+from luigi_ha.appliance.cli.app import app
+from luigi_ha.appliance.config.options import Serve, names
+from luigi_ha.appliance.config.sources import OTHER_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.engine import Scheduler, Settings
+from luigi_ha.appliance.engine import Scheduler, Settings
 from tests.differential.calls import Call, Generator, World, make_world
 from tests.differential.differences import DIFFERENCES, Difference
 from tests.differential.reference import Clock, MailLog, luigi_under, make_reference

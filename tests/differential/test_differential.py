@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from appliance.engine import RPC_METHODS, Scheduler
+from luigi_ha.appliance.engine import RPC_METHODS, Scheduler
 from tests.differential.calls import Call, World
 from tests.differential.compare import Outcome, first_mismatch, run
 from tests.differential.differences import DIFFERENCES, Difference

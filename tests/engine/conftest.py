@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import Scheduler, Settings
+from luigi_ha.appliance.engine import Scheduler, Settings
 
 
 class Clock:

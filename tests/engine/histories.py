@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from appliance.engine import Scheduler, Settings
+from luigi_ha.appliance.engine import Scheduler, Settings
 from tests.engine.conftest import Clock
 from tests.engine.invariants import check
 

@@ -3,10 +3,10 @@
 from collections import Counter
 from typing import Any
 
-from appliance.engine import Scheduler
-from appliance.engine.links import dependents_of
-from appliance.engine.model import MARK_BLOCKING, MARK_DONE, Task
-from appliance.engine.submissions import SUBMISSIONS
+from luigi_ha.appliance.engine import Scheduler
+from luigi_ha.appliance.engine.links import dependents_of
+from luigi_ha.appliance.engine.model import MARK_BLOCKING, MARK_DONE, Task
+from luigi_ha.appliance.engine.submissions import SUBMISSIONS
 
 
 def check(s: Scheduler) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from appliance.engine import Answer, Scheduler
-from appliance.engine.changes import AnswerPut, AnswersForgotten
+from luigi_ha.appliance.engine import Answer, Scheduler
+from luigi_ha.appliance.engine.changes import AnswerPut, AnswersForgotten
 from tests.engine.conftest import Clock
 
 Make = Callable[..., Scheduler]

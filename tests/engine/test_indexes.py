@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from appliance.engine import Scheduler, Settings
+from luigi_ha.appliance.engine import Scheduler, Settings
 from tests.engine.conftest import Clock
 from tests.engine.histories import Recorded
 from tests.engine.invariants import check

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import BadArgument, Conflict, Scheduler, Settings, indexes, large, lifecycle, submissions
-from appliance.engine.links import dependents_of
+from luigi_ha.appliance.engine import BadArgument, Conflict, Scheduler, Settings, indexes, large, lifecycle, submissions
+from luigi_ha.appliance.engine.links import dependents_of
 from tests.engine.invariants import check
 
 Make = Callable[..., Scheduler]

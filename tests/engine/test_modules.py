@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import BadArgument, Scheduler
+from luigi_ha.appliance.engine import BadArgument, Scheduler
 from tests.engine.conftest import Clock
 from tests.engine.invariants import check
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import Scheduler
+from luigi_ha.appliance.engine import Scheduler
 from tests.engine.conftest import Clock
 
 Make = Callable[..., Scheduler]

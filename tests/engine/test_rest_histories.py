@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
-from appliance.engine import Conflict, Scheduler
+from luigi_ha.appliance.engine import Conflict, Scheduler
 from tests.engine.histories import Recorded, picture
 
 WORKERS = ["w1", "w2", "w3"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import BadArgument, NoSuch, Scheduler
-from appliance.engine.changes import TaskPut
+from luigi_ha.appliance.engine import BadArgument, NoSuch, Scheduler
+from luigi_ha.appliance.engine.changes import TaskPut
 from tests.engine.conftest import Clock
 from tests.engine.invariants import check
 from tests.engine.test_rest_work import put, take, tell
@@ -288,7 +288,7 @@ def pages(s: Scheduler, **query: Any) -> list[str]:
 
 @pytest.mark.parametrize("looked_at", [7, 10_000])
 def test_every_task_is_on_one_page_of_the_list(make: Make, monkeypatch: pytest.MonkeyPatch, looked_at: int) -> None:
-    monkeypatch.setattr("appliance.engine.rest_views.LOOKED_AT", looked_at)
+    monkeypatch.setattr("luigi_ha.appliance.engine.rest_views.LOOKED_AT", looked_at)
     s = make()
     for i in range(50):
         put(s, f"ns{i % 2}.F{i % 3}_{i}")

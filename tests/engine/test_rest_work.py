@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import BadArgument, Conflict, NoSuch, Scheduler
-from appliance.engine.changes import WorkerPut
+from luigi_ha.appliance.engine import BadArgument, Conflict, NoSuch, Scheduler
+from luigi_ha.appliance.engine.changes import WorkerPut
 from tests.engine.conftest import Clock
 
 Make = Callable[..., Scheduler]

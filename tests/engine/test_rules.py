@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import BadArgument, Scheduler, Settings
-from appliance.engine.changes import SettingPut, TaskPut, WorkerPut
+from luigi_ha.appliance.engine import BadArgument, Scheduler, Settings
+from luigi_ha.appliance.engine.changes import SettingPut, TaskPut, WorkerPut
 from tests.engine.conftest import Clock
 
 Make = Callable[..., Scheduler]

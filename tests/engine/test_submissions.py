@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from appliance.engine import Scheduler
-from appliance.engine.changes import TaskRemoved
+from luigi_ha.appliance.engine import Scheduler
+from luigi_ha.appliance.engine.changes import TaskRemoved
 from tests.engine.conftest import Clock
 from tests.engine.invariants import check
 

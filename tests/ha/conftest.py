@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ha.etcd.config import EtcdConfig
-from ha.lease import Timing
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.lease import Timing
 from tests.support.etcd import Cluster, etcd_cluster
 
 NUMBERS = count(1)

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ha.errors import Unknown
-from ha.etcd.config import EtcdConfig
-from ha.etcd.grpc_library import library
-from ha.etcd.opening import etcd_transport
-from ha.etcd.transport import Item, Put
-from ha.etcd.watch import follow
+from luigi_ha.ha.errors import Unknown
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.grpc_library import library
+from luigi_ha.ha.etcd.opening import etcd_transport
+from luigi_ha.ha.etcd.transport import Item, Put
+from luigi_ha.ha.etcd.watch import follow
 from tests.support.etcd import Cluster, Member
 from tests.support.patience import patient
 

@@ -7,9 +7,9 @@ within its time, the reservation lapses and anybody may win again, the former le
 import asyncio
 from contextlib import aclosing
 
-from ha.elector import Elector, Leader
-from ha.errors import Definitive, LeaseLost, Unknown
-from ha.log import Events
+from luigi_ha.ha.elector import Elector, Leader
+from luigi_ha.ha.errors import Definitive, LeaseLost, Unknown
+from luigi_ha.ha.log import Events
 
 SLACK = 1.0  # s for the news to arrive
 

@@ -23,15 +23,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ha.clock import monotonic
-from ha.elector import Candidate
-from ha.errors import Unknown
-from ha.etcd.config import EtcdConfig
-from ha.etcd.elector import EtcdElector
-from ha.etcd.opening import etcd_transport
-from ha.etcd.transport import Item, Put
-from ha.etcd.watch import follow
-from ha.lease import Timing
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.elector import Candidate
+from luigi_ha.ha.errors import Unknown
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.etcd.opening import etcd_transport
+from luigi_ha.ha.etcd.transport import Item, Put
+from luigi_ha.ha.etcd.watch import follow
+from luigi_ha.ha.lease import Timing
 from tests.ha.hosts import Network, hosts
 from tests.support.etcd import Cluster, Member
 

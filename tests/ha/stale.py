@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 from aiohttp import web
 
-from ha.etcd.grpc_library import library
-from ha.etcd.transport import Header
+from luigi_ha.ha.etcd.grpc_library import library
+from luigi_ha.ha.etcd.transport import Header
 
 
 @dataclass

@@ -5,9 +5,9 @@ from contextlib import aclosing
 
 import pytest
 
-from ha.elector import Elector, Epoch, Reason, View
-from ha.errors import Definitive, LeaseLost, Refused
-from ha.hold import hold
+from luigi_ha.ha.elector import Elector, Epoch, Reason, View
+from luigi_ha.ha.errors import Definitive, LeaseLost, Refused
+from luigi_ha.ha.hold import hold
 from tests.ha.conftest import TIMING
 from tests.ha.handover import HandoverFailed, hand_over
 from tests.ha.worlds import Play, World, electors, refused

@@ -5,8 +5,8 @@ from contextlib import aclosing
 
 import pytest
 
-from ha.elector import Asked, Elector, Epoch, Farewell, Member, Reason, View
-from ha.errors import LeaseLost, Refused
+from luigi_ha.ha.elector import Asked, Elector, Epoch, Farewell, Member, Reason, View
+from luigi_ha.ha.errors import LeaseLost, Refused
 from tests.ha.worlds import FileWorld, Play, World, electors
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ha.elector import Leader
-from ha.errors import Fatal, HaError, LeaseLost, Refused, Unknown
-from ha.etcd.elector import EtcdElector
-from ha.etcd.transport import Put
-from ha.etcd.watch import follow
-from ha.hold import hold
-from ha.lease import Timing
-from ha.memory import Delay, Link, MemoryStore, memory_elector
+from luigi_ha.ha.elector import Leader
+from luigi_ha.ha.errors import Fatal, HaError, LeaseLost, Refused, Unknown
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.etcd.transport import Put
+from luigi_ha.ha.etcd.watch import follow
+from luigi_ha.ha.hold import hold
+from luigi_ha.ha.lease import Timing
+from luigi_ha.ha.memory import Delay, Link, MemoryStore, memory_elector
 from tests.ha.virtual import virtually
 from tests.ha.worlds import candidate
 

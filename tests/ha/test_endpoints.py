@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from ha.errors import Fatal, HaError, LeaseLost, Unknown
-from ha.etcd.config import EtcdConfig
-from ha.etcd.endpoints import Endpoints
+from luigi_ha.ha.errors import Fatal, HaError, LeaseLost, Unknown
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.endpoints import Endpoints
 from tests.ha.virtual import virtually
 
 URLS = ("http://a:1", "http://b:1", "http://c:1")

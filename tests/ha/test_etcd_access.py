@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from ha.errors import Fatal
-from ha.etcd.config import EtcdConfig
-from ha.etcd.failures import TokenRefused
-from ha.etcd.gateway import Gateway
-from ha.etcd.grpc_library import library
-from ha.etcd.opening import etcd_transport
-from ha.etcd.transport import Put, Transport
-from ha.etcd.watch import follow
+from luigi_ha.ha.errors import Fatal
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.failures import TokenRefused
+from luigi_ha.ha.etcd.gateway import Gateway
+from luigi_ha.ha.etcd.grpc_library import library
+from luigi_ha.ha.etcd.opening import etcd_transport
+from luigi_ha.ha.etcd.transport import Put, Transport
+from luigi_ha.ha.etcd.watch import follow
 from tests.ha.visits import refusal, used
 from tests.support.etcd import Member, etcd_cluster
 

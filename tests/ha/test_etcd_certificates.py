@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ha.errors import Fatal, Unknown
-from ha.etcd.config import EtcdConfig
-from ha.etcd.opening import etcd_transport
+from luigi_ha.ha.errors import Fatal, Unknown
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.opening import etcd_transport
 from tests.ha.authority import Authority
 from tests.ha.visits import refusal, used
 from tests.support.etcd import Cluster, Member, Tls, etcd_cluster

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ha.errors import Fatal, HaError, Incoherent, Unknown
-from ha.etcd.config import EtcdConfig
-from ha.etcd.failures import TABLE, LeaseNotFound, TokenRefused, of_exception, of_status, of_text
-from ha.etcd.grpc_library import library
-from ha.etcd.opening import etcd_transport
-from ha.etcd.wire import understood
-from ha.lease import Timing
+from luigi_ha.ha.errors import Fatal, HaError, Incoherent, Unknown
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.failures import TABLE, LeaseNotFound, TokenRefused, of_exception, of_status, of_text
+from luigi_ha.ha.etcd.grpc_library import library
+from luigi_ha.ha.etcd.opening import etcd_transport
+from luigi_ha.ha.etcd.wire import understood
+from luigi_ha.ha.lease import Timing
 
 # -------------------------------------------------------------------------------------------------------- configuration
 

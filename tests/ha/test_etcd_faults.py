@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from ha.clock import monotonic
-from ha.errors import Definitive, LeaseLost, Unknown
-from ha.etcd.config import EtcdConfig
-from ha.etcd.elector import EtcdElector
-from ha.etcd.opening import etcd_transport
-from ha.hold import hold
-from ha.lease import Timing
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.errors import Definitive, LeaseLost, Unknown
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.etcd.opening import etcd_transport
+from luigi_ha.ha.hold import hold
+from luigi_ha.ha.lease import Timing
 from tests.ha.blackhole import Hole
 from tests.ha.conftest import TIMING
 from tests.ha.faults import AnyTransport, both, eventually, first, follower, opened, values, write

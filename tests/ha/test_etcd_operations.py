@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ha.clock import monotonic
-from ha.elector import Candidate
-from ha.errors import Incoherent, LeaseLost
-from ha.etcd.config import EtcdConfig
-from ha.etcd.opening import etcd_elector, etcd_transport
-from ha.lease import Timing
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.elector import Candidate
+from luigi_ha.ha.errors import Incoherent, LeaseLost
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.opening import etcd_elector, etcd_transport
+from luigi_ha.ha.lease import Timing
 from tests.ha.blackhole import Hole
 from tests.ha.conftest import TIMING
 from tests.ha.worlds import candidate
@@ -79,8 +79,8 @@ def test_etcds_leader_stays_where_nobody_else_is_well_or_it_is_not_ours(
 
 LEAD = """
 import asyncio, sys
-from ha.etcd.config import EtcdConfig
-from ha.etcd.opening import etcd_elector
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.opening import etcd_elector
 from tests.ha.conftest import TIMING
 from tests.ha.worlds import candidate
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from ha.errors import Fatal, HaError, Unknown
-from ha.etcd.config import EtcdConfig
-from ha.etcd.transport import Delete, Guard, Item, Put, Transport
-from ha.etcd.watch import follow
-from ha.memory import Link, MemoryStore
+from luigi_ha.ha.errors import Fatal, HaError, Unknown
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.transport import Delete, Guard, Item, Put, Transport
+from luigi_ha.ha.etcd.watch import follow
+from luigi_ha.ha.memory import Link, MemoryStore
 from tests.ha.blackhole import Hole
 from tests.ha.faults import eventually, first, follower, opened, values, write
 from tests.ha.stale import stale_member

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ha.errors import Fatal, LeaseLost, Refused, Unknown, Unusable
-from ha.filelock import FileLockElector
+from luigi_ha.ha.errors import Fatal, LeaseLost, Refused, Unknown, Unusable
+from luigi_ha.ha.filelock import FileLockElector
 from tests.ha.conftest import TIMING
 from tests.ha.worlds import candidate
 
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from ha.clock import monotonic
-from ha.filelock import FileLockElector
-from ha.hold import hold
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.filelock import FileLockElector
+from luigi_ha.ha.hold import hold
 from tests.ha.conftest import TIMING
 from tests.ha.worlds import candidate
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha.errors import Fatal, Incoherent
-from ha.lease import Lease, Timing
+from luigi_ha.ha.errors import Fatal, Incoherent
+from luigi_ha.ha.lease import Lease, Timing
 
 
 def granted(sent: float = 100.0, ttl: float = 3.0, now: float = 100.0, margin: float = 0.5) -> Lease:

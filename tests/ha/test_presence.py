@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ha.elector import Member
-from ha.errors import Unknown, Unusable
-from ha.etcd.elector import EtcdElector
-from ha.etcd.transport import Delete
-from ha.filelock import FileLockElector
-from ha.memory import Delay, Link, MemoryStore, memory_elector
+from luigi_ha.ha.elector import Member
+from luigi_ha.ha.errors import Unknown, Unusable
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.etcd.transport import Delete
+from luigi_ha.ha.filelock import FileLockElector
+from luigi_ha.ha.memory import Delay, Link, MemoryStore, memory_elector
 from tests.ha.conftest import TIMING
 from tests.ha.test_election import LOST_REQUEST, PREFIX
 from tests.ha.virtual import virtually
@@ -90,7 +90,7 @@ def test_registering_may_be_cancelled_and_closing_ends_who_waits() -> None:
 PRESENT = """
 import asyncio, sys
 from pathlib import Path
-from ha.filelock import FileLockElector
+from luigi_ha.ha.filelock import FileLockElector
 from tests.ha.conftest import TIMING
 from tests.ha.worlds import candidate
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from ha.errors import HaError
-from ha.etcd.config import EtcdConfig
-from ha.etcd.opening import etcd_transport
-from ha.etcd.transport import Put
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.opening import etcd_transport
+from luigi_ha.ha.etcd.transport import Put
 
 
 async def used(config: EtcdConfig, via: str, prefix: str = "/ours/") -> None:

@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 import pytest
 
-from ha.clock import Clock, monotonic
-from ha.elector import Candidate, Elector
-from ha.errors import Refused
-from ha.etcd.config import EtcdConfig
-from ha.etcd.elector import EtcdElector
-from ha.etcd.opening import etcd_elector
-from ha.filelock import FileLockElector
-from ha.lease import Timing
-from ha.memory import Link, MemoryStore, memory_elector
+from luigi_ha.ha.clock import Clock, monotonic
+from luigi_ha.ha.elector import Candidate, Elector
+from luigi_ha.ha.errors import Refused
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.etcd.opening import etcd_elector
+from luigi_ha.ha.filelock import FileLockElector
+from luigi_ha.ha.lease import Timing
+from luigi_ha.ha.memory import Link, MemoryStore, memory_elector
 from tests.ha.conftest import TIMING
 from tests.ha.virtual import virtually
 

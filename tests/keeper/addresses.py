@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from ha.clock import Clock
+from luigi_ha.ha.clock import Clock
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Network:
 
 
 class MemoryAddress:
-    """See `ha.vip.port.Address`. `delay`: how long `hold` takes before it has its effect; `drop_delay`: the same."""
+    """See `luigi_ha.ha.vip.port.Address`. `delay`: how long `hold` takes before it acts; `drop_delay`: the same."""
 
     def __init__(self, name: str, network: Network, delay: float = 0.0) -> None:
         self.name = name

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from ha.clock import monotonic
-from ha.elector import Candidate, Elector
-from ha.etcd.elector import EtcdElector
-from ha.keeper.keeper import Keeper
-from ha.keeper.options import KeeperOptions
-from ha.lease import Timing
-from ha.memory import Link, MemoryStore
-from ha.supervisor import Supervisor
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.elector import Candidate, Elector
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.keeper.keeper import Keeper
+from luigi_ha.ha.keeper.options import KeeperOptions
+from luigi_ha.ha.lease import Timing
+from luigi_ha.ha.memory import Link, MemoryStore
+from luigi_ha.ha.supervisor import Supervisor
 from tests.keeper.addresses import MemoryAddress, Network
 from tests.support.patience import patient
 

@@ -11,12 +11,12 @@ import logging
 import sys
 from pathlib import Path
 
-from ha.elector import Candidate, Elector
-from ha.etcd.config import EtcdConfig
-from ha.etcd.opening import etcd_elector
-from ha.filelock import FileLockElector
-from ha.keeper.keeper import Keeper
-from ha.vip.port import NoAddress
+from luigi_ha.ha.elector import Candidate, Elector
+from luigi_ha.ha.etcd.config import EtcdConfig
+from luigi_ha.ha.etcd.opening import etcd_elector
+from luigi_ha.ha.filelock import FileLockElector
+from luigi_ha.ha.keeper.keeper import Keeper
+from luigi_ha.ha.vip.port import NoAddress
 from tests.keeper.cluster import TIMING, options
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ha.clock import monotonic
-from ha.keeper.link import Link
-from ha.keeper.messages import Follow, Lead
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.keeper.link import Link
+from luigi_ha.ha.keeper.messages import Follow, Lead
 
 LONGEST_LIFE = 90.0  # s; nothing that a test has started outlives it for long
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from ha.clock import monotonic
-from ha.keeper.child import Child
-from ha.keeper.options import KeeperOptions
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.keeper.child import Child
+from luigi_ha.ha.keeper.options import KeeperOptions
 
 
 def test_a_scheduler_that_is_slow_to_die_is_killed_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,7 @@
 """The host with the leader and the database's primary is lost: what the others do meanwhile, on virtual time.
 
 Keepers and elections are the real ones; each scheduler reads the database as a mirror does, and decides by the rule of
-`appliance.node.evidence`. A reading in a dead connection hangs before it fails.
+`luigi_ha.appliance.node.evidence`. A reading in a dead connection hangs before it fails.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from appliance.node.evidence import FOR, FRESH, Reaching, reaches
-from ha.clock import Clock
-from ha.keeper.messages import Able, Lead, Over, ToScheduler
-from ha.keeper.options import KeeperOptions
+from luigi_ha.appliance.node.evidence import FOR, FRESH, Reaching, reaches
+from luigi_ha.ha.clock import Clock
+from luigi_ha.ha.keeper.messages import Able, Lead, Over, ToScheduler
+from luigi_ha.ha.keeper.options import KeeperOptions
 from tests.ha.virtual import virtually
 from tests.keeper.virtual_nodes import VirtualNode, VirtualScheduler, VirtualWorld
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ha.clock import monotonic
-from ha.errors import Unusable
-from ha.keeper.board import Board
-from ha.keeper.cells import Cells
-from ha.keeper.child import Child
-from ha.keeper.nurse import Nurse
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.keeper.board import Board
+from luigi_ha.ha.keeper.cells import Cells
+from luigi_ha.ha.keeper.child import Child
+from luigi_ha.ha.keeper.nurse import Nurse
 from tests.keeper.cluster import LONG, MemoryCluster, options, play, running
 
 

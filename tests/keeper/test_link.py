@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha.clock import monotonic
-from ha.errors import Unusable
-from ha.keeper import messages as m
-from ha.keeper.cells import Cells
-from ha.keeper.channel import Channel
-from ha.keeper.link import VARIABLE, Link
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.keeper import messages as m
+from luigi_ha.ha.keeper.cells import Cells
+from luigi_ha.ha.keeper.channel import Channel
+from luigi_ha.ha.keeper.link import VARIABLE, Link
 
 
 @dataclass

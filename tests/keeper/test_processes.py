@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ha.clock import monotonic
+from luigi_ha.ha.clock import monotonic
 from tests.keeper.cluster import PATIENCE, ROOT, TIMING, Story, running
 from tests.support.etcd import etcd_cluster
 from tests.support.patience import patient

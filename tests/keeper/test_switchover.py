@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ha.clock import monotonic
-from ha.elector import Asked, Candidate
-from ha.errors import Unknown
-from ha.etcd.elector import EtcdElector
-from ha.memory import Delay, Link
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.elector import Asked, Candidate
+from luigi_ha.ha.errors import Unknown
+from luigi_ha.ha.etcd.elector import EtcdElector
+from luigi_ha.ha.memory import Delay, Link
 from tests.keeper.cluster import TIMING, MemoryCluster, Node, play
 
 

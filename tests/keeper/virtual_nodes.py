@@ -9,15 +9,15 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from ha.clock import Clock
-from ha.elector import Candidate
-from ha.keeper.board import Said
-from ha.keeper.keeper import Keeper
-from ha.keeper.messages import Able, Follow, HandOver, Kept, Lead, Over, Stop, ToScheduler
-from ha.keeper.options import KeeperOptions
-from ha.lease import Timing
-from ha.memory import Delay, Link, MemoryStore, memory_elector
-from ha.supervisor import Supervisor
+from luigi_ha.ha.clock import Clock
+from luigi_ha.ha.elector import Candidate
+from luigi_ha.ha.keeper.board import Said
+from luigi_ha.ha.keeper.keeper import Keeper
+from luigi_ha.ha.keeper.messages import Able, Follow, HandOver, Kept, Lead, Over, Stop, ToScheduler
+from luigi_ha.ha.keeper.options import KeeperOptions
+from luigi_ha.ha.lease import Timing
+from luigi_ha.ha.memory import Delay, Link, MemoryStore, memory_elector
+from luigi_ha.ha.supervisor import Supervisor
 from tests.keeper.addresses import MemoryAddress, Network
 
 TIMING = Timing()
@@ -26,7 +26,7 @@ LOST = Delay(request=float("inf"))
 
 
 class VirtualScheduler:
-    """See `ha.keeper.board.Process`. Acts at every tick at which its page says that it may."""
+    """See `luigi_ha.ha.keeper.board.Process`. Acts at every tick at which its page says that it may."""
 
     pid = 0
 

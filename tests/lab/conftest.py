@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.lab.lab import Lab
-from appliance.lab.plan import NEEDED, POSTGRES_BIN
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import NEEDED, POSTGRES_BIN
 
 if os.geteuid() != 0:
     pytest.skip("the lab makes namespaces: needs root", allow_module_level=True)

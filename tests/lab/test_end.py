@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance.lab import processes
-from appliance.lab.errors import LabError, NoLab, WrongUse
-from appliance.lab.exclusive import exclusive
-from appliance.lab.lab import Lab
-from appliance.lab.plan import Plan
+from luigi_ha.appliance.lab import processes
+from luigi_ha.appliance.lab.errors import LabError, NoLab, WrongUse
+from luigi_ha.appliance.lab.exclusive import exclusive
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import Plan
 
 KINDS = ("net", "pid", "mnt", "ipc", "uts")
-PROGRAM = [sys.executable, "-m", "appliance.cli", "lab"]
+PROGRAM = [sys.executable, "-m", "luigi_ha.appliance.cli", "lab"]
 
 
 def namespaces(directory: Path) -> set[tuple[str, int]]:
@@ -84,7 +84,7 @@ def test_hosts_die_when_up_is_killed_before_they_have_booted(elsewhere: Path) ->
     elsewhere.mkdir()
     (elsewhere / ".luigi-ha-lab").touch()
     plan = Plan(elsewhere)
-    from appliance.lab import recipes
+    from luigi_ha.appliance.lab import recipes
 
     recipes.write(plan)
     words = ["--lab", str(elsewhere), "--host", "n1"]

@@ -7,12 +7,12 @@ from contextlib import closing
 
 import pytest
 
-from appliance.lab.errors import LabError, NoBite, NoLab, WrongUse
-from appliance.lab.faults import Faults
-from appliance.lab.lab import Lab
-from appliance.lab.network import Filter
-from appliance.lab.plan import ETCD_PORT, PORT, POSTGRES_PORT, VIP
-from appliance.lab.targets import Target, found
+from luigi_ha.appliance.lab.errors import LabError, NoBite, NoLab, WrongUse
+from luigi_ha.appliance.lab.faults import Faults
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.network import Filter
+from luigi_ha.appliance.lab.plan import ETCD_PORT, PORT, POSTGRES_PORT, VIP
+from luigi_ha.appliance.lab.targets import Target, found
 from tests.support.patience import patient
 
 CONNECT = """

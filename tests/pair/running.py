@@ -33,7 +33,7 @@ class Node:
     ) -> None:
         self.log_file = directory / f"serve-{number}.log"
         database = database or f"sqlite:///{directory}/luigi.db"
-        command = [sys.executable, "-m", "appliance.cli", "serve", "--database", database]
+        command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--database", database]
         command += ["--host", host, "--port", str(port)]
         with self.log_file.open("w") as out:
             self.popen = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **environment})
@@ -60,7 +60,7 @@ class Node:
         """Nothing of it is left, whatever state it was in."""
         family = [self.popen.pid, *(int(pid) for pid in re.findall(r"scheduler_started pid=(\d+)", self.log))]
         for pid in family:
-            if psutil.pid_exists(pid) and "appliance.cli" in " ".join(_command_line(pid)):
+            if psutil.pid_exists(pid) and "luigi_ha.appliance.cli" in " ".join(_command_line(pid)):
                 os.kill(pid, signal.SIGKILL)
         self.popen.wait()
 

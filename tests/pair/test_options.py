@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from appliance.config import Serve
-from appliance.config.options import Options
-from appliance.config.shared import different, digests
-from appliance.engine.settings import Settings
-from appliance.node import Node as Scheduler
-from appliance.node import NodeOptions
-from ha.keeper.messages import Peer
+from luigi_ha.appliance.config import Serve
+from luigi_ha.appliance.config.options import Options
+from luigi_ha.appliance.config.shared import different, digests
+from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.node import Node as Scheduler
+from luigi_ha.appliance.node import NodeOptions
+from luigi_ha.ha.keeper.messages import Peer
 from tests.pair.running import Node, Pair, pair
 from tests.pair.test_pair import luigi_ha
 from tests.support.ports import free_port

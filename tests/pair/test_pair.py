@@ -16,7 +16,7 @@ from tests.pair.running import Caller, Node, Pair, pair
 
 
 def luigi_ha(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "appliance.cli", *arguments]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

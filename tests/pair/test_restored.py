@@ -22,7 +22,7 @@ class Node:
     def __init__(self, directory: Path, name: str, database: str, etcd: str) -> None:
         self.port, self.log_file = free_port(), directory / f"{name}.log"
         self.given = ["--database", database, "--etcd-endpoints", etcd]
-        self.command = [sys.executable, "-m", "appliance.cli"]
+        self.command = [sys.executable, "-m", "luigi_ha.appliance.cli"]
         with self.log_file.open("a") as out:
             self.popen = subprocess.Popen(
                 [*self.command, "serve", *self.given, "--name", name, "--host", "127.0.0.1", "--port", str(self.port),

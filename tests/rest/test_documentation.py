@@ -4,8 +4,8 @@ import asyncio
 import re
 from pathlib import Path
 
-from appliance.api.access_roles import Role
-from appliance.api.rest.table import ROUTES
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.rest.table import ROUTES
 from tests.api.serving import run, serving
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()

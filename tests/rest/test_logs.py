@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from appliance.api.rest import logs
+from luigi_ha.appliance.api.rest import logs
 from tests.api.serving import run, serving
 from tests.rest.asking import ask, beat, good, problem, put, refused, report, take
 

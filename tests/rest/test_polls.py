@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from appliance.api.rest.polls import RATE
+from luigi_ha.appliance.api.rest.polls import RATE
 from tests.api.serving import Served, eventually, reset, run, serving, whole
 from tests.rest.asking import ask, beat, good, put, report, take
 

@@ -8,10 +8,10 @@ from urllib.parse import quote
 import pytest
 from openapi_spec_validator import validate
 
-from appliance.api.access_roles import METHOD_ROLES
-from appliance.api.rest.router import is_ours
-from appliance.api.rest.table import ROUTES, Route
-from appliance.engine import REST_METHODS, RPC_METHODS
+from luigi_ha.appliance.api.access_roles import METHOD_ROLES
+from luigi_ha.appliance.api.rest.router import is_ours
+from luigi_ha.appliance.api.rest.table import ROUTES, Route
+from luigi_ha.appliance.engine import REST_METHODS, RPC_METHODS
 from tests.api.serving import Served, request, run, serving
 from tests.rest.asking import ask, beat, good, problem, put, refused, report, status, take
 

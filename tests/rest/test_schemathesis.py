@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.api.rest.table import ROUTES
+from luigi_ha.appliance.api.rest.table import ROUTES
 from tests.api.serving import run, serving
 
 HERE = Path(__file__).parent

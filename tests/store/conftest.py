@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store import Store, open_store
+from luigi_ha.appliance.store import Store, open_store
 from tests.support.servers import MEMORY, MariadbServer, PostgresServer, mariadb_server, postgres_server
 
 NUMBERS = count(1)

@@ -6,7 +6,7 @@ import signal
 from multiprocessing.connection import Connection
 from typing import Any
 
-from appliance.store import Journal, open_store
+from luigi_ha.appliance.store import Journal, open_store
 from tests.store.samples import add, batch, change, creation
 
 

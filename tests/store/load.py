@@ -2,7 +2,7 @@
 
 import asyncio
 
-from appliance.store import Journal, JournalState, Store
+from luigi_ha.appliance.store import Journal, JournalState, Store
 from tests.store.samples import add, change, creation, loaded, replayed, run, until
 
 

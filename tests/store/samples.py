@@ -5,7 +5,7 @@ import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
-from appliance.engine.changes import (
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     AnswersForgotten,
     BatcherPut,
@@ -22,8 +22,8 @@ from appliance.engine.changes import (
     WorkerPut,
     WorkerRemoved,
 )
-from appliance.store import Journal, Position, Store
-from appliance.store.batch import Batch, Unit, build
+from luigi_ha.appliance.store import Journal, Position, Store
+from luigi_ha.appliance.store.batch import Batch, Unit, build
 from tests.support.patience import patient
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def change(num: int, task_id: str | None = None, **fields: Any) -> TaskPut:
 
 
 class Model:
-    """What a log of records leaves, by the words of `appliance.engine.changes`."""
+    """What a log of records leaves, by the words of `luigi_ha.appliance.engine.changes`."""
 
     def __init__(self, records: Iterable[Change] = ()) -> None:
         self.tasks: dict[int, tuple[Any, ...]] = {}

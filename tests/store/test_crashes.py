@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store import Store, open_store
+from luigi_ha.appliance.store import Store, open_store
 from tests.store.crash_child import die_before_statement, write_until_killed
 from tests.store.samples import loaded, replayed
 

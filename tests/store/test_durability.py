@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from appliance.engine.changes import Epoch
-from appliance.store import DatabaseAway, Durability, Journal, JournalState, Store, Unusable, open_store
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import DatabaseAway, Durability, Journal, JournalState, Store, Unusable, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
@@ -277,7 +277,7 @@ def test_a_role_that_may_not_see_the_standbys_is_told_what_to_grant(
 
 @pytest.mark.postgresql
 def test_a_fenced_strict_session_can_go_on(pair: Pair, make_store: Callable[..., Store]) -> None:
-    from appliance.store.errors import FenceRefused
+    from luigi_ha.appliance.store.errors import FenceRefused
 
     store = make_store(pair.one.url(), durability="strict")
     position = store.take_leadership("a")

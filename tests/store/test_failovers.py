@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.engine.changes import Epoch
-from appliance.store import Failover, FencedError, Store
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import Failover, FencedError, Store
 
 FIRST = Failover(Epoch(1), 1_700_000_000.25, "n1", None, "first start", None, 0.5, False, 0)
 SECOND = Failover(Epoch(2), 1_700_000_100.5, "n2", "n1", "no word from n1: é \0 \ud800", 2.75, 0.125, True, 1234)

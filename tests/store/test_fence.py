@@ -2,10 +2,10 @@
 
 import pytest
 
-from appliance.engine.changes import Epoch
-from appliance.store import FencedError, Journal, JournalState, Store
-from appliance.store.errors import FenceRefused
-from appliance.store.position import Finding, Position, compare
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import FencedError, Journal, JournalState, Store
+from luigi_ha.appliance.store.errors import FenceRefused
+from luigi_ha.appliance.store.position import Finding, Position, compare
 from tests.store.samples import add, batch, change, creation, loaded, replayed, run, until
 
 

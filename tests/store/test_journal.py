@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.engine.changes import (
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     AnswersForgotten,
     BatcherPut,
@@ -21,9 +21,9 @@ from appliance.engine.changes import (
     WorkerPut,
     WorkerRemoved,
 )
-from appliance.store import Journal, JournalClosed, JournalState, Poisoned, Store, open_store
-from appliance.store.tables import leadership, metadata
-from appliance.store.text import to_json
+from luigi_ha.appliance.store import Journal, JournalClosed, JournalState, Poisoned, Store, open_store
+from luigi_ha.appliance.store.tables import leadership, metadata
+from luigi_ha.appliance.store.text import to_json
 from tests.store.samples import (
     Model,
     add,

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 
-from appliance.engine import Scheduler, Settings
-from appliance.engine.changes import Epoch
-from appliance.store import DatabaseAway, Journal, NotAPrefix, Position, Store, TailReader
+from luigi_ha.appliance.engine import Scheduler, Settings
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import DatabaseAway, Journal, NotAPrefix, Position, Store, TailReader
 from tests.store.samples import NOW, Model, add, change, creation, loaded, run, write
 from tests.support.servers import PostgresServer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store import Journal, JournalState
-from appliance.store.text import to_json
+from luigi_ha.appliance.store import Journal, JournalState
+from luigi_ha.appliance.store.text import to_json
 from tests.store.load import Load, under_load
 from tests.store.samples import add, batch, creation, detail, loaded, replayed, run, until
 from tests.support.proxy import Relay
@@ -82,7 +82,8 @@ def test_a_batch_held_up_by_the_network_arrives_late_and_is_refused(
 ) -> None:
     if not end_old_session:
         # The old session is normally ended on the new one; without that, the fence alone must hold.
-        monkeypatch.setattr("appliance.store.postgres_writer.PostgresWriter.end_session", lambda self, pid: None)
+        writer = "luigi_ha.appliance.store.postgres_writer.PostgresWriter"
+        monkeypatch.setattr(f"{writer}.end_session", lambda self, pid: None)
     with Relay(postgres.port) as relay:
         store = make_store(postgres_url.replace(str(postgres.port), str(relay.port)))
 
@@ -249,8 +250,8 @@ def test_a_full_disk_makes_sqlite_wait_until_there_is_room(tmp_path: Path, make_
 
 def test_a_batch_larger_than_mariadbs_packet_is_poison_not_an_endless_retry(mariadb_url: str, make_store) -> None:
     store = make_store(mariadb_url)
-    from appliance.engine.changes import TaskPut
-    from appliance.store import Poisoned
+    from luigi_ha.appliance.engine.changes import TaskPut
+    from luigi_ha.appliance.store import Poisoned
 
     position = store.take_leadership("leader")
     writer = store.writer()
@@ -260,7 +261,7 @@ def test_a_batch_larger_than_mariadbs_packet_is_poison_not_an_endless_retry(mari
 
 
 def test_sqlite_says_when_a_file_is_no_database(tmp_path: Path) -> None:
-    from appliance.store import Unusable, open_store
+    from luigi_ha.appliance.store import Unusable, open_store
 
     path = tmp_path / "text.db"
     path.write_text("this is not a database, it is a text of some length" * 100)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from appliance.engine.changes import Epoch
-from appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store, open_store
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until, write
 from tests.support.ports import free_port
@@ -124,7 +124,7 @@ def test_a_kept_session_looks_again_who_is_the_primary(
     pair.two.promote()
     later = write(make_store(pair.url()), start, creation(1))
     assert reader.read(start).position == start
-    monkeypatch.setattr("appliance.store.dialects.LOOK_AGAIN", 0.1)
+    monkeypatch.setattr("luigi_ha.appliance.store.dialects.LOOK_AGAIN", 0.1)
     time.sleep(0.15)
     assert reader.read(start).position == later
     reader.close()

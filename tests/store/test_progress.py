@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from appliance.store import Journal, JournalState, Store
-from appliance.store.progress import Progress
+from luigi_ha.appliance.store import Journal, JournalState, Store
+from luigi_ha.appliance.store.progress import Progress
 from tests.store.samples import add, creation, run, until
 from tests.support.servers import MEMORY, postgres_server
 

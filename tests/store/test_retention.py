@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.store import Corrupt, Store
+from luigi_ha.appliance.store import Corrupt, Store
 from tests.store.samples import NOW, change, creation, loaded, write
 from tests.support.servers import PostgresServer
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.engine.changes import (
+from luigi_ha.appliance.engine.changes import (
     AnswerPut,
     AnswersForgotten,
     BatcherPut,
@@ -22,9 +22,9 @@ from appliance.engine.changes import (
     WorkerPut,
     WorkerRemoved,
 )
-from appliance.store import Poisoned, Store
-from appliance.store.records import KINDS, decode
-from appliance.store.text import escape, to_json, unescape
+from luigi_ha.appliance.store import Poisoned, Store
+from luigi_ha.appliance.store.records import KINDS, decode
+from luigi_ha.appliance.store.text import escape, to_json, unescape
 from tests.store.samples import NOW, Model, change, creation, definition, detail, loaded, replayed, state, write
 from tests.support.servers import PostgresServer
 

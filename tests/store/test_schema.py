@@ -20,8 +20,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from appliance.engine.changes import TaskPut, WorkerPut
-from appliance.store import (
+from luigi_ha.appliance.engine.changes import TaskPut, WorkerPut
+from luigi_ha.appliance.store import (
     BadUrl,
     DatabaseAway,
     SchemaMissing,
@@ -34,10 +34,10 @@ from appliance.store import (
     schema,
     tables,
 )
-from appliance.store.position import Position, call_bytes, chained, event_bytes
-from appliance.store.statements import EVENT_COLUMNS, WORKER_COLUMNS, task_columns
-from appliance.store.tables import metadata
-from appliance.store.target import Kind, parse
+from luigi_ha.appliance.store.position import Position, call_bytes, chained, event_bytes
+from luigi_ha.appliance.store.statements import EVENT_COLUMNS, WORKER_COLUMNS, task_columns
+from luigi_ha.appliance.store.tables import metadata
+from luigi_ha.appliance.store.target import Kind, parse
 from tests.store.samples import Model, batch, change, creation, loaded, replayed, write
 from tests.support.ports import free_port
 from tests.support.servers import MariadbServer, PostgresServer

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.places import leadership_directory
-from appliance.store import DatabaseAway, Journal, JournalState, Store, accept, behind, open_store
-from appliance.store.sqlite_file import Back, SqliteFile
+from luigi_ha.appliance.places import leadership_directory
+from luigi_ha.appliance.store import DatabaseAway, Journal, JournalState, Store, accept, behind, open_store
+from luigi_ha.appliance.store.sqlite_file import Back, SqliteFile
 from tests.store.samples import add, change, creation, run, until
 
 PAGE = 4096

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from appliance.store import NameTaken, Store
-from appliance.store.tokens import TokenRecord
+from luigi_ha.appliance.store import NameTaken, Store
+from luigi_ha.appliance.store.tokens import TokenRecord
 
 FIRST = TokenRecord("0a1b2c3d", "ci", "worker", "d" * 64, 1_800_000_000.25, "root")
 SECOND = TokenRecord("ffffffff", "Ci", "operator", "e" * 64, 1_800_000_001.0, "me\0\ud800", 1_800_000_002.5)

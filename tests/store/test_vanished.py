@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from appliance.store import Journal, JournalState, Store
+from luigi_ha.appliance.store import Journal, JournalState, Store
 from tests.store.load import under_load
 from tests.store.namespaces import SWITCH, Lan, available, lan
 from tests.store.samples import add, creation, loaded, replayed, run, until

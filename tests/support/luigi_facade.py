@@ -16,9 +16,9 @@ import luigi.configuration
 import luigi.metrics
 import luigi.scheduler
 
-from appliance.engine import RPC_METHODS, Settings
-from appliance.engine import Scheduler as Engine
-from appliance.engine.changes import Changes, TaskPut
+from luigi_ha.appliance.engine import RPC_METHODS, Settings
+from luigi_ha.appliance.engine import Scheduler as Engine
+from luigi_ha.appliance.engine.changes import Changes, TaskPut
 
 _OPTIONS = {field.name for field in dataclasses.fields(Settings)}
 

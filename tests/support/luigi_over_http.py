@@ -24,7 +24,7 @@ import luigi.scheduler
 import luigi.worker
 import pytest
 
-from appliance.engine import Settings
+from luigi_ha.appliance.engine import Settings
 
 _OPTIONS = {field.name for field in dataclasses.fields(Settings)}
 _REAL_TIME = time.time

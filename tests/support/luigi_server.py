@@ -23,11 +23,11 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-import appliance.node.node
-from appliance import log
-from appliance.config import load
-from appliance.node import ExitCode, Node, NodeOptions
-from appliance.store import open_store
+import luigi_ha.appliance.node.node
+from luigi_ha.appliance import log
+from luigi_ha.appliance.config import load
+from luigi_ha.appliance.node import ExitCode, Node, NodeOptions
+from luigi_ha.appliance.store import open_store
 from tests.support.patience import patient
 
 START_SECONDS = 30.0
@@ -121,7 +121,7 @@ async def serve(directory: Path) -> None:
 
 
 def main() -> None:
-    appliance.node.node.SchedulerClock = SettableClock  # type: ignore[assignment,misc]
+    luigi_ha.appliance.node.node.SchedulerClock = SettableClock  # type: ignore[assignment,misc]
     log.configure("keyvalue", "error")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(Path(sys.argv[1])))

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import pytest
 
+from luigi_ha.worker.targets import verified
 from tests.support.s3_server import S3, s3_server
-from worker.targets import verified
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
 import sys
-from worker import targets
+from luigi_ha.worker import targets
 with getattr(targets, sys.argv[1])(sys.argv[2]).open("wb") as out:
     out.write(b"half" * 100_000)
     out.flush()

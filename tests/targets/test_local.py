@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from luigi_ha.worker.targets import AlreadyWritten, ChecksumMismatch, LocalTarget, NoChecksum, NotStored
 from tests.targets.conftest import kill_a_writer
-from worker.targets import AlreadyWritten, ChecksumMismatch, LocalTarget, NoChecksum, NotStored
 
 
 def write(path: Path, data: bytes) -> None:

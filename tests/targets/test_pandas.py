@@ -9,8 +9,8 @@ import luigi.format
 import pandas as pd
 import pytest
 
+from luigi_ha.worker.targets import LocalTarget, S3Target
 from tests.targets.conftest import Bucket
-from worker.targets import LocalTarget, S3Target
 
 FRAME = pd.DataFrame(
     {"id": range(1000), "name": [f"ä,{n}\n" for n in range(1000)], "value": [n / 7 for n in range(1000)]}

@@ -12,9 +12,16 @@ import luigi.format
 import pytest
 from botocore.exceptions import ClientError
 
+from luigi_ha.worker.targets import (
+    AlreadyWritten,
+    ChecksumMismatch,
+    NoChecksum,
+    NoConditionalWrites,
+    S3Target,
+    verified,
+)
+from luigi_ha.worker.targets.s3_client import S3Client, boto_client
 from tests.targets.conftest import Bucket, kill_a_writer
-from worker.targets import AlreadyWritten, ChecksumMismatch, NoChecksum, NoConditionalWrites, S3Target, verified
-from worker.targets.s3_client import S3Client, boto_client
 
 MEGABYTE = 1 << 20
 LARGE = 5 * MEGABYTE + 1

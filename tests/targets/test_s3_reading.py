@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError, IncompleteReadError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from luigi_ha.worker.targets import S3Target, s3_reading
+from luigi_ha.worker.targets.s3_reading import ReplacedWhileReadError
 from tests.targets.conftest import Bucket
-from worker.targets import S3Target, s3_reading
-from worker.targets.s3_reading import ReplacedWhileReadError
 
 DATA = random.Random(7).randbytes(3_000_000)
 

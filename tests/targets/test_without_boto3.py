@@ -8,9 +8,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys
 sys.modules["boto3"] = None
-from worker.targets import LocalTarget
+from luigi_ha.worker.targets import LocalTarget
 try:
-    from worker.targets import S3Target
+    from luigi_ha.worker.targets import S3Target
 except ImportError as error:
     print(error)
 """

@@ -13,12 +13,12 @@ import signal
 import sys
 import threading
 
-from ha.clock import monotonic
-from ha.errors import HaError
-from ha.vip.configured import Vip, configured
-from ha.vip.kernel import Kernel
-from ha.vip.netlink import NetlinkAddress
-from ha.vip.refusals import Refusals
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.vip.configured import Vip, configured
+from luigi_ha.ha.vip.kernel import Kernel
+from luigi_ha.ha.vip.netlink import NetlinkAddress
+from luigi_ha.ha.vip.refusals import Refusals
 
 _EVENTS: list[str] = []
 _FREEZE: list[bool] = []

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ha.clock import monotonic
-from ha.errors import Unusable
-from ha.vip.configured import Vip
-from ha.vip.holder import Holder
-from ha.vip.kernel import Kernel
-from ha.vip.netlink import NetlinkAddress, _Thread
-from ha.vip.sweep import sweep
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.errors import Unusable
+from luigi_ha.ha.vip.configured import Vip
+from luigi_ha.ha.vip.holder import Holder
+from luigi_ha.ha.vip.kernel import Kernel
+from luigi_ha.ha.vip.netlink import NetlinkAddress, _Thread
+from luigi_ha.ha.vip.sweep import sweep
 from tests.vip.conftest import Seen
 from tests.vip.segment import Host, Segment, plug
 

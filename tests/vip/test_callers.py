@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.api.sockets import hold_back
-from ha.clock import monotonic
-from ha.vip.configured import configured
-from ha.vip.netlink import NetlinkAddress
-from ha.vip.refusals import Refusals
-from ha.vip.segments import checksum, finished, parsed
+from luigi_ha.appliance.api.sockets import hold_back
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.vip.configured import configured
+from luigi_ha.ha.vip.netlink import NetlinkAddress
+from luigi_ha.ha.vip.refusals import Refusals
+from luigi_ha.ha.vip.segments import checksum, finished, parsed
 from tests.vip.conftest import Seen
 from tests.vip.segment import Segment
 from tests.vip.test_address import BOTH, V4, on

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ha.vip.sweep import sweep
+from luigi_ha.ha.vip.sweep import sweep
 from tests.vip.segment import Host, Segment
 from tests.vip.test_address import BOTH, LATE, V4, V6
 

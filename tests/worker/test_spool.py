@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.spool import Entry, Finished, Home, HomeError, Run, Spool
-from worker.spool import spool as module
+from luigi_ha.worker.spool import Entry, Finished, Home, HomeError, Run, Spool
+from luigi_ha.worker.spool import spool as module
 
 FORK = multiprocessing.get_context("fork")
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from luigi_ha.worker.submitting.following import MOST_LOOKS, Following
 from tests.support.ports import free_port
 from tests.worker import pipelines
 from tests.worker.peers import ROOT, Misbehaving, Node, eventually, node, says
 from tests.worker.workers import MODULE, await_status, no_configuration, open_gate, worker
-from worker.submitting.following import MOST_LOOKS, Following
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]
 
 
 def start(directory: Path, url: str, *arguments: str, **more: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "appliance.cli", "submit", *arguments]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", "submit", *arguments]
     command[4:4] = ["--scheduler-url", url] if url else []
     environment = {**os.environ, "PYTHONPATH": ROOT, "LEDGER": str(directory), **more}
     environment.setdefault("LUIGI_CONFIG_PATH", no_configuration(directory))
@@ -217,7 +217,7 @@ def test_a_scheduler_that_does_not_answer_or_is_none_is_told(tmp_path: Path) -> 
 
 
 def test_the_help_has_an_example_and_the_exit_codes() -> None:
-    command = [sys.executable, "-m", "appliance.cli", "submit", "--help"]
+    command = [sys.executable, "-m", "luigi_ha.appliance.cli", "submit", "--help"]
     found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     shown = " ".join(found.stdout.split())
     assert "Example: luigi-ha submit --module etl Load --date 2026-05-01" in shown

@@ -13,8 +13,8 @@ from typing import Any
 import luigi
 import luigi.worker
 
+from luigi_ha.worker.client import PatientScheduler, parse_addresses
 from tests.worker.peers import ROOT, Node, eventually
-from worker.client import PatientScheduler, parse_addresses
 
 MODULE = "tests.worker.pipelines"
 
@@ -27,7 +27,7 @@ class Worker:
         self.name = name
         self.state = directory / f"state-{name}"
         self.log_file = directory / f"worker-{name}.log"
-        self._command = [sys.executable, "-m", "appliance.cli", "worker", "--module", MODULE]
+        self._command = [sys.executable, "-m", "luigi_ha.appliance.cli", "worker", "--module", MODULE]
         for url in urls:
             self._command += ["--scheduler-url", url]
         self._command += ["--state-dir", str(self.state), "--poll-interval", "0.1", *options]

@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.client.addresses import Address
+from luigi_ha.worker.client.addresses import Address
 
 
 class Credentials:

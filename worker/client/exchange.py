@@ -19,10 +19,10 @@ import time
 from dataclasses import dataclass
 from typing import IO, Any
 
-from worker.client.addresses import Address
-from worker.client.credentials import Credentials, Tls
-from worker.client.errors import NoAnswer
-from worker.client.resolving import Resolver
+from luigi_ha.worker.client.addresses import Address
+from luigi_ha.worker.client.credentials import Credentials, Tls
+from luigi_ha.worker.client.errors import NoAnswer
+from luigi_ha.worker.client.resolving import Resolver
 
 USER_AGENT = "luigi-ha-worker"
 KEEP_FOR = 20.0  # s without use; longer than between two pings, shorter than what servers and firewalls forget after

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tenacity import RetryCallState, wait_random_exponential
 
-from worker.client.errors import NoAnswer
+from luigi_ha.worker.client.errors import NoAnswer
 
 
 @dataclass(frozen=True, slots=True)

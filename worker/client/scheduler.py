@@ -21,13 +21,13 @@ from urllib.parse import quote_plus
 from luigi.rpc import RemoteScheduler
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from worker import log
-from worker.client.addresses import Address
-from worker.client.credentials import Credentials, Tls
-from worker.client.errors import Denied, GaveUp, NoAnswer, Refused, Stale
-from worker.client.exchange import Answer, Exchange
-from worker.client.patience import Patience
-from worker.client.resolving import Resolver
+from luigi_ha.worker import log
+from luigi_ha.worker.client.addresses import Address
+from luigi_ha.worker.client.credentials import Credentials, Tls
+from luigi_ha.worker.client.errors import Denied, GaveUp, NoAnswer, Refused, Stale
+from luigi_ha.worker.client.exchange import Answer, Exchange
+from luigi_ha.worker.client.patience import Patience
+from luigi_ha.worker.client.resolving import Resolver
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"

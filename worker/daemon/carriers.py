@@ -13,7 +13,7 @@ import struct
 import sys
 from collections.abc import Callable
 
-from worker.daemon import kernel
+from luigi_ha.worker.daemon import kernel
 
 HEADER = struct.Struct("!I")
 Job = Callable[[int], None]  # what a process does; it is told where to write its result

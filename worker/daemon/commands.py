@@ -9,13 +9,13 @@ from typing import Any
 
 from luigi.worker import Worker, rpc_message_callback
 
-from worker import log
-from worker.client.waker import Waker
-from worker.daemon.fenced import FencedScheduler
-from worker.daemon.options import Options
-from worker.daemon.status import Status
-from worker.daemon.watch import Watch
-from worker.spool import Run
+from luigi_ha.worker import log
+from luigi_ha.worker.client.waker import Waker
+from luigi_ha.worker.daemon.fenced import FencedScheduler
+from luigi_ha.worker.daemon.options import Options
+from luigi_ha.worker.daemon.status import Status
+from luigi_ha.worker.daemon.watch import Watch
+from luigi_ha.worker.spool import Run
 
 _log = log.get()
 

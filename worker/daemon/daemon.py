@@ -25,25 +25,25 @@ from typing import Any
 from luigi.task_status import FAILED
 from luigi.worker import fork_lock
 
-from worker import log
-from worker.client import CallError, Credentials, GaveUp, Patience, PatientScheduler, Refused, Tls
-from worker.client.resolving import Resolver
-from worker.client.waker import Waker
-from worker.daemon import process, remains
-from worker.daemon.ending import Ending, Stop
-from worker.daemon.fenced import FencedScheduler
-from worker.daemon.heartbeat import HEARTBEAT, Heartbeat, Orders, beat
-from worker.daemon.loading import Loader
-from worker.daemon.luigi_worker import LuigiWorker
-from worker.daemon.monitor import Monitor
-from worker.daemon.options import OptionError, Options
-from worker.daemon.output import Output
-from worker.daemon.results import Results
-from worker.daemon.status import State, Status
-from worker.daemon.systemd import Notifier
-from worker.daemon.tails import Tails
-from worker.daemon.watch import Watch
-from worker.spool import Home, Leftover, Run, Spool
+from luigi_ha.worker import log
+from luigi_ha.worker.client import CallError, Credentials, GaveUp, Patience, PatientScheduler, Refused, Tls
+from luigi_ha.worker.client.resolving import Resolver
+from luigi_ha.worker.client.waker import Waker
+from luigi_ha.worker.daemon import process, remains
+from luigi_ha.worker.daemon.ending import Ending, Stop
+from luigi_ha.worker.daemon.fenced import FencedScheduler
+from luigi_ha.worker.daemon.heartbeat import HEARTBEAT, Heartbeat, Orders, beat
+from luigi_ha.worker.daemon.loading import Loader
+from luigi_ha.worker.daemon.luigi_worker import LuigiWorker
+from luigi_ha.worker.daemon.monitor import Monitor
+from luigi_ha.worker.daemon.options import OptionError, Options
+from luigi_ha.worker.daemon.output import Output
+from luigi_ha.worker.daemon.results import Results
+from luigi_ha.worker.daemon.status import State, Status
+from luigi_ha.worker.daemon.systemd import Notifier
+from luigi_ha.worker.daemon.tails import Tails
+from luigi_ha.worker.daemon.watch import Watch
+from luigi_ha.worker.spool import Home, Leftover, Run, Spool
 
 ADVISORY = 10.0  # s that a task waits until a scheduler has heard of its progress; then it goes on without
 ACTIVE = "active"  # to the scheduler

@@ -8,10 +8,10 @@ import signal
 import time
 from collections.abc import Iterator
 
-from worker import log
-from worker.client.waker import Waker
-from worker.daemon.status import State, Status
-from worker.daemon.systemd import Notifier
+from luigi_ha.worker import log
+from luigi_ha.worker.client.waker import Waker
+from luigi_ha.worker.daemon.status import State, Status
+from luigi_ha.worker.daemon.systemd import Notifier
 
 DOUBT = 10.0  # s that a worker that drains asks whether it was given a task in a reply that it did not get
 _log = log.get()

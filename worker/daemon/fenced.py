@@ -15,11 +15,11 @@ from typing import Any
 
 from luigi.task_status import DONE, FAILED, PENDING, RUNNING
 
-from worker import log
-from worker.client import GaveUp, PatientScheduler, Refused, Stale
-from worker.daemon.heartbeat import HEARTBEAT, messages
-from worker.daemon.status import Status
-from worker.spool import Entry, Run, Spool
+from luigi_ha.worker import log
+from luigi_ha.worker.client import GaveUp, PatientScheduler, Refused, Stale
+from luigi_ha.worker.daemon.heartbeat import HEARTBEAT, messages
+from luigi_ha.worker.daemon.status import Status
+from luigi_ha.worker.spool import Entry, Run, Spool
 
 _log = log.get()
 _OF_THIS_PROCESS: list["FencedScheduler"] = []

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from worker import log
-from worker.client import Call, CallError, GaveUp, PatientScheduler
-from worker.client.waker import Waker
-from worker.daemon.status import Status
-from worker.daemon.systemd import Notifier
-from worker.spool import Run
+from luigi_ha.worker import log
+from luigi_ha.worker.client import Call, CallError, GaveUp, PatientScheduler
+from luigi_ha.worker.client.waker import Waker
+from luigi_ha.worker.daemon.status import Status
+from luigi_ha.worker.daemon.systemd import Notifier
+from luigi_ha.worker.spool import Run
 
 SLOWEST = 5.0  # s
 CLOSE_SECONDS = 2.0

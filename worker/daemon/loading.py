@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 import luigi
 from luigi.task_register import Register, TaskClassAmbigiousException
 
-from worker.daemon.options import OptionError, Options
+from luigi_ha.worker.daemon.options import OptionError, Options
 
 Kind = Literal["modules", "families", "tasks"]
 MOST_TASKS: Final = 20  # of one family, after which the family is given up

@@ -29,20 +29,20 @@ from luigi.task_register import Register, TaskClassException
 from luigi.task_status import FAILED, RUNNING
 from luigi.worker import GetWorkResponse, TaskStatusReporter, fork_lock
 
-from worker import log
-from worker.client import CallError, GaveUp
-from worker.client.waker import Waker
-from worker.daemon import remains
-from worker.daemon.carriers import Carriers
-from worker.daemon.commands import Commands
-from worker.daemon.fenced import FencedScheduler
-from worker.daemon.loading import CannotLoad, Description, Loader
-from worker.daemon.output import Output
-from worker.daemon.process import TaskProcess, ready
-from worker.daemon.results import Results
-from worker.daemon.status import Status
-from worker.daemon.watch import Watch
-from worker.spool import Leftover, Run
+from luigi_ha.worker import log
+from luigi_ha.worker.client import CallError, GaveUp
+from luigi_ha.worker.client.waker import Waker
+from luigi_ha.worker.daemon import remains
+from luigi_ha.worker.daemon.carriers import Carriers
+from luigi_ha.worker.daemon.commands import Commands
+from luigi_ha.worker.daemon.fenced import FencedScheduler
+from luigi_ha.worker.daemon.loading import CannotLoad, Description, Loader
+from luigi_ha.worker.daemon.output import Output
+from luigi_ha.worker.daemon.process import TaskProcess, ready
+from luigi_ha.worker.daemon.results import Results
+from luigi_ha.worker.daemon.status import Status
+from luigi_ha.worker.daemon.watch import Watch
+from luigi_ha.worker.spool import Leftover, Run
 
 GIVEN_BACK_AT_ONCE = 50  # tasks, one after another, before it rests
 FORGET_EVERY = 1000  # tasks, after which luigi's cache of task objects is emptied

@@ -5,7 +5,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from worker.daemon.status import State, Status
+from luigi_ha.worker.daemon.status import State, Status
 
 REQUEST_SECONDS = 5.0
 

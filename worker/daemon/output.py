@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from worker import log
-from worker.client.waker import Waker
-from worker.spool import Run
+from luigi_ha.worker import log
+from luigi_ha.worker.client.waker import Waker
+from luigi_ha.worker.spool import Run
 
 PIECE = 65536
 LINE = 8192  # bytes of a line that go into the worker's own log

@@ -18,10 +18,10 @@ import luigi
 from luigi.task_status import FAILED
 from luigi.worker import ContextManagedTaskProcess
 
-from worker import log
-from worker.daemon import kernel
-from worker.daemon.carriers import HEADER, Carrier, Carriers
-from worker.spool import Entry, Finished
+from luigi_ha.worker import log
+from luigi_ha.worker.daemon import kernel
+from luigi_ha.worker.daemon.carriers import HEADER, Carrier, Carriers
+from luigi_ha.worker.spool import Entry, Finished
 
 _born = cache(kernel.born)  # of this process alone
 EXPLANATION = 256 * 1024  # characters of an error that are reported: its beginning and its end

@@ -9,9 +9,9 @@ import signal
 
 from luigi.worker import TaskStatusReporter
 
-from worker import log
-from worker.daemon import kernel
-from worker.spool import Leftover
+from luigi_ha.worker import log
+from luigi_ha.worker.daemon import kernel
+from luigi_ha.worker.spool import Leftover
 
 INTERRUPTED = "The worker ended while this task ran; what the task had done until then is unknown."
 _log = log.get()

@@ -17,12 +17,12 @@ from typing import Any
 from luigi.event import Event
 from luigi.task_status import FAILED
 
-from worker import log
-from worker.client.waker import Waker
-from worker.daemon.carriers import HEADER
-from worker.daemon.process import TaskProcess
-from worker.daemon.watch import Watch
-from worker.spool import Finished, Spool
+from luigi_ha.worker import log
+from luigi_ha.worker.client.waker import Waker
+from luigi_ha.worker.daemon.carriers import HEADER
+from luigi_ha.worker.daemon.process import TaskProcess
+from luigi_ha.worker.daemon.watch import Watch
+from luigi_ha.worker.spool import Finished, Spool
 
 LEAVE_SECONDS = 5.0  # a task's process has so long to end after its result, when the worker ends
 Result = tuple[str, str, Any, list[str], list[Any]]

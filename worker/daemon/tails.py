@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from worker import log
-from worker.client import CallError, PatientScheduler, Refused
-from worker.spool import Run
+from luigi_ha.worker import log
+from luigi_ha.worker.client import CallError, PatientScheduler, Refused
+from luigi_ha.worker.spool import Run
 
 SOON = 0.5  # s between two looks at what has ended
 EVERY = 5.0  # s between two looks at what runs

@@ -13,12 +13,12 @@ import threading
 import time
 from dataclasses import dataclass
 
-from worker import log
-from worker.client.waker import Waker
-from worker.daemon import kernel
-from worker.daemon.process import TaskProcess
-from worker.daemon.status import Status
-from worker.spool import Run
+from luigi_ha.worker import log
+from luigi_ha.worker.client.waker import Waker
+from luigi_ha.worker.daemon import kernel
+from luigi_ha.worker.daemon.process import TaskProcess
+from luigi_ha.worker.daemon.status import Status
+from luigi_ha.worker.spool import Run
 
 LOOK_EVERY = 0.2  # s
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -11,7 +11,7 @@ import socket
 import uuid
 from pathlib import Path
 
-from worker.spool.spool import flush_directory
+from luigi_ha.worker.spool.spool import flush_directory
 
 _GOOD = re.compile(r"[^@\s\x00-\x1f][^\x00-\x1f]{0,199}")
 

@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker import log
-from worker.spool import records
-from worker.spool.records import Finished, Run, Started
+from luigi_ha.worker import log
+from luigi_ha.worker.spool import records
+from luigi_ha.worker.spool.records import Finished, Run, Started
 
 SEGMENT_BYTES = 1 << 20
 _log = log.get()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from worker.client import Refused
+from luigi_ha.worker.client import Refused
 
 MOST_LOOKS = 50  # tasks, each time
 MOST_DOUBTS = 1_000  # tasks looked at again before the verdict

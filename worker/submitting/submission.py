@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from worker.client import PatientScheduler, Refused
-from worker.submitting.following import Following, last_word
-from worker.submitting.resolving import Plan
+from luigi_ha.worker.client import PatientScheduler, Refused
+from luigi_ha.worker.submitting.following import Following, last_word
+from luigi_ha.worker.submitting.resolving import Plan
 
 LOOK_EVERY = 1.0  # s
 HINT_AFTER = 10.0  # s without a change, after which it is asked why

@@ -1,6 +1,6 @@
 """Outputs that are written once, appear at once, and are verified.
 
-    from worker.targets import LocalTarget, S3Target
+    from luigi_ha.targets import LocalTarget, S3Target
 
 Both take the place of luigi's targets of the same names. The rules they add:
 
@@ -18,7 +18,7 @@ existing, as with luigi, unless `checksum="require"`.
 
 from typing import TYPE_CHECKING, Any
 
-from worker.targets.errors import (
+from luigi_ha.worker.targets.errors import (
     AlreadyWritten,
     ChecksumMismatch,
     LibraryMissing,
@@ -27,10 +27,10 @@ from worker.targets.errors import (
     NotStored,
     TargetError,
 )
-from worker.targets.local import LocalTarget
+from luigi_ha.worker.targets.local import LocalTarget
 
 if TYPE_CHECKING:
-    from worker.targets.s3 import S3Target
+    from luigi_ha.worker.targets.s3 import S3Target
 
 __all__ = [
     "AlreadyWritten",
@@ -48,7 +48,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """S3Target when it is asked for: it needs boto3, which the others do not."""
     if name == "S3Target":
-        from worker.targets.s3 import S3Target  # noqa: PLC0415
+        from luigi_ha.worker.targets.s3 import S3Target  # noqa: PLC0415
 
         return S3Target
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

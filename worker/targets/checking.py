@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Literal
 
-from worker.targets import verified
-from worker.targets.digests import Digests
-from worker.targets.errors import ChecksumMismatch, NoChecksum
+from luigi_ha.worker.targets import verified
+from luigi_ha.worker.targets.digests import Digests
+from luigi_ha.worker.targets.errors import ChecksumMismatch, NoChecksum
 
 # verify: compare if there is one. require: there must be one. ignore: what is there is there, as with luigi.
 Checksum = Literal["verify", "require", "ignore"]

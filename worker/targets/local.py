@@ -23,11 +23,11 @@ from typing import IO, Any
 import luigi
 from luigi.format import Format
 
-from worker.targets import digests, modes, sidecar
-from worker.targets.checking import Checksum, check
-from worker.targets.digests import Digests
-from worker.targets.errors import AlreadyWritten
-from worker.targets.writing import AsideFile
+from luigi_ha.worker.targets import digests, modes, sidecar
+from luigi_ha.worker.targets.checking import Checksum, check
+from luigi_ha.worker.targets.digests import Digests
+from luigi_ha.worker.targets.errors import AlreadyWritten
+from luigi_ha.worker.targets.writing import AsideFile
 
 
 class LocalTarget(luigi.LocalTarget):

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from luigi.format import UTF8, Format, TextFormat
 
-from worker.targets.writing import AsideFile, TextFile
+from luigi_ha.worker.targets.writing import AsideFile, TextFile
 
 
 class Mode(NamedTuple):

@@ -19,14 +19,14 @@ from luigi.contrib.s3 import S3Client as LuigiS3Client
 from luigi.format import Format
 from luigi.target import FileSystemTarget
 
-from worker.targets import digests, modes
-from worker.targets.checking import Checksum, check
-from worker.targets.digests import Digests
-from worker.targets.errors import AlreadyWritten
-from worker.targets.s3_client import FileNotFoundException, S3Client, boto_client, bucket_and_key
-from worker.targets.s3_reading import open_object
-from worker.targets.s3_writing import EVERYWHERE, PART_SIZE, Upload, checksums, head
-from worker.targets.writing import AsideFile
+from luigi_ha.worker.targets import digests, modes
+from luigi_ha.worker.targets.checking import Checksum, check
+from luigi_ha.worker.targets.digests import Digests
+from luigi_ha.worker.targets.errors import AlreadyWritten
+from luigi_ha.worker.targets.s3_client import FileNotFoundException, S3Client, boto_client, bucket_and_key
+from luigi_ha.worker.targets.s3_reading import open_object
+from luigi_ha.worker.targets.s3_writing import EVERYWHERE, PART_SIZE, Upload, checksums, head
+from luigi_ha.worker.targets.writing import AsideFile
 
 
 class NotThereError(FileNotFoundException, FileNotFoundError):

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from worker.targets.errors import LibraryMissing
+from luigi_ha.worker.targets.errors import LibraryMissing
 
 try:
     import boto3

@@ -26,8 +26,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.targets.digests import Digests
-from worker.targets.errors import AlreadyWritten, NoConditionalWrites
+from luigi_ha.worker.targets.digests import Digests
+from luigi_ha.worker.targets.errors import AlreadyWritten, NoConditionalWrites
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client as BotoClient

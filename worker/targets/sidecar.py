@@ -9,8 +9,8 @@
 import re
 from pathlib import Path
 
-from worker.targets.digests import Digests
-from worker.targets.errors import ChecksumMismatch
+from luigi_ha.worker.targets.digests import Digests
+from luigi_ha.worker.targets.errors import ChecksumMismatch
 
 _LINES = re.compile(r"MD5 \(.*\) = ([0-9a-f]{32})\nSHA256 \(.*\) = ([0-9a-f]{64})\n")
 

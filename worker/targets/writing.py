@@ -13,8 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, Self
 
-from worker.targets.digests import Digests, Hasher, of_file
-from worker.targets.errors import NotStored
+from luigi_ha.worker.targets.digests import Digests, Hasher, of_file
+from luigi_ha.worker.targets.errors import NotStored
 
 logger = logging.getLogger("luigi-interface")
 

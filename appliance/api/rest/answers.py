@@ -3,15 +3,15 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from appliance.api import wire
-from appliance.api.errors import NotFound, Reply
-from appliance.api.execute import report_refused
-from appliance.api.rest import problems
-from appliance.api.rest.asked import Answer, Asked
-from appliance.clock import monotonic
+from luigi_ha.appliance.api import wire
+from luigi_ha.appliance.api.errors import NotFound, Reply
+from luigi_ha.appliance.api.execute import report_refused
+from luigi_ha.appliance.api.rest import problems
+from luigi_ha.appliance.api.rest.asked import Answer, Asked
+from luigi_ha.appliance.clock import monotonic
 
 if TYPE_CHECKING:
-    from appliance.api.rest.service import Rest
+    from luigi_ha.appliance.api.rest.service import Rest
 
 HTML = "text/html; charset=UTF-8"
 _ENDED = frozenset({"DONE", "FAILED", "PENDING"})  # reported so, a run has ended

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from appliance.api.calls import Terms
+from luigi_ha.appliance.api.calls import Terms
 
 JSON = "application/json; charset=UTF-8"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from appliance.api.rest.schema import Schema
+from luigi_ha.appliance.api.rest.schema import Schema
 
 MOST_TASKS = 10_000  # of one call: the scheduler does nothing else meanwhile (50,000 and more a second)
 MOST_REPORTS = 1_000

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from appliance.api.errors import BadRequest
-from appliance.api.rest.requests import PATH_PARAMETERS
-from appliance.api.rest.schema import Schema, check, describe, unknown
-from appliance.api.rest.table import ROUTES
+from luigi_ha.appliance.api.errors import BadRequest
+from luigi_ha.appliance.api.rest.requests import PATH_PARAMETERS
+from luigi_ha.appliance.api.rest.schema import Schema, check, describe, unknown
+from luigi_ha.appliance.api.rest.table import ROUTES
 
 
 class Arguments(NamedTuple):

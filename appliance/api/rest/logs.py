@@ -7,8 +7,8 @@ has none until the workers send them again. The whole output is with the worker.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from appliance.api.ports import Engine
-from appliance.engine import Conflict, NoSuch
+from luigi_ha.appliance.api.ports import Engine
+from luigi_ha.appliance.engine import Conflict, NoSuch
 
 MOST = 32_000_000  # characters of all of them
 WHERE = "its worker's own copy: log/TASK.ATTEMPT.log in the worker's state directory"

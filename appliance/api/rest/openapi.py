@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from appliance.api.access_roles import Role
-from appliance.api.calls import MAX_KEY
-from appliance.api.rest import replies, requests
-from appliance.api.rest.problems import KINDS, PROBLEM, problem
-from appliance.api.rest.schema import Schema
-from appliance.api.rest.table import ROUTES, Route
+from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.api.calls import MAX_KEY
+from luigi_ha.appliance.api.rest import replies, requests
+from luigi_ha.appliance.api.rest.problems import KINDS, PROBLEM, problem
+from luigi_ha.appliance.api.rest.schema import Schema
+from luigi_ha.appliance.api.rest.table import ROUTES, Route
 
 _KEY = {
     "name": "Idempotency-Key",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from appliance.api.rest.problems import KINDS
+from luigi_ha.appliance.api.rest.problems import KINDS
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --link: #2563eb }

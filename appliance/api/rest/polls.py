@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from appliance.api.dispatch import Dispatcher
-from appliance.clock import monotonic
+from luigi_ha.appliance.api.dispatch import Dispatcher
+from luigi_ha.appliance.clock import monotonic
 
 LOOK_EVERY = 0.02  # s
 RATE = 500.0  # questions a second, by all who wait on this node

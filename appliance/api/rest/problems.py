@@ -9,7 +9,7 @@ a good reply has.
 import json
 from typing import Any, NamedTuple
 
-from appliance.api.errors import Refusal
+from luigi_ha.appliance.api.errors import Refusal
 
 PROBLEM = "application/problem+json"
 

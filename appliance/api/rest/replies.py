@@ -1,6 +1,6 @@
 """What the REST API answers. All of it is always there; a later version may say more."""
 
-from appliance.api.rest.building import (
+from luigi_ha.appliance.api.rest.building import (
     STATUSES,
     listed,
     mapped,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from appliance.api.rest.building import (
+from luigi_ha.appliance.api.rest.building import (
     LONGEST_ERROR,
     LONGEST_MESSAGE,
     LONGEST_OUTPUT,
@@ -20,7 +20,7 @@ from appliance.api.rest.building import (
     shown,
     text,
 )
-from appliance.api.rest.schema import ELSEWHERE, Schema
+from luigi_ha.appliance.api.rest.schema import ELSEWHERE, Schema
 
 TASK_ID = text("the task's id", least=1)
 WORKER_ID = {

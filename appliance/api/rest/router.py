@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from appliance.api.errors import BadRequest, MethodNotAllowed, NotFound
-from appliance.api.rest.table import ROUTES, Route
+from luigi_ha.appliance.api.errors import BadRequest, MethodNotAllowed, NotFound
+from luigi_ha.appliance.api.rest.table import ROUTES, Route
 
 _DOCS = "a path of /api/docs"
 

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
-from appliance.api.errors import BadRequest
+from luigi_ha.appliance.api.errors import BadRequest
 
 Schema = Mapping[str, Any]
 ELSEWHERE = "x-more-items-are-checked-elsewhere"  # how many are checked here

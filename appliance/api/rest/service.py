@@ -15,21 +15,21 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from appliance.api import large_text, wire
-from appliance.api.body import read_body
-from appliance.api.calls import Call, FutureCaller, Terms
-from appliance.api.dispatch import Dispatcher
-from appliance.api.errors import BadRequest, Refusal, Reply, Unavailable
-from appliance.api.operations import Operations
-from appliance.api.rest import openapi, page, problems, requests, router
-from appliance.api.rest.answers import failed
-from appliance.api.rest.asked import Answer, Asked
-from appliance.api.rest.logs import Logs
-from appliance.api.rest.polls import Polls
-from appliance.api.rest.schema import Schema, check, unknown
-from appliance.api.rest.table import Route
-from appliance.api.traffic import Share, Traffic
-from appliance.clock import monotonic
+from luigi_ha.appliance.api import large_text, wire
+from luigi_ha.appliance.api.body import read_body
+from luigi_ha.appliance.api.calls import Call, FutureCaller, Terms
+from luigi_ha.appliance.api.dispatch import Dispatcher
+from luigi_ha.appliance.api.errors import BadRequest, Refusal, Reply, Unavailable
+from luigi_ha.appliance.api.operations import Operations
+from luigi_ha.appliance.api.rest import openapi, page, problems, requests, router
+from luigi_ha.appliance.api.rest.answers import failed
+from luigi_ha.appliance.api.rest.asked import Answer, Asked
+from luigi_ha.appliance.api.rest.logs import Logs
+from luigi_ha.appliance.api.rest.polls import Polls
+from luigi_ha.appliance.api.rest.schema import Schema, check, unknown
+from luigi_ha.appliance.api.rest.table import Route
+from luigi_ha.appliance.api.traffic import Share, Traffic
+from luigi_ha.appliance.clock import monotonic
 
 _OBJECT = "a JSON object"
 MAX_QUERY = 50  # parameters

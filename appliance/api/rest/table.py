@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from appliance.api.access_roles import Role, needed
-from appliance.api.rest import answers, building, replies, requests
-from appliance.api.rest.asked import Answer, Asked
-from appliance.api.rest.schema import Schema
+from luigi_ha.appliance.api.access_roles import Role, needed
+from luigi_ha.appliance.api.rest import answers, building, replies, requests
+from luigi_ha.appliance.api.rest.asked import Answer, Asked
+from luigi_ha.appliance.api.rest.schema import Schema
 
 if TYPE_CHECKING:
-    from appliance.api.rest.service import Rest
+    from luigi_ha.appliance.api.rest.service import Rest
 
 Answering = Callable[["Rest", Asked], Awaitable[Answer]]
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from appliance.store.tables import metadata
+from luigi_ha.appliance.store.tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(

@@ -6,7 +6,7 @@ MariaDB and MySQL commit every DDL statement by itself, so each step can be repe
 import sqlalchemy as sa
 from alembic import op
 
-from appliance.store.migrations.kinds import BIG, TEXT, table_options
+from luigi_ha.appliance.store.migrations.kinds import BIG, TEXT, table_options
 
 revision = "0003"
 down_revision = "0002"
