@@ -13,9 +13,10 @@ from urllib.parse import quote, urlsplit
 from luigi_ha.appliance.cli.client import DEFAULT_URL, At
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.transport import UNIX
+from luigi_ha.appliance.config import ConfigError, load
+from luigi_ha.appliance.config.access import own_url
+from luigi_ha.appliance.config.sources import SYSTEM_TOML
 from luigi_ha.appliance.exit_codes import ExitCode
-
-SYSTEM_TOML = Path("/etc/luigi-ha/luigi-ha.toml")  # as appliance.config.sources; loading that takes longer than asking
 
 
 def located(given: At, named: list[str], config: Path | None) -> At:
@@ -25,9 +26,11 @@ def located(given: At, named: list[str], config: Path | None) -> At:
         raise CommandError("--scheduler-url is empty; expected something like " + DEFAULT_URL, ExitCode.CONFIG)
     if urls:
         return replace(given, urls=tuple(dict.fromkeys(checked(url) for url in urls)))
-    if config is not None or os.environ.get("LUIGI_HA_CONFIG") or SYSTEM_TOML.is_file():
-        return _configured(given, config)
-    return given
+    if config is None and os.environ.get("LUIGI_HA_CONFIG"):
+        config = Path(os.environ["LUIGI_HA_CONFIG"])
+    if config is None and SYSTEM_TOML.is_file():
+        config = SYSTEM_TOML
+    return given if config is None else _configured(given, config)
 
 
 def checked(url: str) -> str:
@@ -46,12 +49,9 @@ def checked(url: str) -> str:
     return url
 
 
-def _configured(given: At, config: Path | None) -> At:
-    from luigi_ha.appliance.config import ConfigError, Serve, load  # noqa: PLC0415 - see SYSTEM_TOML
-    from luigi_ha.appliance.config.access import own_url  # noqa: PLC0415
-
+def _configured(given: At, config: Path) -> At:
     try:
-        serve: Serve = load({}, config, os.environ).options.serve
+        serve = load({}, config, os.environ).options.serve
     except ConfigError as error:
         raise CommandError(f"{error} (or give --scheduler-url)", ExitCode.CONFIG) from error
     if serve.unix_socket:
