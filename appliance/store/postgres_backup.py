@@ -1,4 +1,4 @@
-"""A PostgreSQL database written to a file, and read from one, by PostgreSQL's own tools: pg_dump and pg_restore.
+"""A PostgreSQL database written to a file, and read from one, by PostgreSQL's own tools: pg_dump, pg_restore and psql.
 
 Invariants
     * No password is in an argument, where everybody who can run `ps` sees it: it goes in the environment.
@@ -8,6 +8,7 @@ Invariants
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,20 @@ from luigi_ha.appliance.store.target import Target
 
 MAGIC = b"PGDMP"
 DEBIAN = Path("/usr/lib/postgresql")  # one directory for each version
+# Without CASCADE: what others have made on top of our tables is theirs, and an error names it.
+_DROP = """
+DO $$
+DECLARE found text;
+BEGIN
+    SELECT string_agg(oid::regclass::text, ', ') INTO found FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    AND (relname = 'leadership' OR relname LIKE 'luigi\\_%');
+    IF found IS NOT NULL THEN EXECUTE 'DROP TABLE ' || found; END IF;
+    SELECT string_agg(oid::regprocedure::text, ', ') INTO found FROM pg_proc
+    WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'luigi\\_%';
+    IF found IS NOT NULL THEN EXECUTE 'DROP FUNCTION ' || found; END IF;
+END $$;
+"""
 # The journal's and the mirrors' connections; commands have other names.
 _SESSIONS = (
     "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('luigi-ha journal', 'luigi-ha mirror') "
@@ -77,10 +92,17 @@ def examine(path: Path) -> str:
 
 
 def restore(target: Target, path: Path) -> None:
-    """Read a backup into the database, in place of the tables of the same names. Unusable: nothing was changed."""
-    flags = ["--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
-    database = f"--dbname={target.database}"
-    _run("pg_restore", [*flags, "--no-password", database, str(path)], _environment(target))
+    """Read a backup into the database, in place of our tables. Unusable: nothing was changed.
+
+    pg_restore's own --clean cannot drop partitions. So it writes SQL, all of it before any is executed: psql would
+    commit what it got of a script that ends too early.
+    """
+    with tempfile.TemporaryDirectory(prefix="luigi-ha-") as directory:  # for our user alone
+        drop, script = Path(directory, "drop.sql"), Path(directory, "restore.sql")
+        drop.write_text(_DROP)
+        _run("pg_restore", ["--no-owner", "--no-privileges", f"--file={script}", str(path)], {})
+        flags = ["--no-psqlrc", "--quiet", "--no-password", "--single-transaction", "--set=ON_ERROR_STOP=1"]
+        _run("psql", [*flags, "--output=/dev/null", f"--file={drop}", f"--file={script}"], _environment(target))
 
 
 def sessions(target: Target) -> int:

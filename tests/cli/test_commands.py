@@ -48,7 +48,8 @@ def test_history_why_and_prune(served: Process) -> None:
     url = f"http://127.0.0.1:{served.port}"
     history = luigi_ha("history", "Extract_1", "--scheduler-url", url)
     assert (history.returncode, history.stdout.count("PENDING")) == (0, 1)
-    assert json.loads(luigi_ha("history", "Extract_1", "--scheduler-url", url, "--json").stdout)["history"][0]["actor"] == "w"
+    document = json.loads(luigi_ha("history", "Extract_1", "--scheduler-url", url, "--json").stdout)
+    assert document["history"][0]["actor"] == "w"
     why = luigi_ha("why", "Load_1", "--scheduler-url", url)
     assert why.returncode == 0
     assert "Extract_1" in why.stdout

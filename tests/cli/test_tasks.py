@@ -12,7 +12,7 @@ from luigi_ha.appliance.cli import reference
 from tests.cli.running import Done, luigi_ha
 from tests.support.node_process import NodeProcess, node_process
 
-TRACE = "Traceback (most recent call last):\n  File \"etl.py\", line 7, in run\nValueError: no rows for 2026-05-01"
+TRACE = 'Traceback (most recent call last):\n  File "etl.py", line 7, in run\nValueError: no rows for 2026-05-01'
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,8 @@ def test_filters_and_pages_of_the_list(node: NodeProcess) -> None:
     assert "the first 3; there are more (--limit)" in few.stderr
     both = good(node, "task list --namespace pages --status failed --status pending --json")
     assert {each["status"] for each in json.loads(both)["tasks"]} == {"FAILED", "PENDING"}
-    assert json.loads(good(node, "task list --worker etl-1 --family pages.Other --json"))["tasks"][0]["worker"] == "etl-1"
+    of_worker = json.loads(good(node, "task list --worker etl-1 --family pages.Other --json"))["tasks"]
+    assert [each["worker"] for each in of_worker] == ["etl-1"]
     assert good(node, "task list --search pages.T_3").count("pages.T_3") == 1
     for wrong in ("--status lost", "--limit 0", "--limit x", "--famly x"):
         assert ask(node, "task", "list", *wrong.split()).returncode == 2, wrong
@@ -186,7 +187,8 @@ def test_resources_and_the_scheduler(node: NodeProcess) -> None:
     assert node.get("/api/scheduler")["paused"] is True
     assert good(node, "scheduler pause").startswith("already paused")
     assert "paused" in good(node, "status")
-    assert json.loads(good(node, "scheduler resume --json")) == {"paused": False, "pause_enabled": True, "changed": True}
+    resumed = json.loads(good(node, "scheduler resume --json"))
+    assert resumed == {"paused": False, "pause_enabled": True, "changed": True}
     assert good(node, "scheduler resume") == "it was not paused; nothing to do\n"
 
 

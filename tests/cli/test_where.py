@@ -117,8 +117,13 @@ def test_what_is_no_url_is_refused_in_one_line(url: str) -> None:
         ("advertise = 'http://n1:8082/'", ["http://n1:8082", "http://127.0.0.1:8082"]),
         ("unix_socket = '/run/luigi ha.sock'", ["http+unix://%2Frun%2Fluigi%20ha.sock"]),
         (
-            "advertise = 'http://10.0.0.1:8082'\ndatabase = 'postgresql://u@d/d'\netcd_endpoints = ['http://e:2379']\n"
-            "vip = ['10.0.0.100/32', 'fd00::1/128']\nvip_interface = 'eth0'",
+            """
+            advertise = 'http://10.0.0.1:8082'
+            database = 'postgresql://u@d/d'
+            etcd_endpoints = ['http://e:2379']
+            vip = ['10.0.0.100/32', 'fd00::1/128']
+            vip_interface = 'eth0'
+            """,
             ["http://10.0.0.1:8082", "http://127.0.0.1:8082", "http://10.0.0.100:8082", "http://[fd00::1]:8082"],
         ),
         (

@@ -302,12 +302,26 @@ def test_every_task_is_on_one_page_of_the_list(make: Make, monkeypatch: pytest.M
         assert pages(s, limit=limit, family="ns0.F0") == every[::6]
         assert pages(s, limit=limit, worker="w") == every[:10]
         assert pages(s, limit=limit, search="_4") == ["ns0.F1_4", *every[40:]]
+        assert pages(s, limit=limit, prefix="ns1.F2_") == pages(s, family="ns1.F2") == every[5::6]
+        assert pages(s, limit=limit, prefix="F0") == [task for task in every if ".F0_" in task]
+        assert pages(s, limit=limit, prefix="ns") == every
+        assert pages(s, limit=limit, prefix="s1.F") == []
     take(s, "w2")
     assert pages(s, status="RUNNING", worker="w2") == every[10:11]
     with pytest.raises(BadArgument, match="after"):
         s.rest_tasks(after="x")
     with pytest.raises(BadArgument, match="status"):
         s.rest_tasks(status="MAYBE")
+
+
+def test_a_prefix_is_of_the_id_or_of_the_family_with_its_namespace_or_without(make: Make) -> None:
+    s = make()
+    s.rest_put_tasks(tasks=[{"task_id": "job-1", "family": "etl.Load"}, {"task_id": "Load", "family": "Plain"}])
+    wanted = {"Lo": ["job-1", "Load"], "etl.L": ["job-1"], "job": ["job-1"], "Pl": ["Load"], "o": []}
+    for prefix, found in wanted.items():
+        assert pages(s, prefix=prefix) == found, prefix
+    with pytest.raises(BadArgument, match="prefix"):
+        s.rest_tasks(prefix=7)  # type: ignore[arg-type]
 
 
 def test_the_list_keeps_its_order_when_most_tasks_have_gone(make: Make, clock: Clock) -> None:
