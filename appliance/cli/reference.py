@@ -1,17 +1,19 @@
-"""The commands as a page, docs/commands.md, made of the commands themselves: it cannot say anything else than --help.
+"""The commands as a page, docs/commands.md, and as the table of docs/configuration.md, made of the commands themselves:
+they cannot say anything else than --help.
 
-    python -m luigi_ha.appliance.cli.reference > docs/commands.md
+    python -m luigi_ha.appliance.cli.reference docs
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from luigi_ha.appliance.cli.app import app
-from luigi_ha.appliance.config.variables import OTHER_VARIABLES
 
 # Options that no variable sets, and why.
 ONCE = "it says what is wanted this time; a variable would change what is typed later"
@@ -36,7 +38,7 @@ _CODES = re.compile(r"Exit codes: (.+)", re.DOTALL)
 INTRODUCTION = """\
 # All commands
 
-Made from the commands themselves (`python -m luigi_ha.appliance.cli.reference`); `luigi-ha COMMAND --help` says the
+Made of the commands themselves (`python -m luigi_ha.appliance.cli.reference docs`); `luigi-ha COMMAND --help` says the
 same. What they are for: [operations.md](operations.md); where a node's options come from:
 [configuration.md](configuration.md); workers: [workers.md](workers.md).
 
@@ -116,9 +118,27 @@ def variable(option: Any) -> str | None:
 def page() -> str:
     """Return docs/commands.md."""
     commands = documented()
-    parts = [INTRODUCTION, "| | |\n|---|---|\n" + "\n".join(f"| `luigi-ha {c.name}` | {c.summary} |" for c in commands)]
-    parts += [_section(command) for command in commands]
+    parts = [INTRODUCTION, *(_section(command) for command in commands)]
     return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def overview() -> str:
+    """Return the table of docs/configuration.md."""
+    rows = [f"| `luigi-ha {each.name}` | {each.summary} |" for each in documented()]
+    return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
+
+
+def with_overview(text: str) -> str:
+    """Return docs/configuration.md with the table as it is to be."""
+    head, title, rest = text.partition("## Commands\n\n")
+    return head + title + overview() + "\n" + rest.partition("\n\n")[2]
+
+
+def write(docs: Path) -> None:
+    """Write both."""
+    (docs / "commands.md").write_text(page())
+    configuration = docs / "configuration.md"
+    configuration.write_text(with_overview(configuration.read_text()))
 
 
 def _within(command: Any, name: str) -> Iterator[Documented]:
@@ -131,12 +151,17 @@ def _within(command: Any, name: str) -> Iterator[Documented]:
 
 
 def _section(found: Documented) -> str:
-    arguments = " ".join(each.metavar or str(each.name).upper() for each in found.arguments)
+    arguments = " ".join(map(_placed, found.arguments))
     lines = [f"## `luigi-ha {found.name}{f' {arguments}' if arguments else ''}`", "", found.summary, "", "```"]
     lines += [*found.examples, "```", "", "| option | variable | |", "|---|---|---|"]
+    lines += [f"| {_code(_placed(each))} | | {_meaning(each)} |" for each in found.arguments]
     lines += [f"| {_flags(each)} | {_code(variable(each))} | {_meaning(each)} |" for each in found.options]
     lines += ["", "| exit code | |", "|---|---|", *(f"| {code} | {text} |" for code, text in found.exit_codes)]
     return "\n".join(lines)
+
+
+def _placed(argument: Any) -> str:
+    return str(argument.metavar or str(argument.name).upper())
 
 
 def _flags(option: Any) -> str:
@@ -149,16 +174,10 @@ def _code(text: str | None) -> str:
 
 def _meaning(option: Any) -> str:
     text = _VARIABLE.sub("", " ".join((option.help or "").split()))
-    default = option.default
+    default = getattr(option, "default", None)
     is_plain = isinstance(default, (int, float)) and not isinstance(default, bool) and "[" not in text
     return (text + (f" [{default:g}]" if is_plain else "")).replace("|", "\\|")
 
 
-def variables() -> frozenset[str]:
-    """Return the variables of all commands that are no options of a node."""
-    found = {variable(each) for command in documented() for each in command.command.params if hasattr(each, "envvar")}
-    return frozenset(each for each in found if each) & OTHER_VARIABLES
-
-
 if __name__ == "__main__":
-    print(page(), end="")
+    write(Path(sys.argv[1]))

@@ -266,9 +266,10 @@ class Node:
     def background_ended(self, task: asyncio.Task[None]) -> None:
         """A background task that dies is noticed."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("background_task_failed", background_task=task.get_name(), error=f"{type(error).__name__}: {error}")
+            name = task.get_name()
+            _log.error("background_task_failed", background_task=name, error=f"{type(error).__name__}: {error}")
             sys.excepthook(type(error), error, error.__traceback__)
-            self.finish(ExitCode.FAILED, "failed", reason=f"background task {task.get_name()} failed")
+            self.finish(ExitCode.FAILED, "failed", reason=f"background task {name} failed")
 
     async def _end(self, code: ExitCode) -> ExitCode:
         """Bounded: finish what is in flight, flush, close. A fenced node only closes."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from luigi_ha.appliance.store import open_store
-from tests.cli.test_commands import Done, luigi_ha
+from tests.cli.running import Done, luigi_ha
 
 
 class Commands:

@@ -152,4 +152,7 @@ def test_whoever_asks_a_scheduler_is_told_how_in_the_same_words(name: str) -> No
 def test_the_page_is_what_the_commands_say() -> None:
     wanted = reference.page()
     found = (ROOT / "docs" / "commands.md").read_text()
-    assert found == wanted, "python -m luigi_ha.appliance.cli.reference > docs/commands.md"
+    assert found == wanted, "python -m luigi_ha.appliance.cli.reference docs"
+    configuration = (ROOT / "docs" / "configuration.md").read_text()
+    assert configuration == reference.with_overview(configuration)
+    assert reference.overview() in configuration
