@@ -20,8 +20,8 @@ _SERVICE = re.compile(r"(tcp|udp|sctp)://")  # what Kubernetes says of a Service
 NAMED = "@module"  # of --only-modules: those that --module names
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3  # as luigi-ha's other commands
 
-CODES = "Exit codes: 0 drained; 1 stopped, or results left in the spool; 2 wrong usage; 3 refused by the scheduler."
-EXEC_CODES = "Exit codes: 2 wrong usage, or no such program; else those of the program: luigi's 0 if all went well."
+CODES = "Exit codes: 0 drained, 1 stopped or results left in the spool, 2 wrong usage, 3 refused by the scheduler."
+EXEC_CODES = "Exit codes: 2 wrong usage, or no such program (all others are the program's: luigi's 0 is success)."
 
 
 @connects

@@ -18,9 +18,9 @@ Option = typer.Option
 DONE, FAILED, USAGE, UNREACHABLE, WAITING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 CODES = (
-    "Exit codes: 0 submitted (with --wait: done); 1 failed; 2 wrong usage, or a task that cannot be loaded or whose "
-    "dependencies cannot be resolved: nothing was submitted; 3 the scheduler refused it or did not answer; "
-    "4 not finished within --timeout; 130 interrupted while it waited. After 1, 3, 4 and 130 what was submitted stays: "
+    "Exit codes: 0 submitted (with --wait: done), 1 failed, 2 wrong usage, or a task that cannot be loaded or whose "
+    "dependencies cannot be resolved: nothing was submitted, 3 the scheduler refused it or did not answer, "
+    "4 not finished within --timeout, 130 interrupted while it waited. After 1, 3, 4 and 130 what was submitted stays: "
     "workers go on with it."
 )
 

@@ -21,80 +21,84 @@ from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.places import sqlite_path
 from luigi_ha.appliance.store import Position, SchemaState, Store, open_store, postgres_backup, sqlite_backup
 from luigi_ha.appliance.store.past import position_of
-from luigi_ha.appliance.store.target import Kind
+from luigi_ha.appliance.store.target import Kind, Target, parse
 from luigi_ha.ha.errors import Fatal, HaError
 
 
 def backup(database: str | None, config: Path | None, file: Path, *, as_json: bool) -> None:
     """Write the database to a file, and say how far it goes."""
     with explained():
-        _, store = _opened(database, config)
+        loaded, target = _target(database, config)
+        store = _open(loaded)
         status = store.check()
         if status.state is SchemaState.MISSING:
-            raise CommandError(f"{store.target.shown}: there is nothing to back up; expected a database of luigi-ha")
-        if store.file is not None:
-            copied = sqlite_backup.backup(store.file.path, file)
+            raise CommandError(f"{target.shown}: there is nothing to back up; expected a database of luigi-ha")
+        if target.kind is Kind.SQLITE:
+            copied = sqlite_backup.backup(target.path, file)
             size: int = copied.size
             position: Position | None = copied.position
         else:
             position = position_of(store)  # before the dump, which has at least this
-            size = postgres_backup.backup(store.target, file)
-    done = {"database": store.target.shown, "file": str(file), "bytes": size, "schema": status.found, **_at(position)}
+            size = postgres_backup.backup(target, file)
+    done = {"database": target.shown, "file": str(file), "bytes": size, "schema": status.found, **_at(position)}
     if as_json:
         print(json.dumps(done, indent=2))
         return
-    print(f"{store.target.shown}: backed up in {file} ({_size(size)}, {_shown(position)}, schema {status.found})")
+    print(f"{target.shown}: backed up in {file} ({_size(size)}, {_shown(position)}, schema {status.found})")
 
 
 def restore(database: str | None, config: Path | None, file: Path, *, replace: bool, as_json: bool) -> None:
-    """Put a backup in the database's place, and say what comes next."""
+    """Put a backup in the database's place, and say what comes next. What is there now may be damaged."""
     with explained():
-        loaded, store = _opened(database, config)
-        sqlite = store.file is not None
+        loaded, target = _target(database, config)
+        sqlite = target.kind is Kind.SQLITE
         (sqlite_backup if sqlite else postgres_backup).examine(file)
-        _require_stopped(loaded.options.serve, store)
-        if not replace and not _empty(store):
-            what = f"{store.target.shown} is not empty; expected an empty database, or --replace"
+        _require_stopped(loaded.options.serve, target)
+        if not replace and not _empty(loaded, target):
+            what = f"{target.shown} is not empty; expected an empty database, or --replace"
             raise CommandError(f"{what}, which {'puts it aside' if sqlite else 'drops its tables'}")
         aside: list[Path] = []
-        if store.file is not None:
+        if sqlite:
             suffix = f"before-{datetime.fromtimestamp(wall(), UTC):%Y%m%dT%H%M%SZ}"
-            _, aside = sqlite_backup.restore(file, store.file.path, aside=suffix)
+            _, aside = sqlite_backup.restore(file, target.path, aside=suffix)
         else:
-            postgres_backup.restore(store.target, file)
-        now = open_store(database_url(loaded.options.serve), call_timeout=loaded.options.serve.database_timeout)
-        status, position = now.check(), position_of(now)
-    next_ = _next(status.state, store, database, config)
+            postgres_backup.restore(target, file)
+        store = _open(loaded)
+        status, position = store.check(), position_of(store)
+    next_ = _next(status.state, target, database, config)
     if as_json:
-        done: dict[str, Any] = {"database": store.target.shown, "file": str(file), "schema": status.found}
+        done: dict[str, Any] = {"database": target.shown, "file": str(file), "schema": status.found}
         done |= {**_at(position), "put_aside": [str(path) for path in aside], "next": next_}
         print(json.dumps(done, indent=2))
         return
-    print(f"{store.target.shown}: restored from {file} ({_shown(position)}, schema {status.found})")
+    print(f"{target.shown}: restored from {file} ({_shown(position)}, schema {status.found})")
     for path in aside:
         print(f"put aside: {path}")
     print("next: " + ", then ".join([*next_, "start the nodes"]))
 
 
-def _opened(database: str | None, config: Path | None) -> tuple[Loaded, Store]:
+def _target(database: str | None, config: Path | None) -> tuple[Loaded, Target]:
     loaded = load({"database": database}, config, os.environ)
-    serve = loaded.options.serve
-    require_named(loaded, sqlite_path(serve.database))
-    store = open_store(database_url(serve), call_timeout=serve.database_timeout)
-    if store.target.kind is Kind.MYSQL:
-        what = f"{store.target.shown}: MariaDB and MySQL are backed up by their own tools"
+    require_named(loaded, sqlite_path(loaded.options.serve.database))
+    target = parse(database_url(loaded.options.serve))
+    if target.kind is Kind.MYSQL:
+        what = f"{target.shown}: MariaDB and MySQL are backed up by their own tools"
         raise CommandError(f"{what}; expected mariadb-dump --single-transaction (docs/operations.md)", ExitCode.CONFIG)
-    return loaded, store
+    return loaded, target
 
 
-def _empty(store: Store) -> bool:
-    path = store.file.path if store.file is not None else None
-    if path is not None and path.exists() and path.stat().st_size:
-        return False  # whatever it is
-    return store.check().state is SchemaState.MISSING
+def _open(loaded: Loaded) -> Store:
+    serve = loaded.options.serve
+    return open_store(database_url(serve), call_timeout=serve.database_timeout)
 
 
-def _require_stopped(serve: Serve, store: Store) -> None:
+def _empty(loaded: Loaded, target: Target) -> bool:
+    if target.kind is Kind.SQLITE:
+        return not target.path.exists() or not target.path.stat().st_size  # whatever it is
+    return _open(loaded).check().state is SchemaState.MISSING
+
+
+def _require_stopped(serve: Serve, target: Target) -> None:
     """CommandError while a node leads, is present, or has the database open."""
     mode = kind(serve, serve.database)
     if mode == "etcd" or (mode == "file" and lock_directory(serve.database).is_dir()):
@@ -105,13 +109,13 @@ def _require_stopped(serve: Serve, store: Store) -> None:
         except HaError as error:
             raise CommandError(str(error), ExitCode.UNREACHABLE) from error
         if running:
-            raise CommandError(f"nodes run on {store.target.shown}: {', '.join(running)}; expected all to be stopped")
-    if store.file is not None:
-        busy = store.file.there and sqlite_backup.in_use(store.file.path)
+            raise CommandError(f"nodes run on {target.shown}: {', '.join(running)}; expected all to be stopped")
+    if target.kind is Kind.SQLITE:
+        busy = target.path.exists() and sqlite_backup.in_use(target.path)
     else:
-        busy = postgres_backup.sessions(store.target) > 0
+        busy = postgres_backup.sessions(target) > 0
     if busy:
-        raise CommandError(f"{store.target.shown} is in use by another process; expected all nodes to be stopped")
+        raise CommandError(f"{target.shown} is in use by another process; expected all nodes to be stopped")
 
 
 async def _present(serve: Serve) -> list[str]:
@@ -125,10 +129,11 @@ async def _present(serve: Serve) -> list[str]:
     return list(dict.fromkeys([*([leader.name] if leader is not None else []), *names]))
 
 
-def _next(state: SchemaState, store: Store, database: str | None, config: Path | None) -> list[str]:
+def _next(state: SchemaState, target: Target, database: str | None, config: Path | None) -> list[str]:
     """The commands that come before the start of the nodes."""
-    named = f" --config {config}" if config else "" if database is None else f" --database {store.target.shown}"
-    upgrade = [f"luigi-ha db upgrade{named}"] if state is SchemaState.OLD and store.file is None else []
+    named = f" --config {config}" if config else "" if database is None else f" --database {target.shown}"
+    outdated = state is SchemaState.OLD and target.kind is not Kind.SQLITE
+    upgrade = [f"luigi-ha db upgrade{named}"] if outdated else []
     return [*upgrade, f"luigi-ha db accept{named}"]
 
 

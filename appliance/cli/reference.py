@@ -75,7 +75,8 @@ class Documented:
     def exit_codes(self) -> list[tuple[int, str]]:
         """Return each exit code and when it comes; [] if the help does not say."""
         found = _CODES.search(self.command.epilog or "")
-        parts = re.split(r"; (?=\d+ )", " ".join(found[1].split()).rstrip(".")) if found else []
+        told = " ".join(found[1].split()).partition(". ")[0].rstrip(".") if found else ""
+        parts = re.split(r"[;,] (?=\d+ )", told)
         return [(int(number), text) for number, _, text in (part.partition(" ") for part in parts) if number.isdigit()]
 
     @property

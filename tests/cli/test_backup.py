@@ -155,6 +155,24 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9000])
 
 
+@pytest.mark.parametrize("damage", [garbage, truncated, lambda path: path.write_bytes(b"not a database" * 1000)])
+def test_a_damaged_database_is_replaced(tmp_path: Path, damage: Any) -> None:
+    """It is what restoring is for."""
+    with node_process(tmp_path) as node:
+        node.send("PUT", "/api/task/Kept_1", {"family": "Kept"})
+        assert db(tmp_path, "backup", "copy").returncode == 0
+        node.stop()
+        damage(tmp_path / "luigi.db")
+        assert db(tmp_path, "backup", "second").returncode in (1, 3)
+        assert not (tmp_path / "second").exists()
+        assert db(tmp_path, "restore", "copy").returncode == 1
+        done = db(tmp_path, "restore", "copy", "--replace")
+        assert done.returncode == 0, done
+        assert db(tmp_path, "accept").returncode == 0
+        node.start()
+        assert ids(node) == ["Kept_1"]
+
+
 def newer(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE luigi_schema SET version_num = '9999'")

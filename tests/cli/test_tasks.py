@@ -143,6 +143,18 @@ def test_nothing_is_changed_unless_each_name_means_one(node: NodeProcess) -> Non
     ]  # fmt: skip
 
 
+def test_of_one_that_is_no_more_it_is_told_what_became_of_it(tmp_path: Path) -> None:
+    with node_process(tmp_path, scheduler_remove_delay="0") as other:
+        add(other, "Gone_1", "Gone")
+        report(other, run(other, "Gone"), "DONE")
+        while ask(other, "task", "show", "Gone_1").returncode == 0:
+            good(other, "prune")
+        assert ask(other, "why", "Gone").returncode == 1, "only by its whole id"
+        assert good(other, "why Gone_1").startswith("Gone_1 is REMOVED")
+        assert "DONE" in good(other, "history Gone_1")
+        assert ask(other, "task", "retry", "Gone_1").returncode == 1
+
+
 def test_cancel_and_done(node: NodeProcess) -> None:
     add(node, "end.A_1", "end.A")
     add(node, "end.B_1", "end.B", deps=["end.A_1"])

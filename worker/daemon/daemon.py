@@ -181,7 +181,7 @@ class Daemon:
         """Ended by a signal, too. Stop."""
         if not self._held:
             return
-        _log.warning("drained", stage=self._stage, until="POST /api/worker/undrain")
+        _log.warning("drained", stage=self._stage, until="luigi-ha worker undrain")
         self._status.state = State.DRAINED
         self._notifier.tell("STATUS=Drained: waits until it is undrained")
         while self._stage != ACTIVE:
