@@ -153,7 +153,7 @@ class Misbehaving:
                 sock.settimeout(5)
                 behaviour = self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
                 with contextlib.suppress(OSError):
-                    self.requests.append(_whole_request(sock))
+                    self.requests.append(whole_request(sock))
                     behaviour(sock)
 
     def keys(self) -> list[str]:
@@ -166,7 +166,7 @@ class Misbehaving:
         ]
 
 
-def _whole_request(sock: socket.socket) -> bytes:
+def whole_request(sock: socket.socket) -> bytes:
     text = b""
     while b"\r\n\r\n" not in text:
         more = sock.recv(65536)
@@ -175,7 +175,7 @@ def _whole_request(sock: socket.socket) -> bytes:
         text += more
     head, _, body = text.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
-    length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length"))
+    length = next((int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length")), 0)
     while len(body) < length:
         body += sock.recv(65536)
     return head + b"\r\n\r\n" + body
