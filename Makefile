@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock wheel release clean
+.PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock wheel package-proof release clean
 .PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill
 
 help: ## list the targets
@@ -79,6 +79,9 @@ lock: setup ## write both lock files anew from pyproject.toml (some minutes)
 
 wheel: setup ## wheel and source distribution into dist/, checked as an index checks them
 	@.ci/wheel
+
+package-proof: wheel ## both installed with the runtime lock alone, and used beside a user's own worker.py (a minute)
+	@$(BIN)/python -m drills.package
 
 release: setup ## make VERSION=0.2.0 release: version, changelog, wheel, commit and tag; publishes nothing
 	@.ci/release "$(VERSION)"

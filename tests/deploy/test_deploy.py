@@ -20,11 +20,13 @@ from luigi_ha.appliance.api.metrics import Metrics
 from luigi_ha.appliance.cli.app import app
 from luigi_ha.appliance.config.options import Serve, names
 from luigi_ha.appliance.config.sources import OTHER_VARIABLES
+from luigi_ha.appliance.lab.plan import POSTGRES_BIN
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
-MANIFESTS = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.name != "kustomization.yaml")
+KUBERNETES = DEPLOY / "kubernetes"
+MANIFESTS = sorted(path for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml")
 BIN = Path(sys.executable).parent
 
 
@@ -230,3 +232,11 @@ def test_luigi_reads_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
         clients = {"rpc_retry_wait", "rpc_retry_attempts", "autoload_range"} if section == "core" else set()
         wanted = set(parser.options(section)) - clients
         assert {name.replace("default_scheduler_url", "scheduler_url") for name in wanted} <= known
+
+
+def test_databases_of_compose_are_versions_that_the_tests_run() -> None:
+    services = documents(DEPLOY / "compose" / "compose.yaml")[0]["services"]
+    etcd = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True).stdout
+    assert f"etcd Version: {services['etcd']['image'].rpartition(':v')[2]}\n" in etcd
+    server = subprocess.run([POSTGRES_BIN / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    assert f"(PostgreSQL) {services['postgres']['image'].rpartition(':')[2].split('.')[0]}." in server

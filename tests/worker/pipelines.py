@@ -235,3 +235,32 @@ class Unsure(Noted):
 
     def complete(self) -> bool:
         raise RuntimeError("the warehouse does not answer")
+
+
+class Wordless(Noted):
+    """Fails, and does not say why by itself."""
+
+    how = luigi.Parameter()
+
+    def run(self) -> Any:
+        print("working")
+        if self.how == "interrupted":
+            raise KeyboardInterrupt
+        raise {"system exit": SystemExit(), "assertion": AssertionError()}.get(str(self.how), ValueError("no bread"))
+
+    def on_failure(self, exception: BaseException) -> Any:
+        if self.how == "on_failure raises":
+            raise RuntimeError("mail is down")
+        if self.how.startswith("says "):
+            return {"says nothing": None, "says blank": "  ", "says empty": {}}[str(self.how)]
+        return super().on_failure(exception)
+
+
+class Secret(Noted):
+    """Has a parameter that no scheduler is told."""
+
+    password = luigi.Parameter(visibility=luigi.parameter.ParameterVisibility.PRIVATE)
+
+    def run(self) -> Any:
+        note(f"Secret {self.n} {self.password}")
+        self.done()

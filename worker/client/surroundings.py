@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 from luigi_ha.worker.client.addresses import Address
 
@@ -88,7 +88,7 @@ def _direct(address: Address, no_proxy: str) -> bool:
     else:
         if any(each == host or ("/" in each and _holds(each, ip)) for each in listed):
             return True
-    return bool(proxy_bypass_environment(host))
+    return bool(proxy_bypass(host))
 
 
 def _holds(network: str, ip: ipaddress.IPv4Address) -> bool:
