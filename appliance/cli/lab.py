@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from luigi_ha.appliance.cli.asking import Json
+
 CODES = (
     "Exit codes: 0 done, a fault has bitten; 1 failed, or a fault did not bite; 2 wrong usage, not root, or something "
     "is not installed; 3 no lab runs here, or not that host."
@@ -13,12 +15,11 @@ CODES = (
 
 app = typer.Typer(
     help="A whole cluster on this machine, in namespaces of its own: three hosts with etcd, PostgreSQL and luigi-ha.",
-    no_args_is_help=True, rich_markup_mode=None, epilog=CODES,
+    no_args_is_help=True, rich_markup_mode=None,
 )  # fmt: skip
 Directory = Annotated[
     Path, typer.Option("--dir", envvar="LUIGI_HA_LAB_DIR", help="Where the lab keeps everything; names the lab.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 HostName = Annotated[
     str,
     typer.Argument(

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from luigi_ha.appliance.cli.database import Config, Database, Json
-from luigi_ha.appliance.cli.errors import EXIT_CODES
+from luigi_ha.appliance.cli.asking import Config, Json
+from luigi_ha.appliance.cli.errors import database_codes
+from luigi_ha.appliance.cli.node_options import Flags, takes
 
-app = typer.Typer(
-    help="Tokens: who may call the scheduler.", no_args_is_help=True, rich_markup_mode=None, epilog=EXIT_CODES
-)
+app = typer.Typer(help="Tokens: who may call the scheduler.", no_args_is_help=True, rich_markup_mode=None)
 
 
 class RoleName(enum.StrEnum):
@@ -22,8 +21,10 @@ class RoleName(enum.StrEnum):
     OPERATOR = "operator"
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=database_codes(failed="there is, or was, a token of that name; or the database refuses it"))
+@takes("database")
 def create(
+    flags: Flags,
     name: Annotated[str, typer.Argument(help="Whose it is: the log shows this name. A name is given once.")],
     role: Annotated[
         RoleName,
@@ -33,7 +34,6 @@ def create(
     output: Annotated[
         Path | None, typer.Option(help="Write it to this new file, mode 0600, instead of to standard output.")
     ] = None,
-    database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -45,26 +45,28 @@ def create(
     """
     from luigi_ha.appliance.cli import tokens  # noqa: PLC0415 - see appliance.cli.app
 
-    tokens.create(database, config, name, role.value, expires, output, as_json=as_json)
+    tokens.create(flags["database"], config, name, role.value, expires, output, as_json=as_json)
 
 
-@app.command("list", epilog=EXIT_CODES)
-def list_(database: Database = None, config: Config = None, as_json: Json = False) -> None:
+@app.command("list", epilog=database_codes("done, also if there are none"))
+@takes("database")
+def list_(flags: Flags, config: Config = None, as_json: Json = False) -> None:
     """Every token there has been, and whether it is valid. The tokens themselves are nowhere to be seen.
 
     Example: luigi-ha token list
     """
     from luigi_ha.appliance.cli import tokens  # noqa: PLC0415
 
-    tokens.show(database, config, as_json=as_json)
+    tokens.show(flags["database"], config, as_json=as_json)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=database_codes(failed="no such token, or the database refuses it"))
+@takes("database")
 def revoke(
+    flags: Flags,
     token: Annotated[
         str, typer.Argument(metavar="ID", help="Its id or its name, as `luigi-ha token list` shows them.")
     ],
-    database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -74,4 +76,4 @@ def revoke(
     """
     from luigi_ha.appliance.cli import tokens  # noqa: PLC0415
 
-    tokens.revoke(database, config, token, as_json=as_json)
+    tokens.revoke(flags["database"], config, token, as_json=as_json)

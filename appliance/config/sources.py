@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 
 from luigi_ha.appliance.config.errors import ConfigError, unknown_key
 from luigi_ha.appliance.config.options import Serve, names
+from luigi_ha.appliance.config.variables import OTHER_VARIABLES
 from luigi_ha.appliance.cors import Cors
 from luigi_ha.appliance.engine.settings import Settings
 from luigi_ha.appliance.mail import MailOptions
 
 ENV_PREFIX = "LUIGI_HA_"
-OTHER_VARIABLES = frozenset(
-    {"LUIGI_HA_CONFIG", "LUIGI_HA_LAB_DIR", "LUIGI_HA_TOKEN", "LUIGI_HA_TOKEN_FILE", "LUIGI_HA_URL"}
-)
 SYSTEM_TOML = Path("/etc/luigi-ha/luigi-ha.toml")
 LUIGI_FILES = ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg")
 # Options of luigid's [scheduler] that mean nothing here, and why.

@@ -39,7 +39,7 @@ def test_a_line_that_no_task_writes_is_refused(line: str) -> None:
 
 
 def test_only_what_a_worker_says_of_runs_is_read() -> None:
-    said = '{"ts": "x", "event": "result_refused", "worker_id": "w", "task_id": "a", "run_id": "r", "attempt": 1, '
+    said = '{"time": "x", "event": "result_refused", "worker_id": "w", "task_id": "a", "run_id": "r", "attempt": 1, '
     said += '"status": "DONE", "reason": "attempt 2 has replaced it"}'
     found = read_words(["Traceback", '{"event": "worker_started", "worker_id": "w"}', said])
     assert found == [Word("result_refused", "w", "a", "r", 1, "DONE", "attempt 2 has replaced it")]

@@ -34,7 +34,7 @@ def start(node: NodeProcess, tmp_path: Path) -> Iterator[Start]:
 
     def worker(name: str, **environment: str) -> "subprocess.Popen[str]":
         surroundings = {
-            **os.environ, "LUIGI_HA_URL": node.url, "WORKER_ID": name, "TASKS": str(tasks), "BEAT": "0.3",
+            **os.environ, "LUIGI_HA_SCHEDULER_URL": node.url, "WORKER_ID": name, "TASKS": str(tasks), "BEAT": "0.3",
             **environment,
         }  # fmt: skip
         with (tmp_path / f"{name}.log").open("ab") as log:
@@ -61,7 +61,7 @@ def until(node: NodeProcess, task_id: str, status: str, seconds: float = 60) -> 
 
 
 def drain(node: NodeProcess, name: str, seconds: int = 60, **more: str) -> int:
-    environment = {**os.environ, "LUIGI_HA_URL": node.url, "DRAIN_SECONDS": str(seconds), **more}
+    environment = {**os.environ, "LUIGI_HA_SCHEDULER_URL": node.url, "DRAIN_SECONDS": str(seconds), **more}
     return subprocess.run(["sh", str(SHELL / "drain.sh"), name], env=environment, timeout=120, check=False).returncode
 
 
@@ -99,7 +99,7 @@ def test_a_drained_worker_finishes_its_task_and_ends(node: NodeProcess, start: S
     assert node.get("/api/task/gate")["status"] == "DONE"
     assert node.get("/api/task/after")["status"] == "PENDING"
     assert [one["worker_id"] for one in node.get("/api/drained")] == ["drained"]
-    environment = {**os.environ, "LUIGI_HA_URL": node.url}
+    environment = {**os.environ, "LUIGI_HA_SCHEDULER_URL": node.url}
     subprocess.run(["sh", str(SHELL / "drain.sh"), "--undo", "drained"], env=environment, timeout=60, check=True)
     assert node.get("/api/drained") == []
     assert node.metric("luigi_task_ready") == node.get("/api/queue")["ready"] >= 1  # what autoscalers go by
@@ -155,7 +155,7 @@ def test_with_tokens_both_scripts_show_theirs(start: Start, tmp_path: Path) -> N
         secure.token = files["worker"].read_text().strip()
         time.sleep(3)  # a node reads the tokens every two seconds
         secure.send("PUT", "/api/task/secret", {"family": "shell.Count", "params": {"files": [], "to": "out"}})
-        process = start("trusted", LUIGI_HA_URL=secure.url, LUIGI_HA_TOKEN_FILE=str(files["worker"]))
+        process = start("trusted", LUIGI_HA_SCHEDULER_URL=secure.url, LUIGI_HA_TOKEN_FILE=str(files["worker"]))
         until(secure, "secret", "DONE")
         seen = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
         assert not any(file.read_text().strip() in seen for file in files.values())
