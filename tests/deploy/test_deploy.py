@@ -21,6 +21,7 @@ from luigi_ha.appliance.cli.app import app
 from luigi_ha.appliance.config.options import Serve, names
 from luigi_ha.appliance.config.sources import OTHER_VARIABLES
 from luigi_ha.appliance.lab.plan import POSTGRES_BIN
+from tests.support.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -35,7 +36,9 @@ def documents(path: Path) -> list[Any]:
 
 
 def lint(*command: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=patient(120), check=False
+    )
 
 
 def stages() -> dict[str, str]:
@@ -202,7 +205,7 @@ def test_shell_is_syntactically_right(shell: str) -> None:
     command = container["lifecycle"]["preStop"]["exec"]["command"]
     assert command[:2] == ["sh", "-c"]
     for script in [*scripts, command[2]]:
-        subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=20)
+        subprocess.run([shell, "-n"], input=script, text=True, check=True, timeout=patient(20))
 
 
 def test_vector_reads_what_schedulers_and_workers_write() -> None:

@@ -58,7 +58,7 @@ def running(lab: Lab, *command: str) -> Iterator[Inside]:
     finally:
         one.terminate()
         try:
-            one.wait(30)
+            one.wait(patient(30))
         except subprocess.TimeoutExpired:
             one.kill()
             one.wait()
@@ -102,7 +102,7 @@ def test_the_leader_is_killed_and_calls_go_on(lab: Lab, tmp_path: Path, path: st
         until(lambda: good(records, leads) > STEADY, lambda: f"calls are answered again: {calls(records)[-3:]}")
     done = calls(records)
     acknowledged = {task for task, _began, _ended, wrong in done if wrong is None}
-    there = lab.ask("client", _address(lab), PORT, "/api/task_list", timeout=60)[1]["response"]
+    there = lab.ask("client", _address(lab), PORT, "/api/task_list", timeout=patient(60))[1]["response"]
     assert acknowledged <= set(there), "acknowledged, and not there any more"
     answered = sorted(ended for _task, _began, ended, wrong in done if wrong is None)
     gap = max(later - earlier for earlier, later in itertools.pairwise(answered))

@@ -49,7 +49,7 @@ def test_of_two_who_take_a_name_at_once_one_gets_it(store: Store) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(patient(30))
     assert (len(taken), len(store.tokens())) == (3, 1)
 
 
@@ -67,4 +67,3 @@ def test_whoever_comes_first_to_an_empty_database_makes_its_tables(postgres_url:
     kept = {record.digest for record in open_store(postgres_url).tokens()}
     shown = {hashlib.sha256((tmp_path / f"t{n}").read_text().strip().encode()).hexdigest() for n in range(3)}
     assert kept == shown
-''

@@ -74,7 +74,7 @@ class Node:
         return self.ask("GET" if value is None else "POST", path, "" if value is None else json.dumps(value))
 
     def ask(self, verb: str, path: str, body: str, kind: str = "application/json") -> Any:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=patient(10))
         try:
             connection.request(verb, path, body, {"Content-Type": kind})
             reply = connection.getresponse()
@@ -141,7 +141,7 @@ class Misbehaving:
         self._listener.close()
         for sock in self._open:
             sock.close()
-        self._thread.join(10)
+        self._thread.join(patient(10))
         if self._unix_socket:
             Path(self._unix_socket).unlink()
 
@@ -150,7 +150,7 @@ class Misbehaving:
             while True:
                 sock, _ = self._listener.accept()
                 self._open.append(sock)
-                sock.settimeout(5)
+                sock.settimeout(patient(5))
                 behaviour = self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
                 with contextlib.suppress(OSError):
                     self.requests.append(whole_request(sock))

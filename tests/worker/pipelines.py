@@ -13,6 +13,8 @@ from typing import Any
 
 import luigi
 
+from tests.support.patience import patient
+
 LEDGER = Path(os.environ.get("LEDGER", "/nonexistent"))
 
 
@@ -110,7 +112,7 @@ class Talking(Noted):
         self.set_progress_percentage(50)
         self.set_tracking_url("http://tracking.example/1")
         note("Talking")
-        message = self.scheduler_messages.get(timeout=30)
+        message = self.scheduler_messages.get(timeout=patient(30))
         note(f"heard {message}")
         message.respond("understood")
         self.done()
