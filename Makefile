@@ -5,7 +5,7 @@ SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
 .PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock wheel package-proof release clean
-.PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill
+.PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill newcomer-drill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ compat-drill: setup databases ## pipelines of law and b2luigi through a failover
 attack: setup ## an attacker's hour against one node, and what others feel of it (about 10 minutes; ARGS="--help")
 	@ATTACK_VALUES=all $(BIN)/pytest -q --timeout 900 tests/attack/test_values.py
 	@$(BIN)/python -m tests.attack.hour $(ARGS)
+
+newcomer-drill: setup ## README and pages typed into a fresh Debian 12 (as root; half an hour; ARGS="--help")
+	@command -v debootstrap >/dev/null || apt-get install -y --no-install-recommends debootstrap
+	@$(BIN)/python -m drills.newcomer $(ARGS)
 
 lock: setup ## write both lock files anew from pyproject.toml (some minutes)
 	@.ci/lock
