@@ -71,6 +71,8 @@ def submit(  # noqa: PLR0917 - typer passes them by name
         client = _client(to.scheduler_urls or [plan.url], give_up_after, to.token_file, tls)
     except (resolving.Unresolved, BadAddress) as error:
         raise _ended(str(error), USAGE) from None
+    for note in plan.notes:
+        _say(f"luigi-ha: {note}")
     submitted = False
     try:
         outcome = submission.send(client, plan, _say)

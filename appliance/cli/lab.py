@@ -73,6 +73,7 @@ def up(
         bool, typer.Option("--stop-hook/--no-stop-hook", help="Run `luigi-ha release` after serve has died.")
     ] = True,
     failsafe: Annotated[bool, typer.Option("--failsafe/--no-failsafe", help="Patroni's failsafe_mode.")] = True,
+    vip: Annotated[bool, typer.Option("--vip/--no-vip", help="An address that moves with the leader.")] = True,
     as_json: Json = False,
 ) -> None:
     """Bring up a new cluster and wait until it is ready (less than a minute). What an earlier one left is removed.
@@ -81,7 +82,7 @@ def up(
     """
     from luigi_ha.appliance.cli import laboratory  # noqa: PLC0415 - see appliance.cli.app
 
-    laboratory.up(directory, as_json=as_json, witness=witness, stop_hook=stop_hook, failsafe=failsafe)
+    laboratory.up(directory, as_json=as_json, witness=witness, stop_hook=stop_hook, failsafe=failsafe, vip=vip)
 
 
 @app.command(epilog=CODES)

@@ -1,6 +1,7 @@
 """Commands on tokens: token create, token list, token revoke. They write the nodes' database, not to a scheduler."""
 
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,9 @@ def create(
         typer.Option(help="viewer: looks; worker: submits and runs tasks; operator: pauses, retries, disables, ..."),
     ],
     expires: Annotated[str, typer.Option(help="How long it is valid: 90d, 12h, 30m, ... [for ever]")] = "",
+    output: Annotated[
+        Path | None, typer.Option(help="Write it to this new file, mode 0600, instead of to standard output.")
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -37,11 +41,11 @@ def create(
 
     Callers show it as `Authorization: Bearer TOKEN`, or as the password of any user: http://any:TOKEN@scheduler:8082
 
-    Example: luigi-ha token create nightly-etl --role worker --expires 90d > nightly-etl.token
+    Example: luigi-ha token create nightly-etl --role worker --expires 90d --output nightly-etl.token
     """
     from luigi_ha.appliance.cli import tokens  # noqa: PLC0415 - see appliance.cli.app
 
-    tokens.create(flags["database"], config, name, role.value, expires, as_json=as_json)
+    tokens.create(flags["database"], config, name, role.value, expires, output, as_json=as_json)
 
 
 @app.command("list", epilog=database_codes("done, also if there are none"))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from luigi_ha.appliance.engine import checks
 from luigi_ha.appliance.engine.errors import BadArgument, NoSuch
+from luigi_ha.appliance.engine.failure import error_shown
 from luigi_ha.appliance.engine.lifecycle import Lifecycle
 from luigi_ha.appliance.engine.model import BATCH_RUNNING, PENDING, RUNNING, STATUSES, Task, Worker
 from luigi_ha.appliance.engine.offers import Offer
@@ -50,7 +51,7 @@ class RestViews(Lifecycle, Reserving):
             "progress": json.loads(task.progress_percentage),
             "message": json.loads(task.status_message),
             "tracking_url": task.tracking_url,
-            "error": json.loads(task.expl),
+            "error": error_shown(task),
             "batch": task.batch_id,
             "submitted": self.is_held(task),
             "cancelled": task.cancelled,

@@ -10,6 +10,7 @@ from drills.compat.packages import NEEDS
 from drills.fleet import work
 from drills.fleet.evidence import Word, read_effects, read_words
 from drills.fleet.selftest import check
+from tests.support.patience import patient
 
 TOLD = check()
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,8 @@ def test_a_pipeline_of_the_other_packages_is_closed() -> None:
 @pytest.mark.parametrize("module", ["drills.fleet", "drills.compat"])
 def test_what_cannot_be_drilled_is_refused(module: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", module, "nothing"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", module, "nothing"], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=patient(120),
     )
     assert done.returncode == 2
     assert "expected some of" in done.stderr
