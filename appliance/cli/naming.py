@@ -19,7 +19,7 @@ MOST_NAMED = 10
 PAGE = 1000
 MOST_READ = 10_000  # candidates; who means one of more must say more
 
-_URGENT = ("FAILED", "DISABLED", "RUNNING", "BATCH_RUNNING", "PENDING", "UNKNOWN")
+STATUSES = ("FAILED", "DISABLED", "RUNNING", "BATCH_RUNNING", "PENDING", "UNKNOWN", "DONE")  # what one looks for first
 
 JsonObject = dict[str, Any]
 
@@ -101,7 +101,7 @@ def _only(named: str, kind: str, found: Sequence[Any], shown: Callable[[Any], st
 
 def _urgency(one: Any) -> int:
     """What has failed is what somebody looks for."""
-    return _URGENT.index(one["status"]) if isinstance(one, dict) and one["status"] in _URGENT else len(_URGENT)
+    return STATUSES.index(one["status"]) if isinstance(one, dict) and one["status"] in STATUSES else len(STATUSES)
 
 
 def _whole(named: str) -> str:

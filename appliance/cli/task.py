@@ -1,6 +1,5 @@
 """Commands on tasks: task list, show, log, retry, cancel, done."""
 
-import enum
 from typing import Annotated
 
 import typer
@@ -9,6 +8,7 @@ from luigi_ha.appliance.cli import tasks
 from luigi_ha.appliance.cli.asking import Json, asks
 from luigi_ha.appliance.cli.client import At
 from luigi_ha.appliance.cli.errors import asking_codes
+from luigi_ha.appliance.cli.naming import STATUSES
 
 NAMED = "Its id, its family, or the beginning of either, if only one task is meant."
 NO_TASK = "no such task (2: several are meant)"
@@ -20,24 +20,15 @@ TaskNames = Annotated[
 app = typer.Typer(help="Tasks: find one, see what is wrong, run it again.", no_args_is_help=True, rich_markup_mode=None)
 
 
-class Status(enum.StrEnum):
-    """As the scheduler has them, in the letters that people type."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    BATCH_RUNNING = "batch_running"
-    DONE = "done"
-    FAILED = "failed"
-    DISABLED = "disabled"
-    UNKNOWN = "unknown"
-
-
 @app.command("list", epilog=asking_codes("done, also if there are none"))
 @asks
 def list_(
     at: At,
     status: Annotated[
-        list[Status] | None, typer.Option(case_sensitive=False, help="Only of this status; repeat it for more.")
+        list[str] | None,
+        typer.Option(
+            help=f"Only of this status ({', '.join(each.lower() for each in STATUSES)}); repeat it, or use commas."
+        ),
     ] = None,
     family: Annotated[str | None, typer.Option(help="Only of this family, with its namespace: etl.Load.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Only of this namespace.")] = None,
@@ -53,10 +44,10 @@ def list_(
 
     Example: luigi-ha task list --status failed
 
-    Example: luigi-ha task list --status failed --status disabled --namespace etl --limit 20
+    Example: luigi-ha task list --status failed,disabled --namespace etl --limit 20
     """
     filters = {"family": family, "namespace": namespace, "worker": worker, "search": search}
-    tasks.show_list(at, [each.value.upper() for each in status or []], filters, limit, as_json=as_json)
+    tasks.show_list(at, tasks.statuses(status or []), filters, limit, as_json=as_json)
 
 
 @app.command(epilog=asking_codes(failed=NO_TASK))

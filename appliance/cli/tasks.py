@@ -7,10 +7,11 @@ from typing import Any
 
 from luigi_ha.appliance.cli.client import At, Scheduler
 from luigi_ha.appliance.cli.errors import CommandError
-from luigi_ha.appliance.cli.naming import JsonObject, task, task_path
+from luigi_ha.appliance.cli.naming import STATUSES, JsonObject, task, task_path
 from luigi_ha.appliance.cli.shown import line, lines, moment
 from luigi_ha.appliance.cli.tables import age, amount, cut, shortened, table
 from luigi_ha.appliance.clock import wall
+from luigi_ha.appliance.exit_codes import ExitCode
 
 PAGE = 1000  # tasks
 MOST_DEPENDENCIES = 20
@@ -22,6 +23,16 @@ _DONE = {
     "cancel": ("is cancelled ({status})", "is {status}: there is nothing to cancel"),
     "done": ("counts as done", "is {status}: nothing changed"),
 }
+
+
+def statuses(texts: list[str]) -> list[str]:
+    """Return what `--status` says, as the scheduler has it. CommandError."""
+    found = [word.upper() for text in texts for word in text.replace(",", " ").split()]
+    wrong = next((word for word in found if word not in STATUSES), None if found or not texts else "")
+    if wrong is not None:
+        expected = ", ".join(each.lower() for each in STATUSES)
+        raise CommandError(f"--status {line(wrong).lower()!r}: expected one of {expected}", ExitCode.CONFIG)
+    return found
 
 
 def show_list(at: At, statuses: list[str], filters: Mapping[str, str | None], limit: int, *, as_json: bool) -> None:

@@ -2,13 +2,17 @@
 
 import json
 import shlex
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from luigi_ha.appliance.api.rest import building
 from luigi_ha.appliance.cli import reference
+from luigi_ha.appliance.cli.naming import STATUSES
 from tests.cli.running import Done, luigi_ha
 from tests.support.node_process import NodeProcess, node_process
 
@@ -96,11 +100,15 @@ def test_filters_and_pages_of_the_list(node: NodeProcess) -> None:
     assert "the first 3; there are more (--limit)" in few.stderr
     both = good(node, "task list --namespace pages --status failed --status pending --json")
     assert {each["status"] for each in json.loads(both)["tasks"]} == {"FAILED", "PENDING"}
+    assert good(node, "task list --namespace pages --status FAILED,pending --json") == both
     of_worker = json.loads(good(node, "task list --worker etl-1 --family pages.Other --json"))["tasks"]
     assert [each["worker"] for each in of_worker] == ["etl-1"]
     assert good(node, "task list --search pages.T_3").count("pages.T_3") == 1
-    for wrong in ("--status lost", "--limit 0", "--limit x", "--famly x"):
-        assert ask(node, "task", "list", *wrong.split()).returncode == 2, wrong
+    assert set(STATUSES) == set(building.STATUSES)
+    for wrong in ("--status lost", "--status failed,lost", "--status ,", "--limit 0", "--limit x", "--famly x"):
+        refused = ask(node, "task", "list", *wrong.split())
+        assert (refused.returncode, refused.stdout) == (2, ""), wrong
+        assert "--status" in refused.stderr or "--status" not in wrong
 
 
 def test_which_task_is_meant(node: NodeProcess) -> None:
@@ -223,6 +231,15 @@ def test_workers(node: NodeProcess) -> None:
     found = json.loads(good(node, "worker list --json"))
     assert {"fleet-a-1", "fleet-b-1"} <= {each["worker_id"] for each in found["workers"]}
     assert found["drained"] == []
+
+
+def test_a_worker_of_stock_luigi_is_meant_by_its_host(node: NodeProcess) -> None:
+    named = "Worker(salt=1234, workers=1, host=laptop, username=ann, pid=77)"
+    body = urlencode({"data": json.dumps({"worker": named, "info": [["host", "laptop"]]})}).encode()
+    urllib.request.urlopen(f"{node.url}/api/add_worker", body, timeout=30).close()
+    for word in ("laptop", "Worker(salt=12", named):
+        assert good(node, f"worker drain '{word}'").startswith(f"{named} is draining")
+    assert "gets work again" in good(node, "worker undrain laptop")
 
 
 def test_prune_answers_as_json_too(node: NodeProcess) -> None:
