@@ -1,6 +1,7 @@
 """What the commands on tasks do."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from luigi_ha.appliance.exit_codes import ExitCode
 PAGE = 1000  # tasks
 MOST_DEPENDENCIES = 20
 LONGEST_WORKER = 40
+_STOCK = re.compile(r"Worker\(salt=.*host=([^,]+),.*pid=(\d+)\)")
 HEADS = ("STATUS", "FAMILY", "TASK", "AGE", "WORKER")
 # What a change makes of a task, and what it means that nothing changed.
 _DONE = {
@@ -118,7 +120,7 @@ def _described(found: JsonObject, statuses: Mapping[str, str]) -> str:
     now = wall()
     facts: list[tuple[str, str | None]] = [
         ("task", found["task_id"]),
-        ("status", found["status"] + (f", since {_age(found['updated_at'], now)}" if found["updated_at"] else "")),
+        ("status", found["status"] + (f", for {_age(found['updated_at'], now)}" if found["updated_at"] else "")),
         ("cancelled", found["cancelled"]),
         ("family", found["family"]),
         ("module", found["module"]),
@@ -176,4 +178,6 @@ def _moment(at: float | None) -> str | None:
 
 
 def _worker(worker: str | None) -> str:
-    return cut(line(worker), LONGEST_WORKER) if worker else ""
+    """Of a worker of stock luigi, whose name begins with a random number: its host and process."""
+    stock = _STOCK.fullmatch(worker or "")
+    return cut(line(f"{stock[1]} (pid {stock[2]})" if stock else worker or ""), LONGEST_WORKER)

@@ -237,6 +237,9 @@ def test_a_worker_of_stock_luigi_is_meant_by_its_host(node: NodeProcess) -> None
     named = "Worker(salt=1234, workers=1, host=laptop, username=ann, pid=77)"
     body = urlencode({"data": json.dumps({"worker": named, "info": [["host", "laptop"]]})}).encode()
     urllib.request.urlopen(f"{node.url}/api/add_worker", body, timeout=30).close()
+    add(node, "stock.A_1", "stock.A")
+    run(node, "stock.A", named)
+    assert good(node, "task list --family stock.A").splitlines()[1].endswith("  laptop (pid 77)")
     for word in ("laptop", "Worker(salt=12", named):
         assert good(node, f"worker drain '{word}'").startswith(f"{named} is draining")
     assert "gets work again" in good(node, "worker undrain laptop")
