@@ -4,11 +4,14 @@ A function may have `luigi_ha_command`: more arguments of typer's `command`, suc
 They are looked for only when a name is none of ours, or all are listed: looking takes longer than many commands do.
 """
 
+import os
 from importlib import metadata
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from luigi_ha.appliance.cli.links import drop_links
 
 GROUP = "luigi_ha.commands"
 
@@ -30,3 +33,9 @@ class WithExtraCommands(TyperGroup):
             frame.command(cmd_name, **getattr(function, "luigi_ha_command", {}))(function)
             return typer.main.get_command(frame)
         return None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            drop_links(command, os.environ)
+        return name, command, rest

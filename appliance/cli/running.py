@@ -40,7 +40,10 @@ def run(flags: Flags, config: Path | None) -> int:
         log.configure(cast("log.LogFormat", serving.log_format), serving.log_level)
         if link is None:
             for note in loaded.notes:
-                log.get("config").info("option_not_needed", note=note)
+                if note in loaded.warnings:
+                    log.get("config").warning("option_not_used", note=note)
+                else:
+                    log.get("config").info("option_not_needed", note=note)
             if kind(serving, serving.database) != "none":
                 _require_place(serving)
                 # Neither needs what the other does: a keeper is small, and starts at once.
@@ -73,7 +76,8 @@ def _shown(loaded: Loaded) -> str:
             current = section
         setting = f"# {name}: not set" if value is None else f"{name} = {_toml(value)}"
         lines.append(f"{setting:<44} # {source}")
-    return "\n".join(lines + [f"# note: {note}" for note in loaded.notes])
+    notes = [f"# {'warning' if note in loaded.warnings else 'note'}: {note}" for note in loaded.notes]
+    return "\n".join(lines + notes)
 
 
 def _toml(value: object) -> str:
