@@ -125,7 +125,8 @@ def _build(values: Values) -> Options:
         options = replace(options, scheduler=replace(options.scheduler, worker_grace=grace))
     check_relations(options, where)
     form = options.scheduler.email_format
-    return replace(options, email=replace(options.email, html=form == "html", off=form == "none"))
+    email = options.email
+    return replace(options, email=replace(email, html=email.html or form == "html", off=email.off or form == "none"))
 
 
 def _total(name: str, origin: Origin) -> float:
