@@ -3,17 +3,47 @@
 import random
 from collections.abc import Callable
 
-VARIABLES = {"HOME": "/home/luigi", "DELAY": "45", "EMPTY": "", "MAIL": "ops@example.org", "PERCENT": "%(a)s ${HOME}"}
+VARIABLES = {
+    "HOME": "/home/luigi",
+    "DELAY": "45",
+    "EMPTY": "",
+    "my-var": "v",
+    "MAIL": "ops@example.org",
+    "PERCENT": "%(a)s ${HOME}",
+}
 
-WHOLE = ["0", "1", "5", "100", "3600", "999999999", "-1", "-600", "1_000", "+7", "0007", "٣", "9" * 25, "${DELAY}"]
+WHOLE = [
+    "0",
+    "1",
+    "5",
+    "100",
+    "3600",
+    "999999999",
+    "-1",
+    "-600",
+    "1_000",
+    "+7",
+    "0007",
+    "٣",
+    "9" * 25,
+    "${DELAY}",
+    " 12",
+    "-0",
+]
 NUMBER = [*WHOLE, "0.5", "1e3", "1e400", "inf", "-inf", "Infinity", "nan", "NaN", ".5", "5.", "1e-9", "1_0.5", "300.0"]
 TRUTH = ["true", "True", "TRUE", "false", "False", "FALSE", "tRuE"]
-TEXT = ["", "x", "[luigi]", "luigi@example.org", "a b  c", '"quoted"', "100%%", "${HOME}/x", "%(root)s/y", "a = b", "ü"]
+TEXT = [
+    "%(root)s/%(root)s", "%%(root)s", "$HOME", "${HOME", "$${HOME}", "${EMPTY}", "${PERCENT}",
+    "${my-var}", "${}", "%(deep)s",
+    "x\n  y",
+    "", "x", "[luigi]", "luigi@example.org", "a b  c", '"quoted"', "100%%", "${HOME}/x", "%(root)s/y",
+    "a = b", "ü",
+]  # fmt: skip
 MAILS = ["", "a@b.c", "a@b.c,d@e.f", "a@b.c, d@e.f", ",a@b.c,,", "${MAIL}", "a@b.c;d@e.f"]
 ORIGINS = ["[]", '["http://a"]', '["http://a", "null", "*"]', '["http://a", 5, null, ["x"]]', '"ab"', '{"http://a": 1}']
 WRONG = [
     "", "soon", "5 ; seconds", "5 # seconds", "yes", "1.5.2", '"5"', "${UNSET}", "%(unset)s", "50%", "0x10", "[",
-    "null", "None",
+    "null", "None", "1__0", "1" * 5000,
 ]  # fmt: skip
 
 Pool = list[str]
@@ -63,7 +93,20 @@ SECTIONS: dict[str, dict[str, Pool]] = {
     "Scheduler": SCHEDULER, " scheduler ": SCHEDULER, "schedulers": SCHEDULER,
 }  # fmt: skip
 WEIGHTS = {"scheduler": 12, "cors": 3, "email": 4, "smtp": 2, "batch_email": 3, "core": 4}
-NAMES = ["gpu", "GPU", "my-gpu", "my_gpu", "tape drive", "gpu.v100", "hive", "ünit", "port", "retry_delay", "root"]
+NAMES = [
+    "a:b",
+    "gpu",
+    "GPU",
+    "my-gpu",
+    "my_gpu",
+    "tape drive",
+    "gpu.v100",
+    "hive",
+    "ünit",
+    "port",
+    "retry_delay",
+    "root",
+]
 AMOUNTS = ["0", "1", "4", "100", "-1", "1_000", "9" * 25, "${DELAY}"]
 QUOTED_AMOUNT = '"4"'
 WRONG_AMOUNTS = ["2.5", "many", "", "1e3", "${UNSET}", "true"]
@@ -87,8 +130,8 @@ def ini(rng: random.Random) -> str:
     """Return a luigi.cfg."""
     wrong = rng.choice([0.0, 0.0, 0.0, 0.01, 0.1])
     lines = [] if rng.random() < 0.8 else ["# luigi's configuration", "", "; of this host"]
-    if rng.random() < 0.4:
-        lines += ["[DEFAULT]", "root = /data", *_defaults(rng)]
+    if rng.random() < 0.75:
+        lines += ["[DEFAULT]", "root = /data", "deep = %(root)s/%(nice)s", "nice=[${HOME}]", *_defaults(rng)]
     heads = rng.choices(list(SECTIONS), [WEIGHTS.get(name, 1) for name in SECTIONS], k=rng.randint(0, 6))
     if rng.random() < 0.4:
         heads.append("resources")
@@ -123,6 +166,8 @@ def _line(rng: random.Random, name: str, value: str) -> str:
     elif form < 0.35:
         name = name.upper()
     equals = rng.choice([" = ", "=", ": ", ":", " : ", "\t=\t"])
+    if rng.random() < 0.02:
+        return f"  {name}{equals}{value}"
     if rng.random() < 0.03 and value:
         return f"{name}{equals}\n    {value}"
     return f"{name}{equals}{value}{rng.choice(['', '', '', '  '])}"
@@ -132,7 +177,7 @@ def _defaults(rng: random.Random) -> list[str]:
     """Names that are also options, in [DEFAULT]."""
     found: list[str] = []
     for _ in range(rng.randint(0, 4)):
-        pools = rng.choice([SCHEDULER, SCHEDULER, CORS, EMAIL, SMTP, BATCH, CORE, OTHERS])
+        pools = rng.choice([SCHEDULER, SCHEDULER, SCHEDULER, CORS, EMAIL, SMTP, BATCH, BATCH, CORE])
         name = rng.choice(list(pools))
         found.append(_line(rng, name, rng.choice(pools[name])))
     if rng.random() < 0.3:
@@ -153,8 +198,7 @@ def toml(rng: random.Random) -> str:
     heads = rng.choices(list(SECTIONS), [WEIGHTS.get(name, 1) for name in SECTIONS], k=rng.randint(0, 5))
     if rng.random() < 0.5:
         heads.append("resources")
-    if rng.random() < 0.1:
-        heads.append("logging")
+    heads += [head for head in ("logging", "DEFAULT", "scheduler.retry_delay") if rng.random() < 0.05]
     for head in dict.fromkeys(heads):
         lines.append(f"[{head}]" if head.replace("_", "").replace("-", "").isalpha() else f'["{head}"]')
         if head == "resources":
@@ -163,7 +207,7 @@ def toml(rng: random.Random) -> str:
         elif head == "logging":
             lines += ["version = 1", "disable_existing_loggers = false"]
         else:
-            pools = SECTIONS[head]
+            pools = SECTIONS.get(head, SCHEDULER)
             for name in rng.sample(list(pools), k=min(len(pools), rng.randint(0, 5))):
                 lines.append(f'"{_spelled(rng, name)}" = {_toml_value(rng, pools[name], wrong)}')
         lines.append(rng.choice(["", "# comment"]))
@@ -180,13 +224,32 @@ def _toml_value(rng: random.Random, pool: Pool, wrong: float) -> str:
     if rng.random() < wrong:
         return _quoted(rng.choice(WRONG))
     choices: dict[int, Callable[[], str]] = {
-        id(WHOLE): lambda: rng.choice(["0", "5", "3600", "-1", "5.7", "true", "999999999", _quoted(rng.choice(WHOLE))]),
-        id(NUMBER): lambda: rng.choice(["0", "0.5", "1e3", "45", "-2.5", "false", _quoted(rng.choice(NUMBER))]),
+        id(WHOLE): lambda: rng.choice(
+            [
+                "0",
+                "5",
+                "3600",
+                "-1",
+                "5.7",
+                "true",
+                "1_000",
+                "1e2",
+                "inf",
+                "2026-05-01",
+                "[5]",
+                _quoted(rng.choice(WHOLE)),
+            ]
+        ),
+        id(NUMBER): lambda: rng.choice(
+            ["0", "0.5", "1e3", "45", "-2.5", "false", "inf", "-inf", "nan", "1e300", "[]", _quoted(rng.choice(NUMBER))]
+        ),
         id(TRUTH): lambda: rng.choice(["true", "false", "true", "false", _quoted(rng.choice(TRUTH))]),
-        id(TEXT): lambda: rng.choice([_quoted(rng.choice(TEXT)), _quoted(rng.choice(TEXT)), "5", "true"]),
+        id(TEXT): lambda: rng.choice(
+            [_quoted(rng.choice(TEXT)), _quoted(rng.choice(TEXT)), "5", "5.0", "true", "2026-05-01", "'a\\b'"]
+        ),
     }
     return choices.get(id(pool), lambda: _quoted(rng.choice(pool)))()
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
