@@ -1,12 +1,15 @@
 """What `serve` does: load the options, then check or run."""
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from luigi_ha.appliance import log
 from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.config import ConfigError, Loaded, Serve, load
 from luigi_ha.appliance.config.election import kind
 from luigi_ha.appliance.exit_codes import ExitCode
@@ -74,9 +77,9 @@ def _shown(loaded: Loaded) -> str:
         if section != current:
             lines += ["", f"[{section}]"]
             current = section
-        setting = f"# {name}: not set" if value is None else f"{name} = {_toml(value)}"
+        setting = f"# {name}: not set" if value is None else f"{_key(name)} = {_toml(value)}"
         lines.append(f"{setting:<44} # {source}")
-    notes = [f"# {'warning' if note in loaded.warnings else 'note'}: {note}" for note in loaded.notes]
+    notes = [f"# {'warning' if note in loaded.warnings else 'note'}: {line(note)}" for note in loaded.notes]
     return "\n".join(lines + notes)
 
 
@@ -87,8 +90,13 @@ def _toml(value: object) -> str:
         case int() | float():
             return f"{value}"
         case tuple():
-            return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+            return "[" + ", ".join(_toml(item) for item in value) + "]"
         case Mapping():
-            return "{ " + ", ".join(f"{key} = {amount}" for key, amount in value.items()) + " }"
+            return "{ " + ", ".join(f"{_key(key)} = {amount}" for key, amount in value.items()) + " }"
         case _:
-            return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+            return json.dumps(str(value), ensure_ascii=False)  # TOML's escapes are JSON's
+
+
+def _key(name: str) -> str:
+    """A key of TOML: resources have any name."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)

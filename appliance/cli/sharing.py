@@ -14,6 +14,7 @@ from typing import Any
 
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.pairing import lock_directory
+from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.config import ConfigError, Loaded, Serve, load
 from luigi_ha.appliance.config.election import kind
 from luigi_ha.appliance.config.sources import SYSTEM_TOML
@@ -45,7 +46,7 @@ def shared(config: Path | None, flags: Mapping[str, Any]) -> Serve:
 def told(loaded: Loaded) -> Loaded:
     """Say on stderr what was written and has no effect: a misspelt variable may have named another database."""
     for warning in loaded.warnings:
-        print(f"luigi-ha: warning: {warning}", file=sys.stderr)
+        print(f"luigi-ha: warning: {line(warning)}", file=sys.stderr)
     return loaded
 
 

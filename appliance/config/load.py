@@ -62,7 +62,7 @@ class Loaded:
         for section, name, value, source in self.effective():
             place = document.setdefault(section, {}) if section else document
             place[name] = {"value": _json(value), "source": source}
-        return json.dumps({**document, "notes": self.notes}, indent=2)
+        return json.dumps({**document, "notes": self.notes, "warnings": self.warnings}, indent=2)
 
 
 def _json(value: Any) -> Any:

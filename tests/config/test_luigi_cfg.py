@@ -1,11 +1,12 @@
 """Luigi's configuration files: what is read, what is a note, and which line says so."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 
-from luigi_ha.appliance.config import Loaded, load
+from luigi_ha.appliance.config import ConfigError, Loaded, load
 from luigi_ha.appliance.config.luigi_options import READ_ONCE
 from tests.cli.test_commands import luigi_ha
 
@@ -152,6 +153,17 @@ def test_an_infinite_delay_is_shown_so_that_it_can_be_read_again() -> None:
     assert '"value": "inf"' in luigi_ha("serve", "--check", "--json").stdout
 
 
+def test_what_is_shown_is_a_file_of_ours(tmp_path: Path) -> None:
+    loaded(
+        '[resources]\ntape drive = 2\nü = 1\ngpu = 3\n[email]\nprefix = a"b\\c\n  second line\nreceiver = a"@b,c@d\n'
+    )
+    shown = luigi_ha("serve", "--check", environment={"LUIGI_HA_SCHEDULER_NAMESPACE_LIMITS": "a b=1"}).stdout
+    before = load({}, None, {"LUIGI_HA_SCHEDULER_NAMESPACE_LIMITS": "a b=1"}).options
+    (tmp_path / "shown.toml").write_text(shown)
+    Path("luigi.cfg").unlink()
+    assert load({}, tmp_path / "shown.toml", {}).options == before
+
+
 # -- files -------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +180,23 @@ def test_a_directory_in_the_place_of_a_file_is_a_warning() -> None:
     found = loaded("[scheduler]\nretry_count = 3\n")
     assert found.options.scheduler.retry_count == 3
     assert found.warnings == ["client.cfg cannot be read: Is a directory; luigi goes on without it, and so do we"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives up root's rights for a moment")
+def test_a_file_that_may_not_be_read_is_what_it_is_to_luigi(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name in ("client.cfg", "luigi.toml"):
+        Path(name).write_text("[scheduler]\nretry_count = 7\n")
+        Path(name).chmod(0)
+    os.seteuid(65534)
+    try:
+        found = load({}, None, {})
+        with pytest.raises(ConfigError, match=r"luigi.toml: cannot be read: Permission denied; luigid refuses it too"):
+            load({}, None, {"LUIGI_CONFIG_PARSER": "toml"})
+    finally:
+        os.seteuid(0)
+    assert found.options.scheduler.retry_count == 999999999
+    assert found.warnings == ["client.cfg cannot be read: Permission denied; luigi goes on without it, and so do we"]
 
 
 @pytest.mark.parametrize("name", ["luigi.toml", "/etc/luigi/luigi.toml"])
