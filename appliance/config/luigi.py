@@ -16,10 +16,11 @@ from luigi_ha.appliance.config.luigi_options import (
     NOT_NEEDED,
     OPTIONS,
     UNUSED,
-    WORKERS,
     LuigiOption,
     Need,
     Place,
+    is_of_scheduler,
+    is_of_workers,
 )
 from luigi_ha.appliance.config.origin import Note, Origin, Values, near
 from luigi_ha.appliance.engine.settings import Settings
@@ -141,6 +142,10 @@ def _remarks(files: LuigiFiles) -> Iterable[Note]:
             yield Note(f"{files.where(section, written)}: [{section}] {name} is not needed: {reason}")
     if "logging" in files.sections():
         yield Note(f"{files.where('logging')}: [logging] is not needed: see log_format and log_level")
+    for name in files.own("core"):
+        if is_of_scheduler(name):
+            what = f"[core] {name} is not read; luigi's scheduler has it in [scheduler]"
+            yield Note(f"{files.where('core', name)}: {what}", warning=True)
     for section in files.sections():
         if section in _READ:
             yield from _unknown(files, section)
@@ -158,7 +163,7 @@ def _unknown(files: LuigiFiles, section: str) -> Iterable[Note]:
         if name in forms:
             continue
         where = f"{files.where(section, name)}: [{section}]"
-        if section == "scheduler" and name.replace("-", "_") in WORKERS:
+        if section == "scheduler" and is_of_workers(name):
             yield Note(f"{where} {name} is an option of workers: luigi reads it in their [worker]")
         else:
             yield Note(f"{where} has no option {name!r}{near(name, known)}", warning=True)

@@ -147,15 +147,27 @@ NOT_NEEDED = {
     ("scheduler", "metrics_custom_import"): "/metrics is always there",
     ("scheduler", "visualization_graph"): "luigi has no such option any more",
     ("scheduler", "prune_done_tasks"): "luigi has no such option any more",
+    ("scheduler", "upstream_status_when_all"): "luigi has no such option any more",
     ("core", "logging_conf_file"): "see log_format and log_level",
     ("core", "no_configure_logging"): "see log_format and log_level",
     ("task_history", "db_connection"): "the history is in the database",
 }
-# Options of workers ([worker]), found in the [scheduler] of many a file.
-WORKERS = frozenset(
+# Options of workers ([worker], in [core] once with worker- before them), found in the [scheduler] of many a file.
+_WORKERS = frozenset(
     {
         "max_reschedules", "keep_alive", "ping_interval", "wait_interval", "wait_jitter", "timeout", "task_limit",
-        "count_uniques", "retry_external_tasks", "parallel_scheduling", "send_failure_email",
-        "max_keep_alive_idle_duration",
+        "count_uniques", "retry_external_tasks", "parallel_scheduling", "send_failure_email", "assistant",
+        "max_keep_alive_idle_duration", "no_install_shutdown_handler", "check_unfulfilled_deps",
+        "force_multiprocessing", "cache_task_completion", "task_process_context", "check_complete_on_run",
     }
 )  # fmt: skip
+
+
+def is_of_workers(name: str) -> bool:
+    """Whether luigi's workers have an option of this name."""
+    return name.replace("-", "_").removeprefix("worker_") in _WORKERS
+
+
+def is_of_scheduler(name: str) -> bool:
+    """Whether luigi's scheduler has it, in [scheduler]; luigi's documentation has some of them in [core]."""
+    return name.replace("-", "_") in _SCHEDULER or name in READ_ONCE

@@ -45,7 +45,14 @@ def test_a_wrong_value_under_an_old_name_does_not_stop_a_node() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["max-reschedules", "keep_alive", "worker_disconect_delay", "Retry_Delay", "worker_disconnect-delay", "tidy"],
+    [
+        "max-reschedules",
+        "keep_alive",
+        "worker_disconect_delay",
+        "Retry_Delay",
+        "worker_disconnect-delay",
+        "worker-timeout",
+    ],
 )
 def test_a_name_that_luigid_does_not_know_is_a_note(name: str) -> None:
     found = loaded(f"[scheduler]\n\n{name} = 3\nretry_count = 4\n")
@@ -62,6 +69,13 @@ def test_what_a_name_may_have_meant_is_said() -> None:
     for hint in hints:
         assert any(hint in warning for warning in found.warnings), hint
     assert found.options.scheduler.retry_delay is None
+
+
+@pytest.mark.parametrize("name", ["max_shown_tasks", "retry-delay", "disable-num-failures"])
+def test_an_option_of_the_scheduler_in_core_is_a_warning(name: str) -> None:
+    found = loaded(f"[core]\n{name} = 3\n")
+    assert found.warnings == [f"luigi.cfg:2: [core] {name} is not read; luigi's scheduler has it in [scheduler]"]
+    assert found.options == load({}, None, {"LUIGI_CONFIG_PARSER": "toml"}).options
 
 
 def test_sections_of_others_are_their_affair() -> None:
