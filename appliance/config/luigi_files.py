@@ -253,7 +253,7 @@ def _refused(path: str, text: str, error: configparser.Error) -> ConfigError:
         case configparser.MissingSectionHeaderError():
             what = f"{error.line.strip()[:80]!r} is in no section"
             return ConfigError(f"{path}:{error.lineno}", what, "luigid refuses it too: expected [section] above it")
-        case configparser.ParsingError():
+        case configparser.ParsingError() if error.errors:
             number = error.errors[0][0]
             what = f"{text.split(chr(10))[number - 1].strip()[:80]!r} is no option"
             return ConfigError(f"{path}:{number}", what, "luigid refuses it too: expected name = value")
