@@ -4,11 +4,12 @@ BIN := .venv/bin
 SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock wheel package-proof release clean
+.PHONY: help setup databases run cluster test lint types layers tests clean
+.PHONY: differential config-differential luigi-suite lock wheel package-proof release
 .PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill newcomer-drill
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install into .venv (again only if requirements.lock changed)
 	@.ci/setup
@@ -40,6 +41,9 @@ tests: setup
 
 differential: setup ## the same 1,000,000 random calls to luigi's scheduler and ours (SEEDS=1-50)
 	@$(BIN)/python -m tests.differential --seeds $(SEEDS)
+
+config-differential: setup ## 10,000 luigi.cfg and environments, read by luigi and by us (CASES=10000 SEED=1)
+	@$(BIN)/python -m tests.config --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
 
 luigi-suite: setup ## luigi's own tests, with the two slow ones over HTTP that `make test` leaves out
 	@LUIGI_SUITE_SLOW=1 $(BIN)/pytest -q tests/luigi_suite --durations=0

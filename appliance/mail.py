@@ -39,13 +39,15 @@ class MailOptions:
     no_tls: bool = False
     timeout: float = 10.0  # s
     html: bool = False
+    off: bool = False  # no e-mail is sent
 
 
 class Postman:
     """Holds e-mails until their change is committed, then sends them one by one."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, off: bool = False) -> None:
         self._send = send
+        self._off = off
         self._held: deque[tuple[int, list[Mail]]] = deque()
         self._queue: deque[Mail] = deque()
         self._wake = threading.Condition()
@@ -56,8 +58,9 @@ class Postman:
         self._thread.start()
 
     def hold(self, position: int, mails: list[Mail]) -> None:
-        """Keep until `release` says that `position` is committed."""
-        self._held.append((position, mails))
+        """Keep until `release` says that `position` is committed; nothing if e-mails are off."""
+        if not self._off:
+            self._held.append((position, mails))
 
     def release(self, committed: int) -> None:
         """Send what was held for positions up to `committed`."""

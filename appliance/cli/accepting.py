@@ -10,7 +10,7 @@ from luigi_ha.appliance.cli.electing import elector
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.explained import explained
 from luigi_ha.appliance.cli.pairing import lock_directory
-from luigi_ha.appliance.cli.sharing import require_named
+from luigi_ha.appliance.cli.sharing import require_named, told
 from luigi_ha.appliance.config import ConfigError, Serve, load
 from luigi_ha.appliance.config.election import kind
 from luigi_ha.appliance.config.load import database_url
@@ -23,7 +23,7 @@ from luigi_ha.ha.errors import Fatal, HaError
 def accept(database: str | None, config: Path | None, *, as_json: bool) -> None:
     """Forget what was seen, here and where leadership is kept. CommandError while somebody leads."""
     with explained():
-        loaded = load({"database": database}, config, os.environ)
+        loaded = told(load({"database": database}, config, os.environ))
         serve = loaded.options.serve
         require_named(loaded, lock_directory(serve.database))
         store = open_store(database_url(serve), call_timeout=serve.database_timeout)

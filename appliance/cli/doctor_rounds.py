@@ -83,7 +83,10 @@ def _options(flags: Mapping[str, Any], config: Path | None, found: list[Options]
         yield examiner.warn("which node?", error.what, error.expected)
     yield examiner.ok(_sources(loaded), f"coherent; election = {mode}, durability = {serve.durability}")
     for note in loaded.notes:
-        yield examiner.ok("luigi.cfg", note)
+        if note in loaded.warnings:
+            yield examiner.warn("sources", note, "what is written to have an effect")
+        else:
+            yield examiner.ok("sources", note)
 
 
 def _sources(loaded: Loaded) -> str:

@@ -7,11 +7,14 @@ One of them may have the name of a group of ours: `luigi-ha worker --module etl`
 A word after the name is a command of the group; anything else is for the other package's command.
 """
 
+import os
 from importlib import metadata
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from luigi_ha.appliance.cli.links import drop_links
 
 GROUP = "luigi_ha.commands"
 SHARED = frozenset({"worker"})  # names that are both
@@ -32,9 +35,11 @@ class WithExtraCommands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         beside = super().get_command(ctx, args[0]) if args[0] in SHARED else None
-        if beside is not None and len(args) > 1 and not args[1].startswith("-"):
-            return args[0], beside, args[1:]
-        return super().resolve_command(ctx, args)
+        ours = beside is not None and len(args) > 1 and not args[1].startswith("-")
+        name, command, rest = (args[0], beside, args[1:]) if ours else super().resolve_command(ctx, args)
+        if command is not None:
+            drop_links(command, os.environ)
+        return name, command, rest
 
 
 def _other(name: str, beside: Any) -> Any:

@@ -1,12 +1,15 @@
 """What `serve` does: load the options, then check or run."""
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from luigi_ha.appliance import log
 from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.config import ConfigError, Loaded, Serve, load
 from luigi_ha.appliance.config.election import kind
 from luigi_ha.appliance.exit_codes import ExitCode
@@ -40,7 +43,10 @@ def run(flags: Flags, config: Path | None) -> int:
         log.configure(cast("log.LogFormat", serving.log_format), serving.log_level)
         if link is None:
             for note in loaded.notes:
-                log.get("config").info("option_not_needed", note=note)
+                if note in loaded.warnings:
+                    log.get("config").warning("option_not_used", note=note)
+                else:
+                    log.get("config").info("option_not_needed", note=note)
             if kind(serving, serving.database) != "none":
                 _require_place(serving)
                 # Neither needs what the other does: a keeper is small, and starts at once.
@@ -71,9 +77,10 @@ def _shown(loaded: Loaded) -> str:
         if section != current:
             lines += ["", f"[{section}]"]
             current = section
-        setting = f"# {name}: not set" if value is None else f"{name} = {_toml(value)}"
+        setting = f"# {name}: not set" if value is None else f"{_key(name)} = {_toml(value)}"
         lines.append(f"{setting:<44} # {source}")
-    return "\n".join(lines + [f"# note: {note}" for note in loaded.notes])
+    notes = [f"# {'warning' if note in loaded.warnings else 'note'}: {line(note)}" for note in loaded.notes]
+    return "\n".join(lines + notes)
 
 
 def _toml(value: object) -> str:
@@ -83,8 +90,13 @@ def _toml(value: object) -> str:
         case int() | float():
             return f"{value}"
         case tuple():
-            return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+            return "[" + ", ".join(_toml(item) for item in value) + "]"
         case Mapping():
-            return "{ " + ", ".join(f"{key} = {amount}" for key, amount in value.items()) + " }"
+            return "{ " + ", ".join(f"{_key(key)} = {amount}" for key, amount in value.items()) + " }"
         case _:
-            return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+            return json.dumps(str(value), ensure_ascii=False)  # TOML's escapes are JSON's
+
+
+def _key(name: str) -> str:
+    """A key of TOML: resources have any name."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)

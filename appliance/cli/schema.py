@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from luigi_ha.appliance.cli.explained import explained
-from luigi_ha.appliance.cli.sharing import require_named
+from luigi_ha.appliance.cli.sharing import require_named, told
 from luigi_ha.appliance.config import load
 from luigi_ha.appliance.config.load import database_url
 from luigi_ha.appliance.exit_codes import ExitCode
@@ -42,6 +42,6 @@ def check(database: str | None, config: Path | None, *, as_json: bool) -> ExitCo
 
 def opened(database: str | None, config: Path | None) -> Store:
     """The store that a command's options name."""
-    loaded = load({"database": database}, config, os.environ)
+    loaded = told(load({"database": database}, config, os.environ))
     require_named(loaded, sqlite_path(loaded.options.serve.database))
     return open_store(database_url(loaded.options.serve), call_timeout=loaded.options.serve.database_timeout)

@@ -6,6 +6,7 @@ each answer says who it was.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.pairing import lock_directory
+from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.config import ConfigError, Loaded, Serve, load
 from luigi_ha.appliance.config.election import kind
 from luigi_ha.appliance.config.sources import SYSTEM_TOML
@@ -31,7 +33,7 @@ def configured() -> Iterator[None]:
 
 def shared(config: Path | None, flags: Mapping[str, Any]) -> Serve:
     """The node's options. ConfigError if they are wrong, if it leads by itself, or if nobody said which node's."""
-    loaded = load(flags, config, os.environ)
+    loaded = told(load(flags, config, os.environ))
     serve = loaded.options.serve
     require_named(loaded, lock_directory(serve.database))
     if kind(serve, serve.database) == "none":
@@ -39,6 +41,13 @@ def shared(config: Path | None, flags: Mapping[str, Any]) -> Serve:
             "election", "this node leads by itself: there is nobody else", "etcd_endpoints, or a SQLite database"
         )
     return serve
+
+
+def told(loaded: Loaded) -> Loaded:
+    """Say on stderr what was written and has no effect: a misspelt variable may have named another database."""
+    for warning in loaded.warnings:
+        print(f"luigi-ha: warning: {line(warning)}", file=sys.stderr)
+    return loaded
 
 
 def require_named(loaded: Loaded, found: Path) -> None:

@@ -4,23 +4,19 @@ The first of these that has a value wins; every value remembers its source, for 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from luigi_ha.appliance.config.environment import read_environment
 from luigi_ha.appliance.config.errors import ConfigError
+from luigi_ha.appliance.config.luigi import read_luigi
 from luigi_ha.appliance.config.options import SECRET, Options, Serve, build, check_relations, coerce, number
-from luigi_ha.appliance.config.sources import (
-    SYSTEM_TOML,
-    Origin,
-    Values,
-    luigi_files,
-    read_environment,
-    read_luigi,
-    read_toml,
-)
+from luigi_ha.appliance.config.origin import Origin, Values
+from luigi_ha.appliance.config.sources import SYSTEM_TOML, read_toml
 from luigi_ha.appliance.cors import Cors
 from luigi_ha.appliance.engine.settings import Settings
 from luigi_ha.appliance.mail import MailOptions
@@ -38,6 +34,8 @@ class Loaded:
     options: Options
     origins: Mapping[tuple[str, str], str]
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """Those of the notes that tell of something that was written, has no effect, and may have been meant."""
 
     def effective(self) -> list[tuple[str, str, Any, str]]:
         """(section, name, value, source) of every option; secrets redacted."""
@@ -63,25 +61,29 @@ class Loaded:
         document: dict[str, Any] = {}
         for section, name, value, source in self.effective():
             place = document.setdefault(section, {}) if section else document
-            place[name] = {"value": dict(value) if isinstance(value, Mapping) else value, "source": source}
-        return json.dumps({**document, "notes": self.notes}, indent=2)
+            place[name] = {"value": _json(value), "source": source}
+        return json.dumps({**document, "notes": self.notes, "warnings": self.warnings}, indent=2)
+
+
+def _json(value: Any) -> Any:
+    """JSON has no infinity; `inf` is what our own file takes."""
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def load(flags: Mapping[str, Any], config: Path | None, environment: Mapping[str, str]) -> Loaded:
     """Read every source and check the whole; ConfigError says what, where and what would be right."""
-    values: Values = {}
-    notes: list[str] = []
-    for path in luigi_files(environment):
-        found, remarks = read_luigi(path, environment)
-        values.update(found)
-        notes += remarks
+    values, notes = read_luigi(environment)
     if config is None and environment.get("LUIGI_HA_CONFIG"):
         config = Path(environment["LUIGI_HA_CONFIG"])
     if config is not None:
         values.update(read_toml(config))
     elif SYSTEM_TOML.is_file():
         values.update(read_toml(SYSTEM_TOML))
-    values.update(read_environment(environment))
+    given, remarks = read_environment(environment)
+    values.update(given)
+    notes += remarks
     for name, value in flags.items():
         if value is not None:
             where = f"flag --{name.replace('_', '-')}"
@@ -91,13 +93,18 @@ def load(flags: Mapping[str, Any], config: Path | None, environment: Mapping[str
             values["", name] = Origin(value, where)
     if ("scheduler", "prune_limit") not in values:
         values["scheduler", "prune_limit"] = Origin(PRUNE_LIMIT, DEFAULT)
-    return Loaded(_build(values), {place: origin.where for place, origin in values.items()}, notes)
+    return Loaded(
+        _build(values),
+        {place: origin.where for place, origin in values.items()},
+        [note.text for note in notes],
+        [note.text for note in notes if note.warning],
+    )
 
 
 def _build(values: Values) -> Options:
     def section(name: str, owner: type) -> Any:
         given = {
-            key: coerce(owner, key, origin.value, origin.where)
+            key: origin.value if origin.checked else coerce(owner, key, origin.value, origin.where)
             for (where, key), origin in values.items()
             if where == name
         }
@@ -106,25 +113,34 @@ def _build(values: Values) -> Options:
     def where(key: str) -> str:
         return next((origin.where for (_, name), origin in values.items() if name == key), DEFAULT)
 
-    resources = {}
-    for (name, key), origin in values.items():
-        if name == "resources":
-            try:
-                amount = number(origin.value)
-            except (ValueError, TypeError):
-                amount = -1.0
-            if amount < 0:
-                raise ConfigError(origin.where, f"resource {key} = {origin.value!r}", "expected a number, 0 or more")
-            resources[key] = int(amount) if amount.is_integer() else amount
     options = Options(
         serve=section("", Serve),
         scheduler=section("scheduler", Settings),
-        resources=resources,
+        resources={key: _total(key, origin) for (name, key), origin in values.items() if name == "resources"},
         cors=section("cors", Cors),
         email=section("email", MailOptions),
     )
+    if ("scheduler", "worker_grace") not in values:
+        grace = max(options.scheduler.worker_grace, options.scheduler.worker_disconnect_delay)
+        options = replace(options, scheduler=replace(options.scheduler, worker_grace=grace))
     check_relations(options, where)
-    return replace(options, email=replace(options.email, html=options.scheduler.email_format == "html"))
+    form = options.scheduler.email_format
+    email = options.email
+    return replace(options, email=replace(email, html=email.html or form == "html", off=email.off or form == "none"))
+
+
+def _total(name: str, origin: Origin) -> float:
+    """A resource's total. Below 0, when luigid would take it so, nothing fits."""
+    if origin.checked:
+        amount = float(origin.value)
+    else:
+        try:
+            amount = number(origin.value)
+        except (ValueError, TypeError):
+            amount = -1.0
+        if amount < 0:
+            raise ConfigError(origin.where, f"resource {name} = {origin.value!r}", "expected a number, 0 or more")
+    return int(amount) if amount.is_integer() else amount
 
 
 def database_url(serve: Serve) -> str:

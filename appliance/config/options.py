@@ -105,6 +105,15 @@ class Options:
 SECRET = frozenset({"database_password", "etcd_password", "password"})
 
 
+# What luigid takes below this, from its own files, is no error; in ours it is one.
+_LEAST = {
+    "remove_delay": 0, "worker_disconnect_delay": 0, "disable_window": 0, "disable_persist": 0, "retry_count": 0,
+    "disable_hard_timeout": 0, "stable_done_cooldown_secs": 0, "max_shown_tasks": 0, "max_graph_nodes": 1,
+}  # fmt: skip
+# Durations that may be `inf`: never.
+_UNENDING = frozenset({"retry_delay", "retry_delay_max", "remove_delay", "worker_disconnect_delay", "worker_grace"})
+
+
 def names(owner: type) -> frozenset[str]:
     """The option names of one section."""
     return frozenset(f.name for f in fields(owner))
@@ -119,9 +128,12 @@ def coerce(owner: type, name: str, value: Any, where: str) -> Any:
     if hint == Mapping[str, int]:
         kinds = (Mapping,)
     try:
-        result = _COERCE[kinds[0]](value)
+        result = _unending(value) if owner is Settings and name in _UNENDING else None
+        result = _COERCE[kinds[0]](value) if result is None else result
     except (ValueError, TypeError):
         raise ConfigError(where, f"{name} = {value!r}", f"expected {_KIND[kinds[0]]}") from None
+    if owner is Settings and name in _LEAST and result < _LEAST[name]:
+        raise ConfigError(where, f"{name} = {value!r}", f"expected {_LEAST[name]} or more")
     metadata = next(f.metadata for f in fields(owner) if f.name == name)
     if metadata:
         _check(metadata, name, result, where)
@@ -191,6 +203,11 @@ def number(value: Any) -> float:
     if not math.isfinite(result):
         raise ValueError(value)
     return result
+
+
+def _unending(value: Any) -> float | None:
+    """Infinity if it is said in so many words; None otherwise."""
+    return math.inf if str(value).strip().lower() in ("inf", "+inf", "infinity") else None
 
 
 def _text(value: Any) -> str:

@@ -15,5 +15,7 @@ OTHER_VARIABLES = frozenset(
         "LUIGI_HA_WORKER_METRICS_HOST", "LUIGI_HA_WORKER_METRICS_PORT",
         # What a worker tells the programs that its tasks start:
         "LUIGI_HA_ATTEMPT", "LUIGI_HA_RUN_ID", "LUIGI_HA_TASK_ID",
+        # What a keeper tells its scheduler, and where targets remember what they have verified:
+        "LUIGI_HA_KEEPER", "LUIGI_HA_VERIFIED",
     }
 )  # fmt: skip

@@ -85,7 +85,9 @@ def fits(items: Items, used: Mapping[ResourceName, float], totals: Mapping[Resou
     return all(amount + used.get(name, 0) <= totals.get(name, 1) for name, amount in items)
 
 
-def checked_resources(argument: str, resources: Any, least: float = -LARGEST) -> dict[str, float]:
+def checked_resources(
+    argument: str, resources: Any, least: float = -LARGEST, most: int = MAX_NAMES
+) -> dict[str, float]:
     """Return a client's resources as a dict of finite amounts; None is none.
 
     As in Luigi true counts as 1, and an amount may be negative: of a total nothing fits, of a need it makes room.
@@ -96,7 +98,7 @@ def checked_resources(argument: str, resources: Any, least: float = -LARGEST) ->
         raise BadArgument(argument, f"is {type(resources).__name__}", "an object of resource names and amounts")
     if not resources:
         return {}
-    few(argument, resources, MAX_NAMES)
+    few(argument, resources, most)
     booleans = False
     for name, amount in resources.items():
         if not isinstance(name, str):

@@ -9,6 +9,7 @@ import heapq
 from luigi_ha.appliance.engine.changes import Mail, Transition
 from luigi_ha.appliance.engine.indexes import AT_ONCE
 from luigi_ha.appliance.engine.model import BATCH_RUNNING, DETAIL, DISABLED, DONE, FAILED, PENDING, RUNNING, Task
+from luigi_ha.appliance.engine.settings import after
 from luigi_ha.appliance.engine.submissions import Submissions
 
 
@@ -173,7 +174,7 @@ class Lifecycle(Submissions):
 
     def _retry_later(self, task: Task) -> None:
         wait = self.settings.retry_wait(task.failed_in_row, self._random.random())
-        task.retry_at = self._clock() + wait
+        task.retry_at = after(self._clock(), wait)
         self._touched(task)
         self._arm(task)
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from luigi_ha.appliance.engine import checks
 from luigi_ha.appliance.engine.changes import JsonText, Mail, SettingPut
 from luigi_ha.appliance.engine.model import DISABLED, NULL, Task, to_json
-from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.engine.settings import Settings, after
 from luigi_ha.appliance.engine.state import State
 
 ENTRY = "mailbox/"  # name of one kept entry: this and a digest
@@ -70,7 +70,7 @@ class BatchMailbox:
         self._send = send
         self._changed = changed
         self._entries: dict[str, _Entry] = {}
-        self._next_send = clock() + 60 * settings.email_interval_minutes
+        self._next_send = after(clock(), 60 * settings.email_interval_minutes)
 
     def add_failure(self, name: str, family: str, args: dict[str, Any], expl: Any, owners: Any) -> None:
         """A task failed."""
@@ -101,7 +101,7 @@ class BatchMailbox:
         for name in self._entries:
             self._changed(name)
         self._entries.clear()
-        self._next_send = self._clock() + 60 * self._settings.email_interval_minutes
+        self._next_send = after(self._clock(), 60 * self._settings.email_interval_minutes)
         self._changed(NEXT_SEND)
 
     # -- storing ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from luigi_ha.appliance.engine.changes import WorkerRemoved
 from luigi_ha.appliance.engine.lifecycle import Lifecycle
 from luigi_ha.appliance.engine.mailbox import MailboxCalls
 from luigi_ha.appliance.engine.model import BATCH_RUNNING, DONE, FAILED, RUNNING, Task, Worker
+from luigi_ha.appliance.engine.settings import after
 from luigi_ha.appliance.engine.workersets import WorkerSet
 
 REST = 2.0  # s after a failure in which only a prune retries, however short retry_delay is: as Luigi's own tests expect
@@ -99,7 +100,7 @@ class Pruning(MailboxCalls, Answers, Lifecycle):
 
     def _mark_unwanted(self, budget: int) -> int:
         """Tasks that lost their last stakeholder are to be removed after `remove_delay`; running ones later."""
-        when = self._clock() + self.settings.remove_delay
+        when = after(self._clock(), self.settings.remove_delay)
         while self._emptied and budget > 0:
             budget = self._unwant_some(self._emptied[-1], budget)
             if not self._emptied[-1].tasks:
@@ -152,7 +153,7 @@ class Pruning(MailboxCalls, Answers, Lifecycle):
                 awaited = self._is_awaited(task, free, kept)
                 budget -= (len(free) + len(kept) - looked) // LOOKS
                 if awaited:
-                    self._remove_at(task, now + max(self.settings.remove_delay, AWAITED_AGAIN))
+                    self._remove_at(task, after(now, max(self.settings.remove_delay, AWAITED_AGAIN)))
                 else:
                     self._remove(task, self._why_removed(task))
 

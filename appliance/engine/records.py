@@ -32,6 +32,7 @@ from luigi_ha.appliance.engine.model import (
 )
 from luigi_ha.appliance.engine.pruning import Pruning
 from luigi_ha.appliance.engine.recording import policy_of, task_record, worker_record
+from luigi_ha.appliance.engine.settings import after
 from luigi_ha.appliance.engine.submissions import SUBMISSIONS
 from luigi_ha.appliance.engine.worker_calls import WorkerCalls
 
@@ -135,7 +136,7 @@ class Records(WorkerCalls, Pruning):
         now = self._clock()
         for worker in self.workers.values():
             worker.last_active = now
-            worker.grace_until = now + self.settings.worker_grace
+            worker.grace_until = after(now, self.settings.worker_grace)
 
     def _restore_worker(self, record: WorkerPut, by_wid: dict[int, Worker]) -> None:
         worker = by_wid.get(record.wid)

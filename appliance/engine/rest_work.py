@@ -27,6 +27,7 @@ from luigi_ha.appliance.engine.offers import OFFERED, Offer
 from luigi_ha.appliance.engine.rest_tasks import RestTasks, Submission
 from luigi_ha.appliance.engine.rest_views import RestViews
 from luigi_ha.appliance.engine.runs import Runs
+from luigi_ha.appliance.engine.settings import after
 from luigi_ha.appliance.engine.work_calls import WorkCalls
 from luigi_ha.appliance.engine.worker_calls import WorkerCalls
 
@@ -161,7 +162,7 @@ class RestWork(RestViews, RestTasks, WorkerCalls, WorkCalls, Runs):
 
     def _deadline(self, worker: Worker) -> float:
         """When a worker that stays silent is given up (scheduler time, s)."""
-        return max(worker.last_active + self.settings.worker_disconnect_delay, worker.grace_until)
+        return max(after(worker.last_active, self.settings.worker_disconnect_delay), worker.grace_until)
 
     def _report_of(self, where: str, told: Any) -> Report:
         fields = checks.described(where, told, _REPORT, (*_RUN, "status"))

@@ -1,7 +1,7 @@
 """The scheduler's options: Luigi's `[scheduler]` names and defaults, and the few that are ours.
 
 Every relation between them is checked when the object is made, so an engine never runs on an
-incoherent set. Durations are seconds.
+incoherent set. Durations are seconds; those that luigi takes may be infinite, or negative: over at once.
 """
 
 import math
@@ -14,6 +14,12 @@ from luigi_ha.appliance.engine.errors import BadArgument
 DEFAULT_RETRY_DELAY = 60.0
 DEFAULT_RETRY_BACKOFF = 2.0
 DEFAULT_RETRY_DELAY_MAX = 900.0
+LATEST = 253_402_300_799.0  # s: the end of the year 9999, the last that dates and databases know
+
+
+def after(now: float, delay: float) -> float:
+    """Return the time so much later that can be kept: an infinite delay ends with LATEST, which never comes."""
+    return max(0.0, min(now + delay, LATEST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +64,11 @@ class Settings:
     email_error_lines: int = 20
     email_error_messages: int = 1
     email_group_by_error_messages: bool = True
-    email_format: str = "plain"  # or "html"
+    email_format: str = "plain"  # or "html", or "none": no e-mail is sent
     email_receivers: tuple[str, ...] = ()  # who gets every batch e-mail
 
     def __post_init__(self) -> None:
-        for name in ("remove_delay", "worker_disconnect_delay", "worker_grace", "disable_window", "disable_persist"):
-            _require(name, getattr(self, name), 0)
-        for name in ("retry_count", "disable_hard_timeout", "stable_done_cooldown_secs", "max_shown_tasks"):
-            _require(name, getattr(self, name), 0)
-        _require("max_graph_nodes", self.max_graph_nodes, 1)
+        _require("worker_grace", self.worker_grace, 0)
         _require("answers_kept", self.answers_kept, 0)
         _require("answers_most", self.answers_most, 0)
         _require("answers_bytes", self.answers_bytes, 0)
@@ -77,8 +79,8 @@ class Settings:
             _require("retry_delay_max", self.retry_delay_max, 0)
         if self.email_batch_mode not in ("unbatched_params", "family", "all"):
             raise BadArgument("email_batch_mode", repr(self.email_batch_mode), "unbatched_params, family or all")
-        if self.email_format not in ("plain", "html"):
-            raise BadArgument("email_format", repr(self.email_format), "plain or html")
+        if self.email_format not in ("plain", "html", "none"):
+            raise BadArgument("email_format", repr(self.email_format), "plain, html or none")
         limits: Mapping[str, Any] = self.namespace_limits
         for namespace, limit in limits.items():
             if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:

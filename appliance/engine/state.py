@@ -61,7 +61,8 @@ class State:
         self.by_status: dict[str, dict[int, Task]] = {}
         self._order = Order()  # all tasks
         self._namespaces: dict[str, dict[str, int]] = {}  # how many tasks, by namespace and status
-        self.resources: dict[str, float] = checked_resources("resources", resources)
+        # The operator's may be as many as luigid takes.
+        self.resources: dict[str, float] = checked_resources("resources", resources, most=len(resources or ()))
         self._limits: dict[ResourceName, float] = {
             ("namespace", name): limit for name, limit in settings.namespace_limits.items()
         }

@@ -11,6 +11,7 @@ from luigi_ha.appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILE
 from luigi_ha.appliance.engine.offers import Offer
 from luigi_ha.appliance.engine.reserving import Reserving
 from luigi_ha.appliance.engine.serializer import Serializer
+from luigi_ha.appliance.engine.settings import LATEST
 from luigi_ha.appliance.engine.submissions import SUBMISSIONS
 
 MOST_FACTS = 20  # of one kind
@@ -68,6 +69,8 @@ class Why(Serializer, Reserving):
         ended = _how_it_ended(task)
         if not self.settings.retries or task.retry_at is None:
             return f"It failed, and retries are switched off (retry_delay is negative).{ended}", facts
+        if task.retry_at >= LATEST:
+            return f"It failed, and is never retried (retry_delay is endless).{ended}", facts
         if task.retry_at < now:
             return f"It failed and is about to be retried.{ended}", facts
         wait = f"{task.retry_at - now:.0f} s (failure {task.failed_in_row} in a row)"

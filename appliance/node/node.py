@@ -91,7 +91,7 @@ class Node:
         self.dispatcher = Dispatcher(self.gate, limits, self.metrics, self.clock)
         self.access = Access(serve)
         self.relay = HttpRelay(serve.call_budget, self.dispatcher.take_back, self.access.tls)
-        self.postman = Postman(sender(node.options.email))
+        self.postman = Postman(sender(node.options.email), off=node.options.email.off)
         self.roles = Roles(self)
         self.leading = Leading(self)
         self.sameness = Sameness(self)

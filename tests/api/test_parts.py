@@ -142,6 +142,17 @@ def test_mails_go_out_after_the_commit_and_not_before() -> None:
         assert "body 5" in messages[0]
 
 
+def test_no_mail_goes_out_if_mails_are_off() -> None:
+    sent: list[Mail] = []
+    for off in (True, False):
+        postman = Postman(sent.append, off=off)
+        postman.start()
+        postman.hold(1, [Mail(None, f"off is {off}", "")])
+        postman.release(1)
+        postman.close(5)
+    assert [mail.subject for mail in sent] == ["off is False"]
+
+
 def test_a_mail_server_that_is_away_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]

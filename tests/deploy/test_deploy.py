@@ -19,7 +19,7 @@ import yaml
 from luigi_ha.appliance.api.metrics import Metrics
 from luigi_ha.appliance.cli.app import app
 from luigi_ha.appliance.config.options import Serve, names
-from luigi_ha.appliance.config.sources import OTHER_VARIABLES
+from luigi_ha.appliance.config.variables import OTHER_VARIABLES
 from luigi_ha.appliance.lab.plan import POSTGRES_BIN
 from tests.support.patience import patient
 

@@ -273,7 +273,7 @@ def test_without_nft_everything_else_works_and_one_event_says_so(
 
     on(net.a, work())
     (said,) = seen.fields("refusals_not_suppressed")
-    assert reason in str(said["reason"])
+    assert reason in str(said["error"])
     assert "refusals_still_suppressed" not in seen.names
 
 
