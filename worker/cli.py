@@ -5,7 +5,6 @@ something else, or must differ between two processes of one machine, it is LUIGI
 """
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,10 +12,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from luigi_ha.worker.cli_connection import Connection, connects, in_environment
+from luigi_ha.worker.cli_connection import Connection, connects
 
 Option = typer.Option
-_SERVICE = re.compile(r"(tcp|udp|sctp)://")  # what Kubernetes says of a Service's port
 NAMED = "@module"  # of --only-modules: those that --module names
 OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3  # as luigi-ha's other commands
 
@@ -27,7 +25,6 @@ EXEC_CODES = "Exit codes: 2 wrong usage, or no such program (all others are the 
 @connects
 def worker(  # noqa: PLR0917 - typer passes them by name
     to: Connection,
-    context: typer.Context,
     module: Annotated[
         list[str] | None,
         Option(envvar="LUIGI_HA_MODULE", help="Import this module of tasks; repeat it, or use commas."),
@@ -86,10 +83,11 @@ def worker(  # noqa: PLR0917 - typer passes them by name
         float, Option(envvar="LUIGI_HA_POLL_INTERVAL", help="Seconds between questions for work when there was none.")
     ] = 1.0,
     metrics_port: Annotated[
-        str | None,
+        int | None,
         Option(
             envvar="LUIGI_HA_WORKER_METRICS_PORT",
-            metavar="<int>",
+            min=0,
+            max=65535,
             help="/metrics, /health and /ready on this port. [none]",
         ),
     ] = None,
@@ -130,10 +128,6 @@ def worker(  # noqa: PLR0917 - typer passes them by name
         sys.path.insert(0, str(Path.cwd()))  # modules beside us, as with `python -m luigi`
     try:
         told: dict[str, Any] = {} if not to.scheduler_urls else {"scheduler_urls": to.scheduler_urls}
-        if metrics_port and in_environment(context, "metrics_port") and _SERVICE.match(metrics_port):
-            _note(f"LUIGI_HA_WORKER_METRICS_PORT={metrics_port} is ignored: it is what Kubernetes says of a Service")
-            metrics_port = None
-        port = options.port(metrics_port) if metrics_port else None
         named = options.words(module)
         chosen = options.Options(
             **told, modules=named, only_modules=options.restriction("only-modules", only_modules, {NAMED: named}),
@@ -145,7 +139,7 @@ def worker(  # noqa: PLR0917 - typer passes them by name
             task_timeout=task_timeout, max_tasks=max_tasks, lost_attempt=lost_attempt, drain_timeout=drain_timeout,
             kill_grace=kill_grace, poll_interval=poll_interval, token=to.token,
             token_file=to.token_file, tls_ca=to.tls_ca, tls_certificate=to.tls_certificate, tls_key=to.tls_key,
-            metrics_host=metrics_host, metrics_port=port, log_format=log_format, log_level=log_level,
+            metrics_host=metrics_host, metrics_port=metrics_port, log_format=log_format, log_level=log_level,
             log_output=log_output, output_limit=options.size(output_limit), keep_logs=keep_logs, unfenced=unfenced,
         )  # fmt: skip
         code = daemon.run(chosen)
@@ -206,9 +200,5 @@ execute.luigi_ha_command = {"epilog": EXEC_CODES}  # type: ignore[attr-defined]
 
 
 def _said(error: Exception, code: int) -> typer.Exit:
-    _note(str(error))
+    print(f"luigi-ha: {error}", file=sys.stderr)  # noqa: T201 - to whoever started it
     return typer.Exit(code)
-
-
-def _note(text: str) -> None:
-    print(f"luigi-ha: {text}", file=sys.stderr)  # noqa: T201 - to whoever started it

@@ -82,27 +82,19 @@ def connects(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def command(**given: Any) -> None:
-        context = given["context"] if asked else given.pop("context")
+        context = given.pop("context")
         ours = {name: given.pop(name) for name, _ in _OPTIONS}
         function(_connection(ours, context), **given)
 
     own = list(inspect.signature(function).parameters.values())[1:]
-    asked = any(parameter.name == "context" for parameter in own)
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in _OPTIONS
     ]
-    if not asked:
-        more.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
+    more.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
     command.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *more)}
     return command
-
-
-def in_environment(context: typer.Context, name: str) -> bool:
-    """Return whether an option's value is from its variable, not from the command line."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "ENVIRONMENT"
 
 
 def _connection(given: dict[str, Any], context: typer.Context) -> Connection:
@@ -110,8 +102,14 @@ def _connection(given: dict[str, Any], context: typer.Context) -> Connection:
     files = {}
     for name, earlier in _EARLIER.items():
         first, second = given[name], given[earlier]
-        if second is not None and in_environment(context, name) and not in_environment(context, earlier):
+        if second is not None and _in_environment(context, name) and not _in_environment(context, earlier):
             first = second
         files[name] = first if first is not None else second
     urls = given["scheduler_url"] or []
     return Connection(urls, given["token_file"], **files, token=os.environ.get("LUIGI_HA_TOKEN", ""))
+
+
+def _in_environment(context: typer.Context, name: str) -> bool:
+    """Whether an option's value is from its variable, not from the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "ENVIRONMENT"

@@ -12,7 +12,7 @@ from luigi_ha.appliance.cli.electing import elector
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.explained import explained
 from luigi_ha.appliance.cli.pairing import lock_directory
-from luigi_ha.appliance.cli.sharing import require_named
+from luigi_ha.appliance.cli.sharing import require_named, told
 from luigi_ha.appliance.clock import wall
 from luigi_ha.appliance.config import ConfigError, Loaded, Serve, load
 from luigi_ha.appliance.config.election import kind
@@ -78,7 +78,7 @@ def restore(database: str | None, config: Path | None, file: Path, *, replace: b
 
 
 def _target(database: str | None, config: Path | None) -> tuple[Loaded, Target]:
-    loaded = load({"database": database}, config, os.environ)
+    loaded = told(load({"database": database}, config, os.environ))
     require_named(loaded, sqlite_path(loaded.options.serve.database))
     target = parse(database_url(loaded.options.serve))
     if target.kind is Kind.MYSQL:

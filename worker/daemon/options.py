@@ -84,13 +84,6 @@ def size(text: str) -> int:
     return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " "))
 
 
-def port(text: str) -> int:
-    """OptionError unless it is one."""
-    if not text.isascii() or not text.isdecimal() or int(text) > 65535:
-        raise OptionError(f"metrics-port: {text!r} is no port; it must be a number up to 65535")
-    return int(text)
-
-
 def words(texts: list[str] | None) -> list[str]:
     """Values that may be repeated, or separated by commas."""
     return [word for text in texts or [] for word in text.replace(",", " ").split()]
