@@ -56,6 +56,7 @@ def test_a_link_is_no_value_of_an_option(name: str, link: str) -> None:
         ("LUIGI_HA_PORT", "tcp://", ["LUIGI_HA_PORT", "a whole number"]),
         ("LUIGI_HA_PORT", "http://10.0.0.1:8082", ["LUIGI_HA_PORT", "a whole number"]),
         ("LUIGI_HA_PORT", "tcp://10.0.0.1", ["LUIGI_HA_PORT", "a whole number"]),
+        ("LUIGI_HA_ADVERTISE", LINK, ["LUIGI_HA_ADVERTISE", "such as http://n1:8082"]),
         ("LUIGI_HA_METRICS_PORT", "99999", ["LUIGI_HA_METRICS_PORT", "at most 65535"]),
         ("LUIGI_HA_RESOURCES_GPU", "many", ["LUIGI_HA_RESOURCES_GPU", "0 or more"]),
         ("LUIGI_HA_ELECTION", "sometimes", ["LUIGI_HA_ELECTION", "file, etcd"]),
