@@ -4,8 +4,9 @@ BIN := .venv/bin
 SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup databases run cluster test lint types layers tests differential config-differential luigi-suite lock wheel release clean
-.PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill
+.PHONY: help setup databases run cluster test lint types layers tests differential luigi-suite lock wheel package-proof
+.PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill newcomer-drill
+.PHONY: config-differential release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,11 +78,18 @@ attack: setup ## an attacker's hour against one node, and what others feel of it
 	@ATTACK_VALUES=all $(BIN)/pytest -q --timeout 900 tests/attack/test_values.py
 	@$(BIN)/python -m tests.attack.hour $(ARGS)
 
+newcomer-drill: setup ## README and pages typed into a fresh Debian 12 (as root; half an hour; ARGS="--help")
+	@command -v debootstrap >/dev/null || apt-get install -y --no-install-recommends debootstrap
+	@$(BIN)/python -m drills.newcomer $(ARGS)
+
 lock: setup ## write both lock files anew from pyproject.toml (some minutes)
 	@.ci/lock
 
 wheel: setup ## wheel and source distribution into dist/, checked as an index checks them
 	@.ci/wheel
+
+package-proof: wheel ## both installed with the runtime lock alone, and used beside a user's own worker.py (a minute)
+	@$(BIN)/python -m drills.package
 
 release: setup ## make VERSION=0.2.0 release: version, changelog, wheel, commit and tag; publishes nothing
 	@.ci/release "$(VERSION)"

@@ -95,7 +95,7 @@ class Tls:
         try:
             server, client = server_context(self._files), client_context(self._files)
         except TlsError as error:
-            _log.error("certificates_not_renewed", reason=str(error), goes_on_with="those before")
+            _log.error("certificates_not_renewed", error=str(error), goes_on_with="those before")
             return
         self.server, self.client = server, client
         _log.info("certificates_renewed", certificate=self._files.certificate)

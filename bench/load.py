@@ -92,7 +92,7 @@ class Caller:
         """The reply's response; RuntimeError if it is no 200."""
         body = _form(arguments).encode()
         self._socket.sendall(
-            f"POST /api/{method} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            f"POST /api/{method} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
             f"Content-Length: {len(body)}\r\n\r\n".encode()
             + body
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luigi_ha.worker.cli import CaFile, Certificate, Key, TokenFile, Urls
+from luigi_ha.worker.cli_connection import Connection, connects
 
 if TYPE_CHECKING:
     from luigi_ha.worker.client import PatientScheduler, Tls
@@ -18,19 +18,21 @@ Option = typer.Option
 DONE, FAILED, USAGE, UNREACHABLE, WAITING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 CODES = (
-    "Exit codes: 0 submitted (with --wait: done), 1 failed, 2 wrong usage, or a task that cannot be loaded or whose "
-    "dependencies cannot be resolved: nothing was submitted, 3 the scheduler refused it or did not answer, "
-    "4 not finished within --timeout, 130 interrupted while it waited. After 1, 3, 4 and 130 what was submitted stays: "
+    "Exit codes: 0 submitted (with --wait: done); 1 failed; 2 wrong usage, or a task that cannot be loaded or whose "
+    "dependencies cannot be resolved: nothing was submitted; 3 the scheduler refused it or did not answer; "
+    "4 not finished within --timeout; 130 interrupted while it waited. After 1, 3, 4 and 130 what was submitted stays: "
     "workers go on with it."
 )
 
 
+@connects
 def submit(  # noqa: PLR0917 - typer passes them by name
+    to: Connection,
     arguments: Annotated[
         list[str],
         typer.Argument(metavar="TASK", help="As for `luigi`: the family, and --parameter value ..."),
     ],
-    module: Annotated[str, Option(help="The Python module that defines it.")],
+    module: Annotated[str, Option(envvar="LUIGI_HA_MODULE", help="The Python module that defines it.")],
     wait: Annotated[bool, Option("--wait", help="Wait for the outcome, with progress on stderr.")] = False,
     timeout: Annotated[float, Option(min=0, help="Seconds to wait at most. [as long as it takes]")] = 0.0,
     through_retries: Annotated[
@@ -38,12 +40,10 @@ def submit(  # noqa: PLR0917 - typer passes them by name
     ] = False,
     as_json: Annotated[bool, Option("--json", help="Print the outcome as JSON, for programs.")] = False,
     verbose: Annotated[bool, Option("--verbose", help="Luigi's own messages, with tracebacks.")] = False,
-    scheduler_url: Urls = None,
-    give_up_after: Annotated[float, Option(min=0, help="Seconds a call waits for a scheduler; 0: for ever.")] = 60.0,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    client_certificate: Certificate = None,
-    client_key: Key = None,
+    give_up_after: Annotated[
+        float,
+        Option(envvar="LUIGI_HA_GIVE_UP_AFTER", min=0, help="Seconds a call waits for a scheduler; 0: for ever."),
+    ] = 60.0,
 ) -> None:
     """Submit a task with all that it depends on: workers run it, and it is kept until it is done or cancelled.
 
@@ -64,13 +64,15 @@ def submit(  # noqa: PLR0917 - typer passes them by name
         sys.path.insert(0, str(Path.cwd()))  # modules beside us, as with `python -m luigi`
     log.configure_beside_others()
     resolving.quiet(verbose=verbose)
-    _check(token_file=token_file, ca_file=ca_file, client_certificate=client_certificate, client_key=client_key)
+    _check(token_file=to.token_file, tls_ca=to.tls_ca, tls_certificate=to.tls_certificate, tls_key=to.tls_key)
     try:
         plan = resolving.resolve(module, arguments)
-        tls = Tls(ca_file, client_certificate, client_key)
-        client = _client(scheduler_url or [plan.url], give_up_after, token_file, tls)
+        tls = Tls(to.tls_ca, to.tls_certificate, to.tls_key)
+        client = _client(to.scheduler_urls or [plan.url], give_up_after, to.token_file, tls)
     except (resolving.Unresolved, BadAddress) as error:
         raise _ended(str(error), USAGE) from None
+    for note in plan.notes:
+        _say(f"luigi-ha: {note}")
     submitted = False
     try:
         outcome = submission.send(client, plan, _say)

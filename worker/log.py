@@ -2,10 +2,11 @@
 
     log = log.get()
     log.info("task_finished", task_id="Load_1", attempt=1, seconds=0.4)
-    -> {"ts": "2024-11-22T23:15:02.114Z", "level": "info", "event": "task_finished", "worker_id": "etl7-3f9a",
-        "task_id": "Load_1", "attempt": 1, "seconds": 0.4}
+    -> {"time": "2024-11-22T23:15:02.114Z", "level": "info", "part": "worker", "event": "task_finished",
+        "worker_id": "etl7-3f9a", "task_id": "Load_1", "attempt": 1, "seconds": 0.4}
 
-The name says which event it is; what varies is in the fields. What libraries log becomes the event `library`.
+A line has the shape of a scheduler's (luigi_ha.appliance.log), and the same thing has the same name in both. The name
+says which event it is; what varies is in the fields. What libraries log becomes the event `library`.
 No stream of Python's is used: a buffer's lock could be held by another thread in the moment of a fork.
 
 Not promised: that a line survives a full disk or a closed pipe; logging never stops a worker.
@@ -19,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 ROOT = "luigi_ha_worker"
+PART = "worker"
 _FIELDS = "luigi_ha_fields"
 
 
@@ -73,16 +75,16 @@ class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         own: dict[str, Any] | None = getattr(record, _FIELDS, None)
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = {"ts": moment, "level": record.levelname.lower()}
+        line = {"time": moment, "level": record.levelname.lower()}
         if own is None:
-            line |= {"event": "library", "library": record.name, "message": record.getMessage(), **self._always}
+            line |= {"part": record.name, "event": "library", **self._always, "message": record.getMessage()}
         else:
-            line |= {"event": record.msg, **self._always, **own}
+            line |= {"part": PART, "event": record.msg, **self._always, **own}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         if self._json:
             return json.dumps(line, default=str)
-        head = " ".join(line.pop(name) for name in ("ts", "level", "event"))
+        head = " ".join(line.pop(name) for name in ("time", "level", "part", "event"))
         return " ".join([head, *(f"{name}={_plain(value)}" for name, value in line.items())])
 
 

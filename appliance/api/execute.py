@@ -77,7 +77,8 @@ def execute(
 
 def report_refused(task_id: str, attempt: int, worker: str | None, reason: str) -> None:
     """Tell that a worker's result was not taken, because its run was over."""
-    _log.warning("report_refused", task_id=task_id[:200], attempt=attempt, worker=(worker or "")[:200], reason=reason)
+    who = (worker or "")[:200]
+    _log.warning("report_refused", task_id=task_id[:200], attempt=attempt, worker_id=who, reason=reason)
 
 
 def _run(engine: Engine, method: str, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:

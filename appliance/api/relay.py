@@ -142,7 +142,7 @@ class HttpRelay:
                 after = response.headers.get("Retry-After", "")
                 return Reply(response.status, await response.read(), int(after) if after.isdigit() else None)
         except aiohttp.ClientSSLError as error:
-            self._log.warning("leader_not_trusted", address, reason=why_not_trusted(error), help="tls_ca, advertise")
+            self._log.warning("leader_not_trusted", address, error=why_not_trusted(error), help="tls_ca, advertise")
             return None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return None

@@ -10,15 +10,28 @@ from typing import Annotated
 
 import typer
 
-from luigi_ha.appliance.cli import ask, database, doctor, lab, leadership, serve, token
-from luigi_ha.appliance.cli.errors import EXIT_CODES
+from luigi_ha.appliance.cli import (
+    ask,
+    database,
+    doctor,
+    lab,
+    leadership,
+    resource,
+    scheduler,
+    serve,
+    task,
+    token,
+    worker,
+)
+from luigi_ha.appliance.cli.errors import ALL_CODES
 from luigi_ha.appliance.cli.extra import WithExtraCommands
+from luigi_ha.appliance.cli.watching import WithWatch
 
 app = typer.Typer(
     name="luigi-ha",
     cls=WithExtraCommands,
     help="The high-availability central scheduler for Luigi: `luigid`'s protocol, several nodes, one of which leads.",
-    epilog=EXIT_CODES,
+    epilog=ALL_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -41,15 +54,19 @@ def _frame(
     """The high-availability central scheduler for Luigi: `luigid`'s protocol, several nodes, one of which leads."""
 
 
-app.command(epilog=EXIT_CODES)(serve.serve)
-app.command(epilog=EXIT_CODES)(ask.status)
-app.command(epilog=EXIT_CODES)(ask.history)
-app.command(epilog=EXIT_CODES)(ask.why)
-app.command(epilog=EXIT_CODES)(ask.prune)
-app.command(epilog=EXIT_CODES)(leadership.switchover)
-app.command(epilog=EXIT_CODES)(leadership.pause)
-app.command(epilog=EXIT_CODES)(leadership.resume)
-app.command(epilog=EXIT_CODES)(leadership.release)
+app.command(epilog=serve.SERVE_CODES)(serve.serve)
+app.command(epilog=ask.STATUS_CODES, cls=WithWatch)(ask.status)
+app.add_typer(task.app, name="task")
+app.command(epilog=ask.WHY_CODES)(ask.why)
+app.command(epilog=ask.HISTORY_CODES)(ask.history)
+app.add_typer(worker.app, name="worker")
+app.add_typer(resource.app, name="resource")
+app.add_typer(scheduler.app, name="scheduler")
+app.command(epilog=ask.PRUNE_CODES)(ask.prune)
+app.command(epilog=leadership.SWITCHOVER_CODES)(leadership.switchover)
+app.command(epilog=leadership.PAUSE_CODES)(leadership.pause)
+app.command(epilog=leadership.RESUME_CODES)(leadership.resume)
+app.command(epilog=leadership.RELEASE_CODES)(leadership.release)
 app.command(epilog=doctor.DOCTOR_CODES)(doctor.doctor)
 app.add_typer(database.app, name="db")
 app.add_typer(token.app, name="token")

@@ -1,83 +1,88 @@
 """Commands that ask a running scheduler: status, history, why, prune."""
 
 import json
-from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
-from luigi_ha.appliance.cli.client import DEFAULT_URL, At, ask
-from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli import watching
+from luigi_ha.appliance.cli.asking import Json, asks
+from luigi_ha.appliance.cli.client import At, Scheduler
+from luigi_ha.appliance.cli.errors import USAGE, asking_codes, exit_codes
+from luigi_ha.appliance.cli.naming import task_id, task_path
 from luigi_ha.appliance.cli.shown import failover, line, moment, shown, told
 from luigi_ha.appliance.exit_codes import ExitCode
 
-Url = Annotated[str, typer.Option("--url", envvar="LUIGI_HA_URL", help="Where the scheduler listens.")]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--token-file", envvar="LUIGI_HA_TOKEN_FILE", help="File whose first line is our token; or set LUIGI_HA_TOKEN."
-    ),
+STATUS_CODES = exit_codes(
+    {
+        ExitCode.OK: "a node leads and executes calls; --watch: interrupted",
+        ExitCode.FAILED: "refused by the scheduler",
+        ExitCode.CONFIG: USAGE,
+        ExitCode.UNREACHABLE: "no scheduler answers, or nobody leads",
+    }
+)
+FORGOTTEN = "no such task, and none is remembered (2: several are meant)"
+TaskName = Annotated[
+    str, typer.Argument(metavar="TASK", help="Its id, its family, or the beginning of either, if only one is meant.")
 ]
-Ca = Annotated[
-    str,
-    typer.Option(
-        "--tls-ca", envvar="LUIGI_HA_TLS_CA", help="Authorities that signed the scheduler's certificate. [the system's]"
-    ),
-]
-Certificate = Annotated[
-    str,
-    typer.Option("--tls-certificate", envvar="LUIGI_HA_TLS_CERTIFICATE", help="Ours, if the scheduler asks for it."),
-]
-Key = Annotated[str, typer.Option("--tls-key", envvar="LUIGI_HA_TLS_KEY", help="Its key.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-TaskId = Annotated[str, typer.Argument(help="The task's id, as the visualiser and the logs show it.")]
 
 
+@asks
 def status(
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
-    tls_ca: Ca = "",
-    tls_certificate: Certificate = "",
-    tls_key: Key = "",
+    at: At,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, metavar="[SECONDS]", help="Show it again every so many seconds, 2 if none are said, until Ctrl-C."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Who leads, since when, how each node and the database are, and what happens if a machine dies now.
 
-    Any node answers, the one that leads or another. Exit code 3 if none leads and executes calls.
+    Any node answers, the one that leads or another. With --watch an outage is shown as it is, and does not end it; with
+    --json too, each state is one line.
 
-    Example: luigi-ha status --url http://scheduler:8082
+    Example: luigi-ha status
+
+    Example: luigi-ha status --scheduler-url http://n1:8082,http://n2:8082
+
+    Example: luigi-ha status --watch 5
     """
-    state = ask(At(url, token_file, tls_ca, tls_certificate, tls_key), "/api/cluster")
-    if as_json:
-        print(json.dumps(state, indent=2))
-    else:
-        shown(state)
+    scheduler = Scheduler(at)
+    if watch is not None:
+        watching.watch(lambda: scheduler.get("/api/cluster"), shown, watch, as_json=as_json)
+        return
+    state = scheduler.get("/api/cluster")
+    print(json.dumps(state, indent=2) if as_json else shown(state))
     if not any(node["leading"] and node["ready"] for node in state.get("nodes", [])):
         raise typer.Exit(ExitCode.UNREACHABLE)
 
 
+@asks
 def history(
-    task_id: Annotated[str, typer.Argument(help="A task's id, or the word failovers: who led when, and why.")],
-    url: Url = DEFAULT_URL,
+    at: At,
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK",
+            help="Its id, its family, or the beginning of either; or the word failovers: who led when, and why.",
+        ),
+    ],
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the latest ones.")] = 1000,
-    token_file: TokenFile = None,
-    tls_ca: Ca = "",
-    tls_certificate: Certificate = "",
-    tls_key: Key = "",
     as_json: Json = False,
 ) -> None:
     """Everything that happened to a task, oldest first; or, with the word failovers, to the leadership.
 
-    Example: luigi-ha history Extract_2024_01_01_94d1f3bd50
+    Example: luigi-ha history Load
 
     Example: luigi-ha history failovers
     """
-    at = At(url, token_file, tls_ca, tls_certificate, tls_key)
-    if task_id == "failovers":
-        _failovers(at, limit, as_json=as_json)
+    scheduler = Scheduler(at)
+    if task == "failovers":
+        _failovers(scheduler, limit, as_json=as_json)
         return
-    found = ask(at, f"/api/task/{quote(task_id, safe='')}/history?limit={limit}")
+    found = scheduler.get(task_path(task_id(scheduler, task), "/history"), {"limit": limit})
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -86,51 +91,43 @@ def history(
         words += [f"{name}={entry[name]}" for name in ("attempt", "worker_id", "actor", "run_id") if entry.get(name)]
         words += [f"after={entry['seconds']:.1f}s"] if entry.get("seconds") is not None else []
         said = [f"{name}: {line(entry[name])}" for name in ("error", "reason") if entry.get(name)]
-        print(" ".join([*words, f"epoch={entry['epoch']} seq={entry['seq']}", *said]))
+        print(line(" ".join([*words, f"epoch={entry['epoch']} seq={entry['seq']}", *said])))
 
 
-def _failovers(at: At, limit: int, *, as_json: bool) -> None:
-    found = ask(at, f"/api/cluster/failovers?limit={limit}")
+def _failovers(scheduler: Scheduler, limit: int, *, as_json: bool) -> None:
+    found = scheduler.get("/api/cluster/failovers", {"limit": limit})
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         print("\n".join(failover(each) for each in found["failovers"]) or "none recorded")
 
 
-def why(
-    task_id: TaskId,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
-    tls_ca: Ca = "",
-    tls_certificate: Certificate = "",
-    tls_key: Key = "",
-    as_json: Json = False,
-) -> None:
+@asks
+def why(at: At, task: TaskName, as_json: Json = False) -> None:
     """Why a task is not running: one sentence, then the facts behind it.
 
-    Example: luigi-ha why Load_2024_01_01_3c1b5f0e7a
+    Example: luigi-ha why Load
     """
-    found = ask(At(url, token_file, tls_ca, tls_certificate, tls_key), f"/api/task/{quote(task_id, safe='')}/why")
+    scheduler = Scheduler(at)
+    found = scheduler.get(task_path(task_id(scheduler, task), "/why"))
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    print(f"{found['task_id']} is {found['status']}: {line(found['reason'])}")
+    print(f"{line(found['task_id'])} is {found['status']}: {line(found['reason'])}")
     for fact in found["facts"]:
-        print("  " + (", ".join(f"{k}={told(k, v)}" for k, v in fact.items()) if isinstance(fact, dict) else str(fact)))
+        print("  " + ", ".join(f"{name}={told(name, value)}" for name, value in fact.items()))
 
 
-def prune(
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
-    tls_ca: Ca = "",
-    tls_certificate: Certificate = "",
-    tls_key: Key = "",
-) -> None:
+@asks
+def prune(at: At, as_json: Json = False) -> None:
     """Forget silent workers and finished tasks now, instead of within a minute.
 
     Example: luigi-ha prune
     """
-    reply = ask(At(url, token_file, tls_ca, tls_certificate, tls_key), "/api/prune", post=True)
-    if not isinstance(reply, dict) or "response" not in reply:
-        raise CommandError(f"{url} answers, but not as a scheduler does", ExitCode.UNREACHABLE)
-    print("pruned")
+    Scheduler(at).call("prune")
+    print(json.dumps({"pruned": True}) if as_json else "pruned")
+
+
+HISTORY_CODES = asking_codes(failed=FORGOTTEN)
+WHY_CODES = asking_codes(failed=FORGOTTEN)
+PRUNE_CODES = asking_codes()

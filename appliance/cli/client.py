@@ -1,77 +1,140 @@
-"""Asking a running scheduler, for the commands that do."""
+"""Asking a running scheduler, for the commands that do.
+
+Several URLs are several nodes of one cluster: the first that answers is used, and is asked first the next time. One
+that is down, cut off from the leader (503), or no scheduler at all is passed over; only if all are, the command fails,
+and says of each why.
+
+A call that changes something carries an Idempotency-Key: when a node has died between executing and answering, the next
+one gives the first answer instead of doing it again.
+"""
 
 import json
 import os
+import secrets
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.parse import urlencode
+from urllib.request import Request
 
 from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.transport import opener
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.tls import TlsError, TlsFiles, client_context
 
 DEFAULT_URL = "http://127.0.0.1:8082"
-TIMEOUT = 10.0  # s
+LONG = 10_000_000  # bytes of an answer that is no JSON; nobody reads it
 
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Which scheduler, and how it is to know us. The token itself is in a file, or in LUIGI_HA_TOKEN: never a flag."""
+    """Which schedulers, and how they are to know us. The token is in a file, or in LUIGI_HA_TOKEN: never a flag."""
 
-    url: str = DEFAULT_URL
+    urls: tuple[str, ...] = (DEFAULT_URL,)
     token_file: Path | None = None
     tls_ca: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
 
 
-def ask(at: At, path: str, *, post: bool = False) -> Any:
-    """The JSON reply of the scheduler's `path`; CommandError says why there is none."""
-    url = _checked(at.url)
-    token = _token(at.token_file)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = Request(url.rstrip("/") + path, b"data=%7B%7D" if post else None, headers)  # noqa: S310 - scheme checked
-    try:
-        with urlopen(request, timeout=TIMEOUT, context=_context(at)) as response:  # noqa: S310
-            return json.loads(response.read())
-    except HTTPError as error:
-        raise _refused(url, error) from None
-    except (URLError, OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            reason = f"its certificate is not trusted ({reason.verify_message}); expected one that --tls-ca signed"
-        raise CommandError(f"no scheduler answers at {url}: {reason}", ExitCode.UNREACHABLE) from None
-    except ValueError:
-        raise CommandError(f"{url} answers, but not as luigi-ha does", ExitCode.UNREACHABLE) from None
+class _DownError(Exception):
+    """This node gave no answer that counts. The message is for people, `alone` if it is the only one asked."""
+
+    def __init__(self, reason: str, alone: str) -> None:
+        super().__init__(reason)
+        self.alone = alone
 
 
-def _refused(url: str, error: HTTPError) -> CommandError:
+class _MissingError(CommandError):
+    """404."""
+
+
+class Scheduler:
+    """The schedulers at some URLs."""
+
+    def __init__(self, at: At) -> None:
+        self._at = at
+        self._urls = list(at.urls)
+        self._token = _token(at.token_file)
+        self._context = _context(at)
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON at a path. CommandError says why there is none."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._ask("GET", path + (f"?{urlencode(given)}" if given else ""), None)
+
+    def find(self, path: str) -> Any:
+        """Return the JSON at a path; None if there is no such thing."""
+        try:
+            return self.get(path)
+        except _MissingError:
+            return None
+
+    def send(self, method: str, path: str, body: Any) -> Any:
+        """Change something; return the JSON that tells what it is now."""
+        return self._ask(method, path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        """Call one of Luigi's own methods."""
+        reply = self._ask("POST", f"/api/{method}", urlencode({"data": json.dumps(arguments)}).encode())
+        if not isinstance(reply, dict) or "response" not in reply:
+            raise CommandError(f"{self._urls[0]} answers, but not as a scheduler does", ExitCode.UNREACHABLE)
+        return reply["response"]
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None) -> Any:
+        more = {**(headers or {})}
+        if self._token:
+            more["Authorization"] = f"Bearer {self._token}"
+        if method != "GET":
+            more["Idempotency-Key"] = secrets.token_hex(16)
+        down: dict[str, _DownError] = {}
+        for url in self._urls:
+            try:
+                answer = self._one(url, method, path, body, more)
+            except _DownError as reason:
+                down[url] = reason
+            else:
+                self._urls.sort(key=lambda each: each != url)  # the others keep their order
+                return answer
+        if len(down) == 1:
+            raise CommandError(next(iter(down.values())).alone, ExitCode.UNREACHABLE)
+        said = "; ".join(f"{url}: {reason}" for url, reason in down.items())
+        raise CommandError(f"no scheduler answers: {said}", ExitCode.UNREACHABLE)
+
+    def _one(self, url: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+        base, opens = opener(url, self._context)
+        try:
+            with opens.open(Request(base + path, body, dict(headers), method=method)) as response:  # noqa: S310 - checked
+                return json.loads(response.read())
+        except HTTPError as error:
+            raise _refused(url, error) from None
+        except (URLError, OSError, HTTPException) as error:
+            why = getattr(error, "reason", None) or error
+            if isinstance(why, ssl.SSLCertVerificationError):
+                why = f"its certificate is not trusted ({why.verify_message}); expected one that --tls-ca signed"
+            raise _DownError(str(why), f"no scheduler answers at {url}: {why}") from None
+        except ValueError:
+            what = "answers, but not as luigi-ha does"
+            raise _DownError(what, f"{url} {what}") from None
+
+
+def _refused(url: str, error: HTTPError) -> CommandError | _DownError:
     with error:
         try:
-            said = json.loads(error.read())
+            said = json.loads(error.read(LONG))
             problem = said.get("error", said)
             what = problem["detail"] if problem is said else problem["what"]
             message = f"{problem['where']}: {what}; expected {problem['expected']}"
-        except (ValueError, KeyError, TypeError, AttributeError, OSError):
-            message = f"{url} answers {error.code} {error.reason}, but not as luigi-ha does"
-            return CommandError(message, ExitCode.UNREACHABLE)
-    return CommandError(message, ExitCode.UNREACHABLE if error.code == 503 else ExitCode.FAILED)
-
-
-def _checked(url: str) -> str:
-    """CommandError for what is no URL of a scheduler. A password in it is not repeated."""
-    if "@" in url:
-        what = "--url, or LUIGI_HA_URL, holds a user or a password"
-        raise CommandError(f"{what}; expected the token in --token-file or LUIGI_HA_TOKEN", ExitCode.CONFIG)
-    parts = urlsplit(url)
-    if not parts.netloc or parts.scheme not in ("http", "https"):
-        raise CommandError(f"--url {url!r}: expected something like {DEFAULT_URL}", ExitCode.CONFIG)
-    return url
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, HTTPException):
+            message = f"answers {error.code} {error.reason}, but not as luigi-ha does"
+            return _DownError(message, f"{url} {message}")
+    if error.code == 503:
+        return _DownError(message, message)
+    return _MissingError(message) if error.code == 404 else CommandError(message)
 
 
 def _token(file: Path | None) -> str:
@@ -93,7 +156,7 @@ def _token(file: Path | None) -> str:
 
 
 def _context(at: At) -> ssl.SSLContext | None:
-    if not at.url.startswith("https:"):
+    if not any(url.startswith("https:") for url in at.urls):
         return None
     try:
         return client_context(TlsFiles(at.tls_certificate, at.tls_key, ca=at.tls_ca))

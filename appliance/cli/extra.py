@@ -2,6 +2,9 @@
 
 A function may have `luigi_ha_command`: more arguments of typer's `command`, such as an epilog.
 They are looked for only when a name is none of ours, or all are listed: looking takes longer than many commands do.
+
+One of them may have the name of a group of ours: `luigi-ha worker --module etl` is theirs, `luigi-ha worker list` ours.
+A word after the name is a command of the group; anything else is for the other package's command.
 """
 
 import os
@@ -14,10 +17,11 @@ from typer.core import TyperGroup
 from luigi_ha.appliance.cli.links import drop_links
 
 GROUP = "luigi_ha.commands"
+SHARED = frozenset({"worker"})  # names that are both
 
 
 class WithExtraCommands(TyperGroup):
-    """Our commands, then the others. Ours win."""
+    """Our commands, then the others. Ours win, but for `SHARED`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         own = super().list_commands(ctx)
@@ -25,17 +29,30 @@ class WithExtraCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         found = super().get_command(ctx, cmd_name)
-        if found is not None:
+        if found is not None and cmd_name not in SHARED:
             return found
-        for point in metadata.entry_points(group=GROUP, name=cmd_name):
-            frame = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-            function = point.load()
-            frame.command(cmd_name, **getattr(function, "luigi_ha_command", {}))(function)
-            return typer.main.get_command(frame)
-        return None
+        return _other(cmd_name, found) or found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, command, rest = super().resolve_command(ctx, args)
+        beside = super().get_command(ctx, args[0]) if args[0] in SHARED else None
+        if beside is not None and len(args) > 1 and not args[1].startswith("-"):
+            name, command, rest = args[0], beside, args[1:]
+        else:
+            name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
             drop_links(command, os.environ)
         return name, command, rest
+
+
+def _other(name: str, beside: Any) -> Any:
+    """The command of another package; its help names those of our group beside it."""
+    for point in metadata.entry_points(group=GROUP, name=name):
+        frame = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        function = point.load()
+        frame.command(name, **getattr(function, "luigi_ha_command", {}))(function)
+        command = typer.main.get_command(frame)
+        if beside is not None:
+            words = ", ".join(f"luigi-ha {name} {word}" for word in sorted(beside.commands))
+            command.epilog = f"Beside it: {words} (--help tells more).\n\n{command.epilog or ''}"
+        return command
+    return None

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from luigi_ha.appliance.cli.asking import Json
+
 CODES = (
     "Exit codes: 0 done, a fault has bitten; 1 failed, or a fault did not bite; 2 wrong usage, not root, or something "
     "is not installed; 3 no lab runs here, or not that host."
@@ -13,12 +15,11 @@ CODES = (
 
 app = typer.Typer(
     help="A whole cluster on this machine, in namespaces of its own: three hosts with etcd, PostgreSQL and luigi-ha.",
-    no_args_is_help=True, rich_markup_mode=None, epilog=CODES,
+    no_args_is_help=True, rich_markup_mode=None,
 )  # fmt: skip
 Directory = Annotated[
     Path, typer.Option("--dir", envvar="LUIGI_HA_LAB_DIR", help="Where the lab keeps everything; names the lab.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 HostName = Annotated[
     str,
     typer.Argument(
@@ -72,6 +73,7 @@ def up(
         bool, typer.Option("--stop-hook/--no-stop-hook", help="Run `luigi-ha release` after serve has died.")
     ] = True,
     failsafe: Annotated[bool, typer.Option("--failsafe/--no-failsafe", help="Patroni's failsafe_mode.")] = True,
+    vip: Annotated[bool, typer.Option("--vip/--no-vip", help="An address that moves with the leader.")] = True,
     as_json: Json = False,
 ) -> None:
     """Bring up a new cluster and wait until it is ready (less than a minute). What an earlier one left is removed.
@@ -80,7 +82,7 @@ def up(
     """
     from luigi_ha.appliance.cli import laboratory  # noqa: PLC0415 - see appliance.cli.app
 
-    laboratory.up(directory, as_json=as_json, witness=witness, stop_hook=stop_hook, failsafe=failsafe)
+    laboratory.up(directory, as_json=as_json, witness=witness, stop_hook=stop_hook, failsafe=failsafe, vip=vip)
 
 
 @app.command(epilog=CODES)

@@ -114,8 +114,8 @@ The scheduler's address is {url}; it exists inside of the lab alone. Things to t
 {elsewhere}
   luigi-ha lab status                        who leads what, and what is broken
   luigi-ha lab shell client                  a shell on the client host; there, say:
-      luigi-ha status --url {url}
-      luigi --module MODULE TASK --scheduler-url {url}
+      luigi-ha status --scheduler-url {url}
+      PYTHONPATH=. luigi --module MODULE TASK --scheduler-url {url}
   luigi-ha lab fault kill-scheduler leader   its process dies
   luigi-ha lab fault unplug leader           its machine dies;     fault plug n1   brings it back
   luigi-ha lab fault freeze leader host      it stands still;      fault thaw n1   continues it

@@ -6,27 +6,26 @@ from typing import Any
 WIDTH = 16
 
 
-def shown(state: dict[str, Any]) -> None:
-    """Print what /api/cluster said."""
-    lines = [("leader", _leader(state)), ("address", ", ".join(state["address"]) or "none that moves")]
-    lines += [("" if number else "nodes", _node(node)) for number, node in enumerate(state["nodes"])]
-    lines += [("database", _database(state))]
-    lines += [("", _standby(each)) for each in (state["replication"] or {}).get("standbys", [])]
+def shown(state: dict[str, Any]) -> str:
+    """Return what /api/cluster said as lines."""
+    rows = [("leader", _leader(state)), ("address", ", ".join(state["address"]) or "none that moves")]
+    rows += [("" if number else "nodes", _node(node)) for number, node in enumerate(state["nodes"])]
+    rows += [("database", _database(state))]
+    rows += [("", _standby(each)) for each in (state["replication"] or {}).get("standbys", [])]
     journal = state.get("journal") or {}
     if journal:
-        lines.append(("journal", f"{journal['state']}, {journal['committed']} events"))
+        rows.append(("journal", f"{journal['state']}, {journal['committed']} events"))
     tasks = ", ".join(f"{count} {name}" for name, count in sorted(state["tasks"].items()) if count) or "none"
-    lines += [
+    rows += [
         ("tasks", tasks + (" (paused: none is handed out)" if state.get("paused") else "")),
         ("workers", str(state["workers"])),
         ("calls waiting", f"{state['calls_parked']} at the gate, {state['calls_waiting_for_commit']} for their commit"),
     ]
-    lines += [("" if number else "failovers", failover(each)) for number, each in enumerate(state["failovers"])]
-    lines += [("" if number else "degraded", text) for number, text in enumerate(state["degraded"] or ["no"])]
-    lines += [(f"if {node['name']} dies", node["if_it_dies"]) for node in state["nodes"]]
-    width = max(WIDTH, *(len(name) + 2 for name, _ in lines))
-    for name, text in lines:
-        print(f"{name + ':' if name else '':<{width}}{text}")
+    rows += [("" if number else "failovers", failover(each)) for number, each in enumerate(state["failovers"])]
+    rows += [("" if number else "degraded", text) for number, text in enumerate(state["degraded"] or ["no"])]
+    rows += [(f"if {node['name']} dies", node["if_it_dies"]) for node in state["nodes"]]
+    width = max(WIDTH, *(len(name) + 2 for name, _ in rows))
+    return "\n".join(f"{name + ':' if name else '':<{width}}{text}" for name, text in rows)
 
 
 def _leader(state: dict[str, Any]) -> str:
@@ -100,3 +99,8 @@ def line(value: Any) -> str:
     """On one line, whatever somebody else has written into it."""
     text = str(value)
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def lines(text: str) -> str:
+    """Several lines as they are, without what would steer the terminal."""
+    return "\n".join(line(each.replace("\t", "    ")) for each in text.replace("\r\n", "\n").split("\n"))

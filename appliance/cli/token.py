@@ -1,16 +1,16 @@
 """Commands on tokens: token create, token list, token revoke. They write the nodes' database, not to a scheduler."""
 
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from luigi_ha.appliance.cli.database import Config, Database, Json
-from luigi_ha.appliance.cli.errors import EXIT_CODES
+from luigi_ha.appliance.cli.asking import Config, Json
+from luigi_ha.appliance.cli.errors import database_codes
+from luigi_ha.appliance.cli.node_options import Flags, takes
 
-app = typer.Typer(
-    help="Tokens: who may call the scheduler.", no_args_is_help=True, rich_markup_mode=None, epilog=EXIT_CODES
-)
+app = typer.Typer(help="Tokens: who may call the scheduler.", no_args_is_help=True, rich_markup_mode=None)
 
 
 class RoleName(enum.StrEnum):
@@ -21,15 +21,19 @@ class RoleName(enum.StrEnum):
     OPERATOR = "operator"
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=database_codes(failed="there is, or was, a token of that name; or the database refuses it"))
+@takes("database")
 def create(
+    flags: Flags,
     name: Annotated[str, typer.Argument(help="Whose it is: the log shows this name. A name is given once.")],
     role: Annotated[
         RoleName,
         typer.Option(help="viewer: looks; worker: submits and runs tasks; operator: pauses, retries, disables, ..."),
     ],
     expires: Annotated[str, typer.Option(help="How long it is valid: 90d, 12h, 30m, ... [for ever]")] = "",
-    database: Database = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write it to this new file, mode 0600, instead of to standard output.")
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -37,30 +41,32 @@ def create(
 
     Callers show it as `Authorization: Bearer TOKEN`, or as the password of any user: http://any:TOKEN@scheduler:8082
 
-    Example: luigi-ha token create nightly-etl --role worker --expires 90d > nightly-etl.token
+    Example: luigi-ha token create nightly-etl --role worker --expires 90d --output nightly-etl.token
     """
     from luigi_ha.appliance.cli import tokens  # noqa: PLC0415 - see appliance.cli.app
 
-    tokens.create(database, config, name, role.value, expires, as_json=as_json)
+    tokens.create(flags["database"], config, name, role.value, expires, output, as_json=as_json)
 
 
-@app.command("list", epilog=EXIT_CODES)
-def list_(database: Database = None, config: Config = None, as_json: Json = False) -> None:
+@app.command("list", epilog=database_codes("done, also if there are none"))
+@takes("database")
+def list_(flags: Flags, config: Config = None, as_json: Json = False) -> None:
     """Every token there has been, and whether it is valid. The tokens themselves are nowhere to be seen.
 
     Example: luigi-ha token list
     """
     from luigi_ha.appliance.cli import tokens  # noqa: PLC0415
 
-    tokens.show(database, config, as_json=as_json)
+    tokens.show(flags["database"], config, as_json=as_json)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=database_codes(failed="no such token, or the database refuses it"))
+@takes("database")
 def revoke(
+    flags: Flags,
     token: Annotated[
         str, typer.Argument(metavar="ID", help="Its id or its name, as `luigi-ha token list` shows them.")
     ],
-    database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -70,4 +76,4 @@ def revoke(
     """
     from luigi_ha.appliance.cli import tokens  # noqa: PLC0415
 
-    tokens.revoke(database, config, token, as_json=as_json)
+    tokens.revoke(flags["database"], config, token, as_json=as_json)

@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,27 @@ from luigi_ha.appliance.cli.schema import opened
 from luigi_ha.appliance.cli.shown import moment
 from luigi_ha.appliance.clock import wall
 from luigi_ha.appliance.exit_codes import ExitCode
-from luigi_ha.appliance.store import NameTaken, Store, TokenRecord
+from luigi_ha.appliance.store import NameTaken, SchemaState, Store, TokenRecord
+from luigi_ha.appliance.store.target import Kind
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # s
 
 
-def create(database: str | None, config: Path | None, name: str, role: str, expires: str, *, as_json: bool) -> None:
-    """Add a token and print it: alone on standard output, so that it can be put where it belongs."""
+def create(
+    database: str | None, config: Path | None, name: str, role: str, expires: str, output: Path | None, *, as_json: bool
+) -> None:
+    """Add a token and print it: alone on standard output, so that it can be put where it belongs; or into a file, which
+    is there only when it has the token: what a shell redirects is there, and empty, also if we fail."""
     if _NAME.fullmatch(name) is None:
         expected = "up to 64 letters, digits and ._@-, the first a letter or a digit"
         raise CommandError(f"a token's name: expected {expected}", ExitCode.CONFIG)
     valid_for = _seconds(expires)
+    if output is not None:
+        _check_output(output)
     with explained():
-        store = _usable(database, config)
+        store = _usable(database, config, make=True)
         now, new = wall(), mint()
         ends = None if valid_for is None else now + valid_for
         record = TokenRecord(new.token_id, name, role, new.digest, now, _who(), ends)
@@ -38,11 +45,15 @@ def create(database: str | None, config: Path | None, name: str, role: str, expi
         except NameTaken:
             what = f"there is, or was, a token named {name}: what the log says of a name must stay true"
             raise CommandError(f"{what}; expected another name (luigi-ha token list)") from None
+    if output is not None:
+        _write(output, new.token)
     if as_json:
-        print(json.dumps({**_public(record, now), "token": new.token}, indent=2))
+        shown = {"token": new.token} if output is None else {"output": str(output)}
+        print(json.dumps({**_public(record, now), **shown}, indent=2))
         return
     ending = "for ever" if ends is None else f"until {moment(ends)}"
-    print(new.token)
+    if output is None:
+        print(new.token)
     print(f"{role} token {name}, id {new.token_id}, valid {ending}; it is not shown again", file=sys.stderr)
 
 
@@ -79,10 +90,30 @@ def revoke(database: str | None, config: Path | None, token: str, *, as_json: bo
         print(f"{record.role} token {record.name}, id {record.token_id}, is revoked since {moment(record.revoked_at)}")
 
 
-def _usable(database: str | None, config: Path | None) -> Store:
+def _usable(database: str | None, config: Path | None, *, make: bool = False) -> Store:
+    """The database, with tables. `make`: an empty one gets them, as from a node: either may be the first to come."""
     store = opened(database, config)
-    store.check().require()
+    status = store.check()
+    if make and status.state is SchemaState.MISSING and store.target.kind is not Kind.SQLITE:
+        status = store.upgrade()
+    status.require()
     return store
+
+
+def _check_output(path: Path) -> None:
+    """CommandError unless a token could be put there; before there is one that nobody would ever see."""
+    if path.exists() and (not path.is_file() or path.stat().st_size):
+        raise CommandError(f"--output {path} is there already; expected a file to be made", ExitCode.CONFIG)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise CommandError(f"--output {path}: {path.parent} cannot be written to, or is not there", ExitCode.CONFIG)
+
+
+def _write(path: Path, token: str) -> None:
+    """For its owner alone, and whole from the first moment."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{token}\n")
+    Path(name).replace(path)
 
 
 def _seconds(expires: str) -> int | None:

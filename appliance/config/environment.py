@@ -11,27 +11,13 @@ from collections.abc import Iterable, Mapping
 
 from luigi_ha.appliance.config.options import Serve, names
 from luigi_ha.appliance.config.origin import Note, Origin, Values, near
+from luigi_ha.appliance.config.variables import OTHER_VARIABLES
 from luigi_ha.appliance.cors import Cors
 from luigi_ha.appliance.engine.settings import Settings
 from luigi_ha.appliance.mail import MailOptions
 
 PREFIX = "LUIGI_HA_"
 SECTIONS: dict[str, type] = {"scheduler": Settings, "cors": Cors, "email": MailOptions}
-# Variables of commands, and of what a node starts.
-OTHER_VARIABLES = frozenset(
-    {
-        "LUIGI_HA_CONFIG", "LUIGI_HA_KEEPER", "LUIGI_HA_LAB_DIR", "LUIGI_HA_TOKEN", "LUIGI_HA_TOKEN_FILE",
-        "LUIGI_HA_URL",
-    }
-)  # fmt: skip
-# Those of workers, and of the tasks that they run: a machine may be both.
-_OF_WORKERS = (
-    "attempt", "ca_file", "capabilities", "client_certificate", "client_key", "families", "give_up_after", "keep_logs",
-    "kill_grace", "log_output", "lost_attempt", "max_tasks", "memory_limit", "module", "namespaces", "only_modules",
-    "output_limit", "poll_interval", "run_id", "scheduler_url", "state_dir", "task_id", "task_timeout", "unfenced",
-    "verified", "workers", "worker_id",
-)  # fmt: skip
-WORKER_VARIABLES = frozenset(PREFIX + name.upper() for name in _OF_WORKERS)
 _URLS = frozenset({("", "database"), ("", "advertise"), ("", "etcd_endpoints")})
 _LINK = re.compile(r"(tcp|udp|sctp)://(\[[0-9a-f:.]+\]|[^\s:/@]+):\d{1,5}", re.IGNORECASE)
 _OF_SERVICE = re.compile(
@@ -51,7 +37,7 @@ def read_environment(environment: Mapping[str, str]) -> tuple[Values, list[Note]
     notes: list[Note] = []
     foreign: dict[str, list[str]] = {}
     for variable, value in environment.items():
-        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES | WORKER_VARIABLES:
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
         service = _service(variable, value, environment)
         place = _place(variable)
@@ -80,7 +66,7 @@ def _place(variable: str) -> tuple[str, str] | None:
 
 def _known() -> list[str]:
     known = [*names(Serve), *(f"{section}_{name}" for section, owner in SECTIONS.items() for name in names(owner))]
-    return [PREFIX + name.upper() for name in known] + sorted(OTHER_VARIABLES | WORKER_VARIABLES)
+    return [PREFIX + name.upper() for name in known] + sorted(OTHER_VARIABLES)
 
 
 def _service(variable: str, value: str, environment: Mapping[str, str]) -> str | None:

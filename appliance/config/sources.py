@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from luigi_ha.appliance.config.environment import OTHER_VARIABLES, SECTIONS
+from luigi_ha.appliance.config.environment import SECTIONS
 from luigi_ha.appliance.config.errors import ConfigError, unknown_key
 from luigi_ha.appliance.config.luigi_files import line_of, parsed_toml
 from luigi_ha.appliance.config.options import Serve, names
 from luigi_ha.appliance.config.origin import Origin, Values
+from luigi_ha.appliance.config.variables import OTHER_VARIABLES
 
 __all__ = ["OTHER_VARIABLES", "SYSTEM_TOML", "read_toml"]
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from luigi_ha.appliance.engine import checks
 from luigi_ha.appliance.engine.errors import BadArgument, NoSuch
+from luigi_ha.appliance.engine.failure import error_shown
 from luigi_ha.appliance.engine.lifecycle import Lifecycle
 from luigi_ha.appliance.engine.model import BATCH_RUNNING, PENDING, RUNNING, STATUSES, Task, Worker
 from luigi_ha.appliance.engine.offers import Offer
@@ -50,7 +51,7 @@ class RestViews(Lifecycle, Reserving):
             "progress": json.loads(task.progress_percentage),
             "message": json.loads(task.status_message),
             "tracking_url": task.tracking_url,
-            "error": json.loads(task.expl),
+            "error": error_shown(task),
             "batch": task.batch_id,
             "submitted": self.is_held(task),
             "cancelled": task.cancelled,
@@ -63,13 +64,15 @@ class RestViews(Lifecycle, Reserving):
         namespace: str | None = None,
         worker: str | None = None,
         search: str | None = None,
+        prefix: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> dict[str, Any]:
         """A page of the tasks that fit, and where the next one begins."""
         if status is not None and status not in STATUSES:
             raise BadArgument("status", f"is {status!r}"[:80], "one of " + ", ".join(STATUSES))
-        for name, value in (("family", family), ("namespace", namespace), ("worker", worker), ("search", search)):
+        texts = {"family": family, "namespace": namespace, "worker": worker, "search": search, "prefix": prefix}
+        for name, value in texts.items():
             checks.optional_text(name, value)
         limit = min(checks.whole("limit", limit, least=1), MOST_SHOWN)
         start = _cursor(after)
@@ -81,6 +84,7 @@ class RestViews(Lifecycle, Reserving):
                 and (namespace is None or task.namespace == namespace)
                 and (worker is None or task.worker_running == worker)
                 and (search is None or search in task.id)
+                and (prefix is None or _begins(task, prefix))
             )
 
         few = None
@@ -221,6 +225,15 @@ def _short(task: Task) -> dict[str, Any]:
         "updated_at": task.updated_at,
         "run_time": task.time_running,
     }
+
+
+def _begins(task: Task, prefix: str) -> bool:
+    """Whether the task's id or family begins so, with its namespace or without."""
+    names = (task.id, task.family)
+    if any(name.startswith(prefix) for name in names):
+        return True
+    before = f"{task.namespace}."
+    return len(before) > 1 and any(name.startswith(before + prefix) for name in names)
 
 
 def _cursor(after: Any) -> int:

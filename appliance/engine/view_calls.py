@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from luigi_ha.appliance.engine import checks
+from luigi_ha.appliance.engine.failure import error_shown
 from luigi_ha.appliance.engine.links import dependents_of
 from luigi_ha.appliance.engine.model import DONE, PENDING, RUNNING, Task
 from luigi_ha.appliance.engine.pruning import Pruning
@@ -228,7 +229,7 @@ class ViewCalls(Serializer, Pruning):
             return {"taskId": task_id, "error": ""}
         return {
             "taskId": task_id,
-            "error": checks.parsed(task.expl),
+            "error": error_shown(task),
             "displayName": task.pretty_id,
             "taskParams": task.all_params(),
             "taskModule": task.module,

@@ -1,8 +1,11 @@
 """Why a task is not running: one sentence and its facts."""
 
+import json
 from typing import Any
 
+from luigi_ha.appliance.engine.changes import JsonText
 from luigi_ha.appliance.engine.demand import fits
+from luigi_ha.appliance.engine.failure import SILENT, error_shown, was_given_up
 from luigi_ha.appliance.engine.last_line import last_line
 from luigi_ha.appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, NULL, RUNNING, UNKNOWN, Task, Worker
 from luigi_ha.appliance.engine.offers import Offer
@@ -173,15 +176,16 @@ def _last_run(task: Task) -> dict[str, Any]:
     """How the last run ended, as far as is known."""
     worker, began = task.worker_running, task.time_running
     seconds = None if worker is None or began is None else round(max(0.0, task.updated_at - began), 3)
-    return {"attempt": task.attempt, "worker": worker, "seconds": seconds, "error": last_line(task.expl)}
+    error = last_line(JsonText(json.dumps(error_shown(task))))
+    return {"attempt": task.attempt, "worker": worker, "seconds": seconds, "error": error}
 
 
 def _how_it_ended(task: Task) -> str:
     told = _last_run(task)
     if not task.attempt and not told["error"]:
         return ""
-    if task.worker_running is None and task.attempt:
-        return " Its worker was silent for too long, and the run was given up."
+    if was_given_up(task):
+        return f" {SILENT}"
     on = "" if told["worker"] is None else f" on {told['worker']}"
     after = "" if told["seconds"] is None else f" after {told['seconds']:.1f} s"
     return f" The last run ended{on}{after}: {told['error']}" if told["error"] else f" The last run ended{on}{after}."

@@ -104,7 +104,7 @@ def environ(url: str, more: Mapping[str, str]) -> dict[str, str]:
     """The environment of a program on a host: our programs and PostgreSQL's in the path, and where the scheduler is."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(POSTGRES_BIN), os.environ.get("PATH", os.defpath)])
     ours = {name: value for name, value in os.environ.items() if not name.startswith("LUIGI_HA_")}
-    return {**ours, "PATH": path, "ETCDCTL_API": "3", "LUIGI_HA_URL": url, **more}
+    return {**ours, "PATH": path, "ETCDCTL_API": "3", "LUIGI_HA_SCHEDULER_URL": url, **more}
 
 
 class Inside(subprocess.Popen[Any]):

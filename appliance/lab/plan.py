@@ -64,6 +64,7 @@ class Plan:
     witness: bool = False  # two full hosts and one with etcd alone, instead of three full ones
     stop_hook: bool = True  # run `luigi-ha release` after serve has died, as systemd's ExecStopPost= would
     failsafe: bool = True  # Patroni's failsafe_mode: a primary stays one while etcd is away and all members agree
+    vip: bool = True  # an address moves with the leader; without one, clients find it by themselves
 
     @property
     def nodes(self) -> tuple[Host, ...]:
@@ -103,7 +104,8 @@ class Plan:
 
     @property
     def vip_url(self) -> str:
-        return f"http://{VIP}:{PORT}"
+        """Where clients call: the address that moves; without one, one of the nodes."""
+        return f"http://{VIP if self.vip else self.servers[0].address}:{PORT}"
 
     def save(self) -> None:
         (self.directory / "lab.json").write_text(json.dumps({**asdict(self), "directory": str(self.directory)}))

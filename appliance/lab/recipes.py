@@ -171,8 +171,7 @@ def serve(plan: Plan, host: Host) -> str:
         "name": host.name,
         "advertise": f"http://{host.address}:{PORT}",
         "etcd_endpoints": [f"http://{node.address}:{ETCD_PORT}" for node in own_first(plan, host)],
-        "vip": [f"{VIP}/{PREFIX}"],
-        "vip_interface": "eth0",
+        **({"vip": [f"{VIP}/{PREFIX}"], "vip_interface": "eth0"} if plan.vip else {}),
         "prefer": "primary",
         "durability": "available" if plan.witness else "strict",
     }

@@ -25,7 +25,7 @@ def status(lab: "Lab") -> dict[str, Any]:
         "stop_hook": plan.stop_hook,
         "whole": switch is not None,
         "leader": cluster.leader,
-        "vip": {"address": VIP, "holder": cluster.vip_holder, "url": plan.vip_url},
+        "vip": {"address": VIP if plan.vip else None, "holder": cluster.vip_holder, "url": plan.vip_url},
         "primary": cluster.primary,
         "synchronous": list(cluster.synchronous),
         "etcd_leader": cluster.etcd_leader,
@@ -36,9 +36,11 @@ def status(lab: "Lab") -> dict[str, Any]:
 def text(said: dict[str, Any]) -> str:
     """The same for people."""
     standbys = ", ".join(said["synchronous"]) or "no host"
+    address, holder, url = (said["vip"][name] for name in ("address", "holder", "url"))
+    where = f"{address} on {holder or 'no host'}" if address else "none that moves"
     lines = [
         f"luigi-ha leads on  {said['leader'] or 'no host'}",
-        f"address            {said['vip']['address']} on {said['vip']['holder'] or 'no host'} ({said['vip']['url']})",
+        f"address            {where} ({url})",
         f"PostgreSQL         primary on {said['primary'] or 'no host'}, synchronous standby on {standbys}",
         f"etcd               leader on {said['etcd_leader'] or 'no host'}",
         "",

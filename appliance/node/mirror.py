@@ -131,7 +131,7 @@ class Mirror:
                 self.reaching.failed()
                 if monotonic() - said > 30:
                     said = monotonic()
-                    _log.warning("mirror_waits", reason=self.away, age=self.age)
+                    _log.warning("mirror_waits", error=self.away, age=self.age)
                 stepped()
                 await asyncio.sleep(AWAY_EVERY)
                 continue

@@ -221,7 +221,7 @@ class Roles:
         try:
             events, warm = await catch_up(node, mirror, epoch, taken), True
         except NotAPrefix as error:
-            _log.warning("cold_promotion", reason=str(error))
+            _log.warning("cold_promotion", error=str(error))
             self._discard()
             mirror = self.mirror = await load(node)
             events, warm = len(mirror.engine.tasks), False

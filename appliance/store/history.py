@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from luigi_ha.appliance.engine.changes import TaskPut, TaskRemoved
+from luigi_ha.appliance.engine.failure import NOT_SAID
 from luigi_ha.appliance.engine.last_line import last_line
 from luigi_ha.appliance.store import tables
 from luigi_ha.appliance.store.records import TASK_REMOVED, decode
@@ -61,12 +62,13 @@ def read_history(connection: Connection, task_id: str, limit: int) -> list[Histo
             later = None
         if error is not None:
             for place in unexplained:
-                newest_first[place] = newest_first[place]._replace(error=error or None)
+                newest_first[place] = newest_first[place]._replace(error=error or NOT_SAID)
             unexplained = []
         if error is None and later is not None:
             error = later.error
         failed = said.failed
-        later = entry._replace(error=(error or None) if failed else None, reason=said.reason)
+        shown = NOT_SAID if error == "" else error
+        later = entry._replace(error=shown if failed else None, reason=said.reason)
     if later is not None and limit > 0:
         newest_first.append(later)
     return newest_first[::-1]

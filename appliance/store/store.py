@@ -265,7 +265,7 @@ class Store:
                 while retention.delete_some(connection, seq):
                     pass
         except DatabaseAway as error:
-            _log.warning("prune_postponed", reason=error)
+            _log.warning("prune_postponed", error=error)
             return 0
         return seq
 

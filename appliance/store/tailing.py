@@ -77,7 +77,7 @@ class TailReader:
                     self._session = self._connect()
                 return _read(self._session, after, limit)
         except NotAPrefix as error:
-            _log.warning("mirror_is_no_prefix", reason=error, seq=after.seq)
+            _log.warning("mirror_is_no_prefix", error=error, seq=after.seq)
             raise
         except BaseException:
             self.close()

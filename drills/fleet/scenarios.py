@@ -209,7 +209,7 @@ def _by_sigterm(_result: Result, _fleet: Fleet, daemon: Daemon) -> str:
 
 def _by_script(result: Result, fleet: Fleet, daemon: Daemon) -> str:
     log = fleet.directory / "drain.log"
-    env = {"LUIGI_HA_URL": fleet.place.url}
+    env = {"LUIGI_HA_SCHEDULER_URL": fleet.place.url}
     code = fleet.place.popen(["sh", str(DRAIN_SCRIPT), daemon.name], env, fleet.directory, log).wait(SOON * 3)
     ended = sum(effect.what == "end" for effect in fleet.effects())
     result.must(code == 0, f"{DRAIN_SCRIPT.name} ended with exit code {code}: {log.read_text()}")

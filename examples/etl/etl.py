@@ -1,6 +1,11 @@
 """Extract, transform, load: orders of one day from a source to S3, as parquet with pandas, into a database.
 
-    luigi --module etl Load --date 2026-05-01 --scheduler-url http://localhost:8082
+    PYTHONPATH=. luigi --module etl Load --date 2026-05-01 --scheduler-url http://localhost:8082
+
+Where the files go is `[etl] files` in luigi.cfg: s3://warehouse (S3 as luigi's own `[s3]` section has it), or, to try
+it without S3, a directory:
+
+    PYTHONPATH=. luigi --module etl Load --date 2026-05-01 --etl-files etl-data --scheduler-url http://localhost:8082
 
 Each stage can be repeated at any time without harm. The files are written once and verified (luigi_ha.targets). The
 load is one transaction: the rows, and the note that they are there, which is what `Load` looks for to see if it is
@@ -14,7 +19,7 @@ import sqlite3
 import luigi
 import pandas as pd
 
-from luigi_ha.targets import S3Target
+from luigi_ha.targets import LocalTarget, S3Target
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (day TEXT, id INTEGER, country TEXT, amount REAL, vat REAL);
@@ -25,9 +30,15 @@ CREATE TABLE IF NOT EXISTS loaded (day TEXT PRIMARY KEY, rows INTEGER);
 class etl(luigi.Config):  # noqa: N801 - luigi names the section of luigi.cfg by it
     """Where things are; `[etl]` in luigi.cfg."""
 
-    bucket = luigi.Parameter(default="warehouse")
+    files = luigi.Parameter(default="s3://warehouse")
     database = luigi.Parameter(default="warehouse.db")
     vat = luigi.FloatParameter(default=0.2)
+
+
+def stored(name: str) -> LocalTarget | S3Target:
+    """A file: on S3, or below a directory."""
+    path = f"{etl().files}/{name}"
+    return S3Target(path) if path.startswith("s3://") else LocalTarget(path)
 
 
 class Extract(luigi.Task):
@@ -35,8 +46,8 @@ class Extract(luigi.Task):
 
     date = luigi.DateParameter()
 
-    def output(self) -> S3Target:
-        return S3Target(f"s3://{etl().bucket}/raw/orders-{self.date}.csv")
+    def output(self) -> LocalTarget | S3Target:
+        return stored(f"raw/orders-{self.date}.csv")
 
     def run(self) -> None:
         shop = random.Random(str(self.date))  # noqa: S311 - stands for the shop's API
@@ -59,8 +70,8 @@ class Transform(luigi.Task):
     def requires(self) -> luigi.Task:
         return Extract(self.date)
 
-    def output(self) -> S3Target:
-        return S3Target(f"s3://{etl().bucket}/clean/orders-{self.date}.parquet")
+    def output(self) -> LocalTarget | S3Target:
+        return stored(f"clean/orders-{self.date}.parquet")
 
     def run(self) -> None:
         with self.input().open("r") as source:

@@ -1,6 +1,6 @@
 """Pipelines of several teams on one scheduler, told apart by namespaces.
 
-    luigi --module namespaces board.Report --week 18 --scheduler-url http://localhost:8082
+    PYTHONPATH=. luigi --module namespaces board.Report --week 18 --scheduler-url http://localhost:8082
 
 A task of namespace `marketing` is `marketing.Clicks` everywhere: on the command line, in the visualiser, in
 `GET /api/task?namespace=marketing`, in the metrics (label `namespace`). What the scheduler does with it:

@@ -1,6 +1,6 @@
 """Partitions that a task learns of while it runs, and asks for with `yield`.
 
-    luigi --module partitions Measurements --day 2026-05-01 --workers 2 --scheduler-url http://localhost:8082
+    PYTHONPATH=. luigi --module partitions Measurements --day 2026-05-01 --workers 2 --scheduler-url http://localhost:8082
 
 `Measurements` stops at its `yield`, gives its place to others, and is run again from its beginning when the partitions
 are done. So what stands before the `yield` must be quick and have no effect. All of them are asked for in one `yield`:

@@ -1,7 +1,7 @@
 """Many days with few runs: two ways to keep a long range from becoming thousands of small tasks.
 
-    luigi --module ranges Summaries --start 2026-01-01 --days 90 --scheduler-url http://localhost:8082
-    luigi --module ranges Archive --start 2025-01-01 --days 365 --scheduler-url http://localhost:8082
+    PYTHONPATH=. luigi --module ranges Summaries --start 2026-01-01 --days 90 --scheduler-url http://localhost:8082
+    PYTHONPATH=. luigi --module ranges Archive --start 2025-01-01 --days 365 --scheduler-url http://localhost:8082
 
 *Batches*: each day is a task of its own, so that it can fail and be asked for alone; the scheduler gives a worker up to
 31 of those that are waiting as one run. `batch_method` says how their parameters become one.

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Gives a worker no new work and waits until what it runs has ended: before its machine goes down, as a preStop hook, ...
-#   LUIGI_HA_URL=http://scheduler:8082 drain.sh [--undo] [WORKER_ID]       default: $WORKER_ID, or this host's name
+#   LUIGI_HA_SCHEDULER_URL=http://scheduler:8082 drain.sh [--undo] [WORKER_ID]       default: $WORKER_ID, or this host's name
 # Exit code 0: it runs nothing. 1: it still does after $DRAIN_SECONDS (600); it gets no new work all the same.
 # It stays so, also when it is started again, until --undo: then it gets work again.
 # LUIGI_HA_TOKEN_FILE names a file with a token of role worker, if the scheduler wants one.
 set -eu
 what=drain
 [ "${1:-}" != --undo ] || { what=undrain; shift; }
-url=${LUIGI_HA_URL:-http://localhost:8082} worker=${1:-${WORKER_ID:-$(hostname)}}
+url=${LUIGI_HA_SCHEDULER_URL:-${LUIGI_HA_URL:-http://localhost:8082}} worker=${1:-${WORKER_ID:-$(hostname)}}
 end=$(($(date +%s) + ${DRAIN_SECONDS:-600}))
 header=$(mktemp)
 trap 'rm -f "$header"' EXIT

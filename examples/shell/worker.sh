@@ -1,10 +1,10 @@
 #!/bin/sh
 # A worker in shell, curl and jq. It runs tasks whose family is the name of a program in $TASKS: the parameters come as
 # JSON on its standard input, exit code 0 means done, and what it printed last is the error otherwise.
-#   LUIGI_HA_URL=http://localhost:8082 WORKER_ID=shell-1 TASKS=./tasks ./worker.sh
+#   LUIGI_HA_SCHEDULER_URL=http://localhost:8082 WORKER_ID=shell-1 TASKS=./tasks ./worker.sh
 # LUIGI_HA_TOKEN_FILE names a file with the token, if the scheduler wants one. SIGTERM, or `drain`, and it ends after its task.
 set -u
-url=${LUIGI_HA_URL:-http://localhost:8082} worker=${WORKER_ID:-$(hostname)} tasks=${TASKS:-tasks}
+url=${LUIGI_HA_SCHEDULER_URL:-${LUIGI_HA_URL:-http://localhost:8082}} worker=${WORKER_ID:-$(hostname)} tasks=${TASKS:-tasks}
 dir=$(mktemp -d) stop=
 trap 'rm -rf "$dir"' EXIT
 trap 'stop=yes' TERM INT

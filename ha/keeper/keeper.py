@@ -85,13 +85,13 @@ class Keeper:
 
     async def live(self) -> int:
         """`run`, in a process that has other things to do too: it hears no signals, `stop` is called instead."""
-        _log.info("keeper_started", pid=os.getpid(), name=self._options.name, election=self._options.mode)
+        _log.info("keeper_started", pid=os.getpid(), node=self._options.name, election=self._options.mode)
         try:
             await self._address.start()
             return await self._work()
         finally:
             await self._finish()
-            _log.info("stopped", name=self._options.name)
+            _log.info("stopped", node=self._options.name)
 
     def _signalled(self, name: str) -> None:
         now = self._clock()

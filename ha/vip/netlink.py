@@ -119,7 +119,7 @@ class NetlinkAddress:
             if self._refusals is not None and thread.is_alive() and not thread.holder.shown:
                 await thread.do(self._refusals.allow)
         except RefusalsError as error:
-            _log.warning("refusals_still_suppressed", reason=str(error))
+            _log.warning("refusals_still_suppressed", error=str(error))
         finally:
             thread.stop()
 

@@ -56,7 +56,7 @@ class Refusals:
         except RefusalsError as error:
             self._in_vain = True
             self._unmark()
-            _log.warning("refusals_not_suppressed", reason=str(error))
+            _log.warning("refusals_not_suppressed", error=str(error))
             return False
         self._in_vain = False
         _log.info("refusals_suppressed", table=self.table, port=self._port)

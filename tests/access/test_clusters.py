@@ -59,7 +59,9 @@ class Nodes:
     def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command with the nodes' options."""
         command = [sys.executable, "-m", "luigi_ha.appliance.cli", name, "--database", self._command[-1], *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=self._environment, timeout=60, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, env=self._environment, timeout=patient(60), check=False
+        )
 
     def log(self, name: str) -> str:
         return (self._directory / f"{name}.log").read_text()
@@ -67,7 +69,7 @@ class Nodes:
     def ask(self, port: int, path: str, body: bytes | None = None, token: Made | None = WORKER) -> tuple[int, Any]:
         request = Request(f"https://127.0.0.1:{port}{path}", body, {} if token is None else token.headers)
         try:
-            with urlopen(request, timeout=20, context=self._context) as reply:
+            with urlopen(request, timeout=patient(20), context=self._context) as reply:
                 return reply.status, json.load(reply)
         except HTTPError as error:
             with error:
@@ -141,7 +143,7 @@ def test_a_cluster_over_tls_passes_calls_on_and_fails_over_with_the_same_tokens(
         assert (status, [node["answers"] for node in cluster["nodes"]]) == (200, [True, True])
 
         with pytest.raises(OSError, match=r"certificate required|CERTIFICATE_REQUIRED|alert|reset|EOF|closed"):
-            urlopen(f"https://127.0.0.1:{ports[leader]}/health", timeout=10, context=trusting(ours))
+            urlopen(f"https://127.0.0.1:{ports[leader]}/health", timeout=patient(10), context=trusting(ours))
 
         both.processes[leader].terminate()
         assert both.call(ports[standby], "add_task", task_id="A_2", worker="w", family="A")[0] == 200

@@ -14,6 +14,7 @@ from luigi_ha.appliance.store.errors import BadUrl
 from luigi_ha.appliance.store.target import parse
 from tests.api.serving import run, serving
 from tests.pair.running import pair
+from tests.support.patience import patient
 
 SECRET = "hunter2secret"
 HIDDEN = [
@@ -88,7 +89,7 @@ def test_no_command_repeats_a_password_that_it_was_given_as_a_flag(tmp_path: Pat
     url = f"postgresql://luigi:{SECRET}@127.0.0.1:1/d"
     said = subprocess.run(
         [sys.executable, "-m", "luigi_ha.appliance.cli", *command, "--database", url],
-        capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+        capture_output=True, text=True, cwd=tmp_path, timeout=patient(60), check=False,
     )  # fmt: skip
     assert said.returncode != 0
     assert SECRET not in said.stdout + said.stderr
@@ -99,7 +100,7 @@ def test_the_environment_may_hold_it_and_check_does_not_show_it(tmp_path: Path) 
     environment = {**os.environ, "LUIGI_HA_DATABASE": f"postgresql://luigi@127.0.0.1:1/d?password={SECRET}"}
     said = subprocess.run(
         [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--check"],
-        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False,
+        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=patient(60), check=False,
     )  # fmt: skip
     assert SECRET not in said.stdout + said.stderr
     assert "password=********" in said.stdout

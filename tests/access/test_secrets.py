@@ -18,6 +18,7 @@ import pytest
 
 from luigi_ha.appliance.api.access_roles import Role
 from tests.access.tokens import database, made
+from tests.support.patience import patient
 from tests.support.ports import free_port
 from tests.support.rpc_errors import rpc_error
 
@@ -70,7 +71,7 @@ def everything_said(port: int, headers: dict[str, str]) -> str:
     ):
         request = Request(f"http://127.0.0.1:{port}{path}", body, headers)
         try:
-            with urlopen(request, timeout=20) as reply:
+            with urlopen(request, timeout=patient(20)) as reply:
                 said.append(f"{reply.headers}{reply.read().decode()}")
         except HTTPError as error:
             with error:

@@ -46,6 +46,26 @@ def test_a_token_is_printed_once_and_nothing_of_its_secret_is_kept(token: Comman
         assert record.digest not in shown.stdout
 
 
+def test_a_file_that_is_there_only_with_the_token_in_it(token: Commands, tmp_path: Path) -> None:
+    file = tmp_path / "ci.token"
+    done = token("create", "ci", "--role", "worker", "--output", str(file))
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert re.fullmatch(r"lha_[0-9a-f]{8}_[0-9a-f]{48}\n", file.read_text())
+    assert file.stat().st_mode & 0o777 == 0o600
+    shown = json.loads(token("create", "b", "--role", "worker", "--output", str(tmp_path / "b"), "--json").stdout)
+    assert shown["output"] == str(tmp_path / "b")
+    assert "token" not in shown
+    before = file.read_text()
+    for name, where in (("again", file), ("lost", tmp_path / "no" / "where"), ("dir", tmp_path)):
+        done = token("create", name, "--role", "worker", "--output", str(where))
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert file.read_text() == before
+    assert {record.name for record in open_store(token.url).tokens()} == {"ci", "b"}, "none that nobody has seen"
+    (tmp_path / "empty").touch()  # what a redirection that failed has left, or `touch` for a mount
+    assert token("create", "c", "--role", "worker", "--output", str(tmp_path / "empty")).returncode == 0
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_create_for_programs(token: Commands) -> None:
     made = json.loads(token("create", "eyes", "--role", "viewer", "--expires", "90d", "--json").stdout)
     assert made["expires_at"] - made["created_at"] == pytest.approx(90 * 86_400)

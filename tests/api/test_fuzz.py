@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from luigi_ha.appliance.engine import RPC_METHODS, Scheduler
 from luigi_ha.appliance.node.database import load
 from tests.api.serving import Served, form, request, serving
+from tests.support.patience import patient
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 ARGUMENTS = sorted(
@@ -124,7 +125,7 @@ def test_no_bytes_make_it_fail(tmp_path: Path) -> None:
         writer.write(raw)
         writer.write_eof()
         try:
-            return await asyncio.wait_for(reader.read(100_000), 5)
+            return await asyncio.wait_for(reader.read(100_000), patient(5))
         except ConnectionError:
             return b""
         finally:

@@ -22,6 +22,7 @@ from luigi_ha.appliance.node import ExitCode
 from luigi_ha.appliance.node.states import TRANSITIONS, Life, State
 from luigi_ha.ha.supervisor import Supervisor
 from tests.api.serving import eventually, form, request, run, serving, whole
+from tests.support.patience import patient
 from tests.support.ports import free_port
 
 COMMAND = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve"]
@@ -40,7 +41,7 @@ class Process:
             self.popen = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
 
     def call(self, method: str, **arguments: Any) -> Any:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=patient(10))
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         connection.request("POST", f"/api/{method}", urlencode({"data": json.dumps(arguments)}), headers)
         reply = connection.getresponse()
@@ -79,7 +80,7 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, number: int) -> None:
         served.call("add_task", task_id="A_1", worker="w")
         idle = socket.create_connection(("127.0.0.1", served.port))
         served.popen.send_signal(number)
-        assert served.popen.wait(5) == ExitCode.OK
+        assert served.popen.wait(patient(5)) == ExitCode.OK
         assert idle.recv(1) == b""
         idle.close()
         assert "transition=stop before=draining after=stopped" in served.log.read_text()
@@ -103,14 +104,14 @@ def test_a_second_serve_fences_the_first_which_says_so_and_exits(tmp_path: Path)
         with process(tmp_path) as second:
             with pytest.raises((OSError, AssertionError)):
                 first.call("add_task", task_id="B_1", worker="w")
-            assert first.popen.wait(5) == ExitCode.FENCED
+            assert first.popen.wait(patient(5)) == ExitCode.FENCED
             assert "fenced" in first.log.read_text()
             assert list(second.call("task_list", status="")) == ["A_1"]
 
 
 def test_an_idle_node_notices_that_it_was_fenced(tmp_path: Path) -> None:
     with process(tmp_path, environment={"LUIGI_HA_POSITION_CHECK_EVERY": "0.2"}) as first, process(tmp_path):
-        assert first.popen.wait(5) == ExitCode.FENCED
+        assert first.popen.wait(patient(5)) == ExitCode.FENCED
 
 
 def test_calls_in_flight_are_finished_before_it_stops(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_a_port_in_use_and_an_unwritable_directory_end_with_one_line(tmp_path: P
             (["--port", "0", "--database", "nonsense://x"], ExitCode.CONFIG, "expected sqlite:///"),
         ):
             command = [*COMMAND, *ALONE, "--host", "127.0.0.1", *flags]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=patient(20), check=False)
             assert done.returncode == code, done.stderr
             assert words in done.stderr
             assert "Traceback" not in done.stderr
@@ -188,7 +189,7 @@ def test_systemd_is_told(tmp_path: Path, *, abstract: bool) -> None:
         assert has_said("WATCHDOG=1", times=3)
         served.popen.terminate()
         assert has_said("STOPPING=1")
-        served.popen.wait(5)
+        served.popen.wait(patient(5))
 
 
 def test_no_supervisor_is_no_trouble() -> None:
@@ -224,7 +225,7 @@ def test_ten_thousand_idle_connections_do_not_hurt(tmp_path: Path) -> None:
         idle: list[socket.socket] = []
         try:
             while len(idle) < wanted:
-                idle.append(socket.create_connection(("127.0.0.1", served.port), timeout=10))
+                idle.append(socket.create_connection(("127.0.0.1", served.port), timeout=patient(10)))
             began = time.monotonic()
             for number in range(200):
                 served.call("ping", worker=f"w{number % 3}")
@@ -232,7 +233,7 @@ def test_ten_thousand_idle_connections_do_not_hurt(tmp_path: Path) -> None:
             idle[-1].sendall(whole("POST", "/api/is_paused", b""))
             assert idle[-1].recv(1000).startswith(b"HTTP/1.1 200")
             served.popen.terminate()
-            assert served.popen.wait(15) == ExitCode.OK
+            assert served.popen.wait(patient(15)) == ExitCode.OK
         finally:
             for connection in idle:
                 connection.close()
@@ -242,7 +243,7 @@ def test_idle_connections_are_closed_after_a_while(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path, keep_alive=1.0) as served:
             reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), patient(5)) == b""
             writer.close()
             assert (await request(served.port, "POST", "/api/ping", form({"worker": "w"}))).status == 200
 

@@ -22,6 +22,7 @@ from luigi_ha.appliance.engine.changes import Mail, Transition
 from luigi_ha.appliance.mail import MailOptions, Postman, send_smtp
 from luigi_ha.appliance.node import ExitCode
 from tests.api.serving import run, serving
+from tests.support.patience import patient
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def smtp_server() -> Iterator[tuple[int, list[str]]]:
         thread.start()
         yield listening.getsockname()[1], messages
         listening.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(patient(5))
 
 
 def _converse(connection: socket.socket, lines: Iterable[bytes], messages: list[str]) -> None:
@@ -183,7 +184,7 @@ def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
         assert answer.startswith(b"HTTP/1.1 200")
     finally:
         node.terminate()
-        assert node.wait(10) == ExitCode.OK
+        assert node.wait(patient(10)) == ExitCode.OK
     assert not path.exists()
 
 
@@ -200,7 +201,9 @@ def test_a_schema_from_a_newer_version_is_refused_and_left_alone(tmp_path: Path)
         command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--election", "none"]
         command += ["--host", "127.0.0.1", "--port", "0"]
         url = f"sqlite:///{tmp_path}/luigi.db"
-        done = subprocess.run([*command, "--database", url], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [*command, "--database", url], capture_output=True, text=True, timeout=patient(30), check=False
+        )
         assert done.returncode == ExitCode.SCHEMA, done.stderr
         assert "9999" in done.stderr
         assert list(database.execute("SELECT epoch, seq, hash FROM leadership")) == before

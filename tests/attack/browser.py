@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patient
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (.ci/databases does it)")
 _FLAGS = (
@@ -34,7 +36,7 @@ def visit(url: str, seconds: float = 6.0, names: str = "") -> Page:
             CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", f"--virtual-time-budget={int(seconds * 1000)}",
             *([f"--host-resolver-rules={names}"] if names else []), "--dump-dom", url,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patient(120), check=False)
     assert done.stdout, done.stderr[-2000:]
     return Page(done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.pair.running import pair
+from tests.support.patience import patient
 
 NAMELESS = [
     "switchover n2", "pause", "resume", "release", "db upgrade", "db check", "db accept", "token list",
@@ -19,7 +20,7 @@ def luigi_ha(directory: Path, *arguments: str) -> subprocess.CompletedProcess[st
     root = Path(__file__).resolve().parents[2]
     environment = {"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"}
     return subprocess.run(
-        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=patient(60), check=False
     )
 
 

@@ -10,8 +10,8 @@ import typer
 from luigi_ha.appliance.cli.app import app
 from luigi_ha.appliance.cli.links import drop_links
 from luigi_ha.appliance.config import ConfigError, load
-from luigi_ha.appliance.config.environment import OTHER_VARIABLES, WORKER_VARIABLES, is_link
-from luigi_ha.appliance.config.options import Serve, names
+from luigi_ha.appliance.config.environment import is_link
+from luigi_ha.appliance.config.variables import OTHER_VARIABLES
 from tests.cli.test_commands import luigi_ha
 from tests.config.generating import service_variables
 
@@ -84,23 +84,9 @@ def test_a_docker_link_is_no_name_of_a_node() -> None:
 
 
 def test_the_variables_of_workers_and_commands_are_known() -> None:
-    loaded = load({}, None, dict.fromkeys([*OTHER_VARIABLES - {"LUIGI_HA_CONFIG"}, *WORKER_VARIABLES], "x"))
+    loaded = load({}, None, dict.fromkeys(OTHER_VARIABLES - {"LUIGI_HA_CONFIG"}, "x"))
     assert loaded.notes == []
     assert loaded.options == load({}, None, {}).options
-
-
-def test_every_variable_of_a_command_is_known() -> None:
-    known = OTHER_VARIABLES | WORKER_VARIABLES | {f"LUIGI_HA_{name.upper()}" for name in names(Serve)}
-    found = set(_variables(typer.main.get_command(app)))
-    assert "LUIGI_HA_WORKERS" in found
-    assert found - known == set()
-
-
-def _variables(command: Any) -> list[str]:
-    context = typer.Context(command)
-    named = [each.envvar for each in command.params if getattr(each, "envvar", None)]
-    inner = command.list_commands(context) if hasattr(command, "list_commands") else []
-    return [*named, *(variable for name in inner for variable in _variables(command.get_command(context, name)))]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patient
+
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo" / "demo.py"
 
 
@@ -46,7 +48,7 @@ def directory() -> Path:
 
 def test_the_demonstration_passes_and_leaves_nothing_behind(directory: Path) -> None:
     process = start(directory)
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=patient(200))
     assert process.returncode == 0, output
     assert "kill -9" in output
     assert output.count(" ok ") == 6, output

@@ -11,6 +11,7 @@ import pytest
 
 from drills.ledger import PENDING, Kind, Ledger, MessageSent, Outcome, ResourceSet, TaskChange, TaskFacts, WorkTaken
 from drills.rounds import BEFORE_REPLY, IN_BATCH, RANDOM, START, schedule
+from tests.support.patience import patient
 from tests.support.servers import available
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ needs_postgresql = [
 def drill(*arguments: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "drills.durability", "--json", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=patient(280), check=False,
     )  # fmt: skip
     assert done.stdout, done.stderr
     figures: dict[str, Any] = json.loads(done.stdout)
@@ -57,7 +58,7 @@ def test_calls_wait_while_postgresql_is_killed_and_restarted() -> None:
 def test_the_checker_names_every_damage_and_nothing_else() -> None:
     figures = subprocess.run(
         [sys.executable, "-m", "drills.durability", "--self-test", "--json"],
-        cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=patient(280), check=False,
     )  # fmt: skip
     assert figures.returncode == 0, figures.stdout + figures.stderr
     assert len(json.loads(figures.stdout)) > 20

@@ -10,6 +10,7 @@ from drills.compat.packages import NEEDS
 from drills.fleet import work
 from drills.fleet.evidence import Word, read_effects, read_words
 from drills.fleet.selftest import check
+from tests.support.patience import patient
 
 TOLD = check()
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def test_a_line_that_no_task_writes_is_refused(line: str) -> None:
 
 
 def test_only_what_a_worker_says_of_runs_is_read() -> None:
-    said = '{"ts": "x", "event": "result_refused", "worker_id": "w", "task_id": "a", "run_id": "r", "attempt": 1, '
+    said = '{"time": "x", "event": "result_refused", "worker_id": "w", "task_id": "a", "run_id": "r", "attempt": 1, '
     said += '"status": "DONE", "reason": "attempt 2 has replaced it"}'
     found = read_words(["Traceback", '{"event": "worker_started", "worker_id": "w"}', said])
     assert found == [Word("result_refused", "w", "a", "r", 1, "DONE", "attempt 2 has replaced it")]
@@ -52,7 +53,8 @@ def test_a_pipeline_of_the_other_packages_is_closed() -> None:
 @pytest.mark.parametrize("module", ["drills.fleet", "drills.compat"])
 def test_what_cannot_be_drilled_is_refused(module: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", module, "nothing"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", module, "nothing"], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=patient(120),
     )
     assert done.returncode == 2
     assert "expected some of" in done.stderr

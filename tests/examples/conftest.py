@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.node_process import NodeProcess, node_process
+from tests.support.patience import patient
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LUIGI_CFG = """
@@ -48,7 +49,7 @@ def run_luigi(node: NodeProcess, tmp_path: Path) -> Run:
             **environment,
         }  # fmt: skip
         done = subprocess.run(
-            command, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=200, check=False
+            command, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=patient(200), check=False
         )
         assert done.returncode == 0, done.stderr
         return done

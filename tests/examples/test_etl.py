@@ -1,5 +1,6 @@
 """The three stages, from S3 to the database."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,3 +32,10 @@ def test_a_day_is_loaded_once_however_often_it_is_asked_for(
     keys = [found["Key"] for found in s3.client().list_objects_v2(Bucket="warehouse")["Contents"]]
     assert keys == ["clean/orders-2026-05-01.parquet", "raw/orders-2026-05-01.csv"]
     assert {task["status"] for task in node.get("/api/task")["tasks"]} == {"DONE"}
+
+
+def test_it_can_be_tried_without_s3(node: NodeProcess, run_luigi: Run, tmp_path: Path) -> None:
+    run_luigi("etl", "etl", "Load", "--date", "2026-05-02", "--etl-files", str(tmp_path / "etl-data"))
+    assert (tmp_path / "etl-data" / "clean" / "orders-2026-05-02.parquet").stat().st_size > 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "warehouse.db")) as database:
+        assert database.execute("SELECT count(*) FROM orders").fetchall() == [(500,)]

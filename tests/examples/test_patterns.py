@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.examples.conftest import EXAMPLES, Run
 from tests.support.node_process import NodeProcess
+from tests.support.patience import patient
 
 
 def test_partitions_are_asked_for_while_the_task_runs(node: NodeProcess, run_luigi: Run, tmp_path: Path) -> None:
@@ -64,6 +65,6 @@ def test_a_worker_of_one_namespace_leaves_the_others_alone(node: NodeProcess, tm
         assert node.get("/api/task/f-7")["status"] == "PENDING"
     finally:
         worker.terminate()
-        worker.wait(60)
+        worker.wait(patient(60))
     assert (tmp_path / "marketing" / "clicks-7.txt").read_text() == "7000"
     node.send("POST", "/api/task/f-7/cancel", {"reason": "the test is over"})

@@ -34,7 +34,7 @@ def start(node: NodeProcess, tmp_path: Path) -> Iterator[Start]:
 
     def worker(name: str, **environment: str) -> "subprocess.Popen[str]":
         surroundings = {
-            **os.environ, "LUIGI_HA_URL": node.url, "WORKER_ID": name, "TASKS": str(tasks), "BEAT": "0.3",
+            **os.environ, "LUIGI_HA_SCHEDULER_URL": node.url, "WORKER_ID": name, "TASKS": str(tasks), "BEAT": "0.3",
             **environment,
         }  # fmt: skip
         with (tmp_path / f"{name}.log").open("ab") as log:
@@ -61,8 +61,10 @@ def until(node: NodeProcess, task_id: str, status: str, seconds: float = 60) -> 
 
 
 def drain(node: NodeProcess, name: str, seconds: int = 60, **more: str) -> int:
-    environment = {**os.environ, "LUIGI_HA_URL": node.url, "DRAIN_SECONDS": str(seconds), **more}
-    return subprocess.run(["sh", str(SHELL / "drain.sh"), name], env=environment, timeout=120, check=False).returncode
+    environment = {**os.environ, "LUIGI_HA_SCHEDULER_URL": node.url, "DRAIN_SECONDS": str(seconds), **more}
+    return subprocess.run(
+        ["sh", str(SHELL / "drain.sh"), name], env=environment, timeout=patient(120), check=False
+    ).returncode
 
 
 def test_it_does_its_work_in_order_and_reports_what_failed(node: NodeProcess, start: Start, tmp_path: Path) -> None:
@@ -95,12 +97,13 @@ def test_a_drained_worker_finishes_its_task_and_ends(node: NodeProcess, start: S
     assert drain(node, "drained", seconds=0) == 1
     (tmp_path / "open").touch()
     assert drain(node, "drained") == 0
-    assert process.wait(60) == 0
+    assert process.wait(patient(60)) == 0
     assert node.get("/api/task/gate")["status"] == "DONE"
     assert node.get("/api/task/after")["status"] == "PENDING"
     assert [one["worker_id"] for one in node.get("/api/drained")] == ["drained"]
-    environment = {**os.environ, "LUIGI_HA_URL": node.url}
-    subprocess.run(["sh", str(SHELL / "drain.sh"), "--undo", "drained"], env=environment, timeout=60, check=True)
+    environment = {**os.environ, "LUIGI_HA_SCHEDULER_URL": node.url}
+    command = ["sh", str(SHELL / "drain.sh"), "--undo", "drained"]
+    subprocess.run(command, env=environment, timeout=patient(60), check=True)
     assert node.get("/api/drained") == []
     assert node.metric("luigi_task_ready") == node.get("/api/queue")["ready"] >= 1  # what autoscalers go by
 
@@ -113,7 +116,7 @@ def test_terminated_it_finishes_its_task(node: NodeProcess, start: Start, tmp_pa
     time.sleep(0.5)
     assert process.poll() is None
     (tmp_path / "open").touch()
-    assert process.wait(60) == 0
+    assert process.wait(patient(60)) == 0
     assert node.get("/api/task/gate-2")["status"] == "DONE"
 
 
@@ -155,10 +158,10 @@ def test_with_tokens_both_scripts_show_theirs(start: Start, tmp_path: Path) -> N
         secure.token = files["worker"].read_text().strip()
         time.sleep(3)  # a node reads the tokens every two seconds
         secure.send("PUT", "/api/task/secret", {"family": "shell.Count", "params": {"files": [], "to": "out"}})
-        process = start("trusted", LUIGI_HA_URL=secure.url, LUIGI_HA_TOKEN_FILE=str(files["worker"]))
+        process = start("trusted", LUIGI_HA_SCHEDULER_URL=secure.url, LUIGI_HA_TOKEN_FILE=str(files["worker"]))
         until(secure, "secret", "DONE")
         seen = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
         assert not any(file.read_text().strip() in seen for file in files.values())
         assert drain(secure, "trusted", LUIGI_HA_TOKEN_FILE=str(files["viewer"])) == 1  # who looks changes nothing
         assert drain(secure, "trusted", LUIGI_HA_TOKEN_FILE=str(files["worker"])) == 0
-        assert process.wait(60) == 0
+        assert process.wait(patient(60)) == 0

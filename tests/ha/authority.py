@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.etcd import Tls
+from tests.support.patience import patient
 
 OPENSSL_CA = """
 [ca]
@@ -60,4 +61,4 @@ class Authority:
         return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key"]
 
     def _run(self, *command: str) -> None:
-        subprocess.run(["openssl", *command], cwd=self.directory, check=True, capture_output=True, timeout=20)
+        subprocess.run(["openssl", *command], cwd=self.directory, check=True, capture_output=True, timeout=patient(20))

@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.patience import patient
+
 NAMESPACES = Path("/run/netns")
 PREFIX = "lhm"
 
@@ -54,7 +56,7 @@ class Network:
 
     @staticmethod
     def _run(*command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True, timeout=20)
+        subprocess.run(command, check=True, capture_output=True, timeout=patient(20))
 
 
 @contextlib.contextmanager
@@ -74,4 +76,4 @@ def sweep(pid: int, *, gone_only: bool = False) -> None:
     for path in NAMESPACES.glob(f"{PREFIX}*-*"):
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdigit() and (not Path(f"/proc/{owner}").exists() if gone_only else int(owner) == pid):
-            subprocess.run(["ip", "netns", "delete", path.name], check=False, capture_output=True, timeout=20)
+            subprocess.run(["ip", "netns", "delete", path.name], check=False, capture_output=True, timeout=patient(20))

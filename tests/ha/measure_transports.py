@@ -34,6 +34,7 @@ from luigi_ha.ha.etcd.watch import follow
 from luigi_ha.ha.lease import Timing
 from tests.ha.hosts import Network, hosts
 from tests.support.etcd import Cluster, Member
+from tests.support.patience import patient
 
 MEMBERS = ("m1", "m2", "m3")
 EVERY = 0.02  # s between two writes
@@ -174,7 +175,7 @@ def main() -> None:
         again += ["--election", str(options.election)]
         command = [*network.inside("client"), *again, "--namespaces-of", str(os.getpid())]
         with suppress(KeyboardInterrupt):
-            sys.exit(subprocess.run(command, check=False, timeout=60 + 8 * (options.seconds + 12)).returncode)
+            sys.exit(subprocess.run(command, check=False, timeout=patient(60) + 8 * (options.seconds + 12)).returncode)
 
 
 if __name__ == "__main__":

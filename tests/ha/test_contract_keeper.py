@@ -8,6 +8,7 @@ import pytest
 from luigi_ha.ha.elector import Asked, Elector, Epoch, Farewell, Member, Reason, View
 from luigi_ha.ha.errors import LeaseLost, Refused
 from tests.ha.worlds import FileWorld, Play, World, electors
+from tests.support.patience import patient
 
 
 def test_an_epoch_is_greater_than_any_that_the_database_has_seen(play: Play) -> None:
@@ -81,7 +82,7 @@ def test_an_address_that_is_never_released_lapses(play: Play) -> None:
             await a.resign(None, 0.8, keep_address=True)
             assert (await b.observe()).address_holder == "a"
             await b.campaign()  # nothing is reserved
-            async with asyncio.timeout(5), aclosing(b.watch()) as views:
+            async with asyncio.timeout(patient(5)), aclosing(b.watch()) as views:
                 async for view in views:
                     if view.address_holder is None:
                         return

@@ -16,6 +16,7 @@ from luigi_ha.ha.etcd.opening import etcd_transport
 from tests.ha.authority import Authority
 from tests.ha.visits import refusal, used
 from tests.support.etcd import Cluster, Member, Tls, etcd_cluster
+from tests.support.patience import patient
 
 
 @dataclass
@@ -123,5 +124,5 @@ def ask_as(tls: Guarded, member: Member) -> None:
         subprocess.run(
             ["etcdctl", f"--endpoints={member.endpoint}", f"--cacert={client.authority}",
              f"--cert={client.certificate}", f"--key={client.key}", *each.split()],
-            check=True, capture_output=True, timeout=20, env={"ETCDCTL_API": "3", "PATH": os.environ["PATH"]},
+            check=True, capture_output=True, timeout=patient(20), env={"ETCDCTL_API": "3", "PATH": os.environ["PATH"]},
         )  # fmt: skip

@@ -23,6 +23,7 @@ from tests.ha.conftest import TIMING
 from tests.ha.faults import AnyTransport, both, eventually, first, follower, opened, values, write
 from tests.ha.worlds import candidate
 from tests.support.etcd import Cluster, Member
+from tests.support.patience import patient
 
 LONG = Timing(ttl=6.0, renew_every=0.3, request_timeout=2.5, margin=0.5)
 
@@ -142,7 +143,7 @@ def test_a_black_holed_endpoint_costs_half_an_attempt_and_no_event(
 
 
 async def campaign_until_won(elector: EtcdElector) -> int:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while True:
             with suppress(Unknown, Definitive):
                 return await elector.campaign()

@@ -19,6 +19,7 @@ from luigi_ha.ha.lease import Timing
 from luigi_ha.ha.memory import Link, MemoryStore, memory_elector
 from tests.ha.conftest import TIMING
 from tests.ha.virtual import virtually
+from tests.support.patience import patient
 
 
 def candidate(name: str) -> Candidate:
@@ -89,7 +90,7 @@ def play_in_memory(test: Test) -> None:
 
 def play_for_real(make: Callable[[], World], test: Test) -> None:
     async def main() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient(20)):
             await test(make())
 
     asyncio.run(main())

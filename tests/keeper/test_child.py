@@ -9,6 +9,7 @@ import pytest
 from luigi_ha.ha.clock import monotonic
 from luigi_ha.ha.keeper.child import Child
 from luigi_ha.ha.keeper.options import KeeperOptions
+from tests.support.patience import patient
 
 
 def test_a_scheduler_that_is_slow_to_die_is_killed_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -27,13 +28,13 @@ def test_a_scheduler_that_is_slow_to_die_is_killed_once(caplog: pytest.LogCaptur
         child = Slow(options, lambda: None)
         child._cells.beat(monotonic())  # its last sign of life
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient(10)):
                 while not killed():  # noqa: ASYNC110 - it is another's process
                     await asyncio.sleep(0.02)
             await asyncio.sleep(0.6)  # six more looks
         finally:
             Child.kill(child)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient(10)):
                 while child.alive:  # noqa: ASYNC110 - the same
                     await asyncio.sleep(0.02)
 

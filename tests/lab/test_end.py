@@ -14,6 +14,7 @@ from luigi_ha.appliance.lab.errors import LabError, NoLab, WrongUse
 from luigi_ha.appliance.lab.exclusive import exclusive
 from luigi_ha.appliance.lab.lab import Lab
 from luigi_ha.appliance.lab.plan import Plan
+from tests.support.patience import patient
 
 KINDS = ("net", "pid", "mnt", "ipc", "uts")
 PROGRAM = [sys.executable, "-m", "luigi_ha.appliance.cli", "lab"]
@@ -65,13 +66,13 @@ def test_down_after_a_crash_of_up_leaves_nothing(elsewhere: Path) -> None:
     with start_up(elsewhere, "on a switch") as up:
         spaces = namespaces(elsewhere)
         up.send_signal(signal.SIGKILL)
-        up.wait(10)
+        up.wait(patient(10))
     assert len(processes.inits(elsewhere)) == 6
     assert len(spaces) == 6 * len(KINDS)
     for pid in (process.pid for process in processes.inits(elsewhere).values()):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)  # nobody in there helps
-    down = subprocess.check_output([*PROGRAM, "down", "--dir", str(elsewhere)], text=True, timeout=60)
+    down = subprocess.check_output([*PROGRAM, "down", "--dir", str(elsewhere)], text=True, timeout=patient(60))
     assert down == "removed\n"
     assert dwellers(spaces) == []
     assert processes.carriers(elsewhere) == []
@@ -95,14 +96,14 @@ def test_hosts_die_when_up_is_killed_before_they_have_booted(elsewhere: Path) ->
         assert host.stdout.readline() == b"ready\n"
         assert set(processes.inits(elsewhere)) == {"n1"}
         host.stdin.close()  # as when `lab up` dies
-        assert host.wait(10) == 0
+        assert host.wait(patient(10)) == 0
     assert processes.carriers(elsewhere) == []
 
 
 def test_an_interrupted_up_cleans_up_itself(elsewhere: Path) -> None:
     with start_up(elsewhere, "on a switch") as up:
         up.send_signal(signal.SIGINT)
-        assert up.wait(120) != 0
+        assert up.wait(patient(120)) != 0
     assert processes.carriers(elsewhere) == []
     assert not elsewhere.exists()
 
@@ -137,7 +138,9 @@ def test_one_command_at_a_time(elsewhere: Path) -> None:
 )
 def test_exit_codes(elsewhere: Path, words: list[str], code: int) -> None:
     environ = {**os.environ, "LUIGI_HA_LAB_DIR": str(elsewhere)}
-    done = subprocess.run([*PROGRAM, *words], check=False, capture_output=True, text=True, timeout=30, env=environ)
+    done = subprocess.run(
+        [*PROGRAM, *words], check=False, capture_output=True, text=True, timeout=patient(30), env=environ
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
 

@@ -95,7 +95,7 @@ def test_what_is_frozen_stands_still_until_it_is_thawed(lab: Lab) -> None:
         with pytest.raises(TimeoutError):
             asking.recv(1)
         lab.faults.thaw(name)
-        asking.settimeout(10)
+        asking.settimeout(patient(10))
         assert asking.recv(1) == b"H"
 
 
@@ -170,7 +170,7 @@ def test_an_unplugged_host_is_gone_at_once_and_comes_back_with_its_disk(lab: Lab
         asking.settimeout(2)
         asking.connect((host.address, ETCD_PORT))
         lab.faults.unplug(name)
-        assert running.wait(5) != 0
+        assert running.wait(patient(5)) != 0
         with pytest.raises(TimeoutError):  # not a reset, not an end: a dead machine says no farewell
             asking.recv(1)
     with pytest.raises(NoLab):
@@ -218,4 +218,4 @@ def test_signals_reach_the_program_and_not_its_wrapper(lab: Lab) -> None:
     ) as sh:
         assert sh.stdout.readline() == b"on\n"
         sh.terminate()
-        assert sh.wait(5) == 7
+        assert sh.wait(patient(5)) == 7

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patient
+
 ROOT = Path(__file__).resolve().parents[2]
 SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -45,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _hatch(project: Path, where: Path, what: str) -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(where), "-t", what]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=patient(300), check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return next(where.glob("*.whl" if what == "wheel" else "*.tar.gz"))
 
@@ -60,7 +62,7 @@ def env(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--python", str(where / "bin" / "python"), "install", "--no-deps", "--no-index"]
     done = subprocess.run(
         [*pip, "--ignore-installed", str(next(built.glob("*.whl")))],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=patient(300), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return where
@@ -79,8 +81,8 @@ def run(env: Path, tmp_path: Path) -> Run:
         program, *arguments = command
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LUIGI_HA")}
         return subprocess.run(
-            [str(env / "bin" / program), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300,
-            check=False, env=inherited | {"PYTHONPATH": ".", "HOME": str(tmp_path)} | more,
+            [str(env / "bin" / program), *arguments], cwd=tmp_path, capture_output=True, text=True,
+            timeout=patient(300), check=False, env=inherited | {"PYTHONPATH": ".", "HOME": str(tmp_path)} | more,
         )  # fmt: skip
 
     return _run

@@ -138,7 +138,7 @@ class Pair:
 
 def get(url: str, body: bytes | None = None) -> Any:
     try:
-        with urlopen(url, body, timeout=10) as reply:
+        with urlopen(url, body, timeout=patient(10)) as reply:
             return json.load(reply)
     except HTTPError as error:
         with error:
@@ -186,7 +186,7 @@ class Caller(threading.Thread):
             data = urlencode({"data": json.dumps({"worker": self.name, "task_id": task})}).encode()
             began = time.monotonic()
             try:
-                with urlopen(f"http://127.0.0.1:{self.port}/api/add_task", data, timeout=10) as reply:
+                with urlopen(f"http://127.0.0.1:{self.port}/api/add_task", data, timeout=patient(10)) as reply:
                     reply.read()
                 self.acknowledged.append(task)
             except HTTPError as error:

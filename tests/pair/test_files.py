@@ -16,6 +16,7 @@ import pytest
 
 from tests.pair.running import Caller, Node, Pair, pair
 from tests.pair.test_pair import luigi_ha
+from tests.support.patience import patient
 from tests.support.ports import free_port
 
 Strike = Callable[[Path], None]
@@ -211,7 +212,7 @@ def test_a_symbolic_link_that_leads_elsewhere_is_noticed_running_and_at_the_next
         assert caller.acknowledged == []
         one.nodes[0].end()
         again = one.start()
-        assert again.popen.wait(60) == 2
+        assert again.popen.wait(patient(60)) == 2
         assert "luigi-ha db accept" in again.log
     finally:
         one.end()
@@ -239,7 +240,7 @@ def test_a_hard_link_is_refused(tmp_path: Path) -> None:
         (tmp_path / "name.db").hardlink_to(tmp_path / "luigi.db")
         other = named(tmp_path / "other", f"sqlite:///{tmp_path}/name.db")
         try:
-            assert other.popen.wait(60) != 0
+            assert other.popen.wait(patient(60)) != 0
             assert "has 2 names (hard links)" in other.log
             assert "gate_open" not in other.log
         finally:
@@ -279,7 +280,7 @@ def test_what_is_accepted_is_led_on(tmp_path: Path, strike: Strike) -> None:
             node.end()
         strike(two.data)
         refused = two.start()
-        assert refused.popen.wait(60) == 2
+        assert refused.popen.wait(patient(60)) == 2
         done = luigi_ha("db", "accept", "--database", two.database)
         assert done.returncode == 0, done.stderr
         node = two.start()

@@ -15,6 +15,7 @@ from luigi_ha.appliance.node import NodeOptions
 from luigi_ha.ha.keeper.messages import Peer
 from tests.pair.running import Node, Pair, pair
 from tests.pair.test_pair import luigi_ha
+from tests.support.patience import patient
 from tests.support.ports import free_port
 
 
@@ -43,7 +44,7 @@ def test_what_would_lock_clients_out_keeps_a_node_from_joining(
             one.nodes.append(node)
         else:
             node = another(one, tmp_path / "other", port, **{key: options[key] for key in options if key != "port"})
-        assert node.popen.wait(60) == 2, node.log
+        assert node.popen.wait(patient(60)) == 2, node.log
         assert f"its options would lock out the clients of {leader.name}" in node.log
         assert f"{name} (here " in node.log
         assert "transition=stand_by" not in node.log

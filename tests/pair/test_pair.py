@@ -13,11 +13,12 @@ from urllib.request import urlopen
 import pytest
 
 from tests.pair.running import Caller, Node, Pair, pair
+from tests.support.patience import patient
 
 
 def luigi_ha(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "luigi_ha.appliance.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
 
 
 def nothing_lost(two: Pair, caller: Caller) -> None:
@@ -84,7 +85,7 @@ def test_sigterm_of_the_leader_hands_over_first(tmp_path: Path) -> None:
         epoch, leader = two.leadership()
         with Caller(two.port) as caller:
             leader.popen.terminate()
-            assert leader.popen.wait(20) == 0
+            assert leader.popen.wait(patient(20)) == 0
             assert two.leader(after=epoch) is not leader
         assert caller.failed == []
         nothing_lost(two, caller)
@@ -95,7 +96,7 @@ def test_who_does_not_lead_shows_its_mirror_and_its_age(tmp_path: Path) -> None:
         two.call("add_task", worker="w", task_id="Shown_1")
         ages = []
         for _ in range(40):  # either of the two takes a connection
-            with urlopen(f"http://127.0.0.1:{two.port}/api/task_list", timeout=10) as reply:
+            with urlopen(f"http://127.0.0.1:{two.port}/api/task_list", timeout=patient(10)) as reply:
                 ages.append(reply.headers["Luigi-HA-Mirror-Age"])
                 assert b"Shown_1" in reply.read() or float(ages[-1]) < 1
             time.sleep(0.01)
@@ -131,7 +132,7 @@ def test_one_port_is_for_one_pair(tmp_path: Path) -> None:
         intruder.port = two.port
         try:
             node = intruder.start()
-            assert node.popen.wait(30) == 2
+            assert node.popen.wait(patient(30)) == 2
             assert f"the schedulers of {tmp_path}/luigi.db.leadership listen there" in node.log
         finally:
             intruder.end()

@@ -14,6 +14,7 @@ import pytest
 
 from tests.pair.running import get
 from tests.support.etcd import etcd_cluster
+from tests.support.patience import patient
 from tests.support.ports import free_port
 from tests.support.servers import MEMORY, postgres_server
 
@@ -42,7 +43,8 @@ class Node:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "LUIGI_HA_ETCD_ENDPOINTS": self.given[3]}
         return subprocess.run(
-            [*self.command, *arguments], capture_output=True, text=True, timeout=60, check=False, env=environment
+            [*self.command, *arguments], capture_output=True, text=True, timeout=patient(60), check=False,
+            env=environment,
         )
 
     def leads(self) -> bool:
@@ -85,7 +87,7 @@ def test_a_restored_cluster_waits_for_a_person_whether_it_runs_or_is_started_on_
 
             two = Node(tmp_path, "n2", database, etcd.endpoints[0])
             nodes.append(two)
-            assert two.popen.wait(60) == 2, two.log
+            assert two.popen.wait(patient(60)) == 2, two.log
             assert "database_is_older" in two.log
             assert "luigi-ha db accept" in two.log
             assert "gate_open" not in two.log

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.pair.running import pair
+from tests.support.patience import patient
 
 
 def ask(port: int, method: str, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any]:
     """On a connection of its own: the kernel decides which of the two takes it."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=40)
+    connection = HTTPConnection("127.0.0.1", port, timeout=patient(40))
     try:
         headers = {} if key is None else {"Idempotency-Key": key}
         connection.request(method, path, None if body is None else json.dumps(body), headers)

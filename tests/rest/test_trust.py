@@ -9,12 +9,13 @@ from typing import Any
 from tests.access.test_tls import logged
 from tests.api.serving import Served, eventually, run, serving
 from tests.rest.asking import ask, beat, good, problem, report, status, take
+from tests.support.patience import patient
 
 QUICK = {"worker_disconnect_delay": 0.3, "remove_delay": 0.3, "worker_grace": 0.0}
 
 
 async def gone(served: Served, quoted: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while (await ask(served, "GET", f"/api/task/{quoted}")).status != 404:  # noqa: ASYNC110 - it is over HTTP
             await asyncio.sleep(0.02)
 

@@ -49,11 +49,11 @@ def test_a_report_of_a_run_that_was_given_up_is_409_and_changes_nothing(tmp_path
             with logged() as lines:
                 said = problem(await ask(served, "POST", "/api/heartbeat", body), 409)
                 reason = 'reason="attempt 2 has replaced it"'
-                assert f"report_refused task_id=A_1 attempt=1 worker=v {reason}" in lines.getvalue()
+                assert f"report_refused task_id=A_1 attempt=1 worker_id=v {reason}" in lines.getvalue()
                 assert "A_2" not in lines.getvalue()
                 late = {"worker": "v", "task_id": "A_1", "status": "FAILED", "attempt": 1, "run_id": lost["run_id"]}
                 assert (await served.post("add_task", late)).status == 409
-                assert lines.getvalue().count("report_refused task_id=A_1 attempt=1 worker=v") == 2
+                assert lines.getvalue().count("report_refused task_id=A_1 attempt=1 worker_id=v") == 2
             assert [entry["task_id"] for entry in said["lost"]] == ["A_1"]
             assert said["lost"][0]["reason"] in said["detail"]
             assert said["accepted"] == ["A_2"]

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.patience import patient
+
 T = TypeVar("T")
 PREFIX = "lhs-"
 NEW_NETWORK = 0x40000000  # CLONE_NEWNET
@@ -30,11 +32,13 @@ def available() -> bool:
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=patient(10))
 
 
 def _names() -> list[str]:
-    listed = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True, timeout=10).stdout
+    listed = subprocess.run(
+        ["ip", "netns", "list"], check=True, capture_output=True, text=True, timeout=patient(10)
+    ).stdout
     return [line.split()[0] for line in listed.splitlines() if line.startswith(PREFIX)]
 
 

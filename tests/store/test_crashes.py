@@ -11,6 +11,7 @@ import pytest
 from luigi_ha.appliance.store import Store, open_store
 from tests.store.crash_child import die_before_statement, write_until_killed
 from tests.store.samples import loaded, replayed
+from tests.support.patience import patient
 
 KILLS = 12
 # Children are forked from a process that has imported everything and has no threads.
@@ -32,7 +33,7 @@ def killed(url: str, first: int, after: float) -> list[int]:
             acknowledged.append(ours.recv())
     except EOFError:
         ours.close()
-    child.join(10)
+    child.join(patient(10))
     return acknowledged
 
 
@@ -72,7 +73,7 @@ def test_a_writer_killed_between_any_two_statements(tmp_path: Path) -> None:
         store.upgrade()
         child = FORKS.Process(target=die_before_statement, args=(url, step))
         child.start()
-        child.join(30)
+        child.join(patient(30))
         model = loaded(store)
         assert replayed(store) == model
         if child.exitcode == 0:

@@ -10,6 +10,7 @@ from luigi_ha.appliance.engine.changes import Epoch
 from luigi_ha.appliance.store import DatabaseAway, Durability, Journal, JournalState, Store, Unusable, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until
+from tests.support.patience import patient
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
 
 WAITING_COMMITS = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -157,7 +158,7 @@ def test_a_commit_released_because_the_standby_was_given_up_is_acknowledged_only
         pair.one.sql("SELECT pg_reload_conf()")
         await until(lambda: not pair.waiting())
         if durability == "available":
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, patient(5))
         else:
             await until(lambda: journal.state is JournalState.WAITING)
             assert store.position().seq == seq  # it is there, and yet nobody was told
@@ -165,7 +166,7 @@ def test_a_commit_released_because_the_standby_was_given_up_is_acknowledged_only
             assert not waiting.done()
             assert "durability = strict, but" in journal.reason
             await asyncio.to_thread(pair.heal)
-            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(waiting, patient(10))
         assert await asyncio.to_thread(journal.close, 5)
 
     run(scenario())
@@ -211,7 +212,7 @@ def test_a_cancelled_wait_for_the_standby_is_unknown_and_its_change_survives_the
                 three.sql(f"ALTER SYSTEM SET primary_conninfo = '{place}'")
                 three.sql("SELECT pg_reload_conf()")
                 await asyncio.to_thread(two.synchronous, "three")
-            await asyncio.wait_for(waiting, 20)
+            await asyncio.wait_for(waiting, patient(20))
             await journal.wait(add(journal, creation(3)), 10)
             assert await asyncio.to_thread(journal.close, 5)
 

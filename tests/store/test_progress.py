@@ -9,6 +9,7 @@ import pytest
 from luigi_ha.appliance.store import Journal, JournalState, Store
 from luigi_ha.appliance.store.progress import Progress
 from tests.store.samples import add, creation, run, until
+from tests.support.patience import patient
 from tests.support.servers import MEMORY, postgres_server
 
 
@@ -52,7 +53,7 @@ def test_a_journal_whose_thread_hangs_is_stuck(sqlite_url: str, make_store) -> N
     release = threading.Event()
 
     async def scenario() -> None:
-        journal = Journal(store, store.take_leadership("a"), on_commit=lambda *_: release.wait(10) and None)
+        journal = Journal(store, store.take_leadership("a"), on_commit=lambda *_: release.wait(patient(10)) and None)
         journal.start()
         add(journal, creation(1))
         await until(lambda: journal.stuck_for() > 0.3)

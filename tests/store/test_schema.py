@@ -39,6 +39,7 @@ from luigi_ha.appliance.store.statements import EVENT_COLUMNS, WORKER_COLUMNS, t
 from luigi_ha.appliance.store.tables import metadata
 from luigi_ha.appliance.store.target import Kind, parse
 from tests.store.samples import Model, batch, change, creation, loaded, replayed, write
+from tests.support.patience import patient
 from tests.support.ports import free_port
 from tests.support.servers import MariadbServer, PostgresServer
 
@@ -179,7 +180,7 @@ def test_several_processes_may_upgrade_at_once(url: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(patient(30))
     # SQLite's writers wait only a moment for each other; then they say so and can be run again.
     if not url.startswith("sqlite"):
         assert problems == []

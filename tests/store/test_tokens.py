@@ -1,11 +1,16 @@
 """Tokens in the database: a name is given once, and what is revoked stays to be seen."""
 
+import hashlib
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from luigi_ha.appliance.store import NameTaken, Store
+from luigi_ha.appliance.store import NameTaken, Store, open_store
 from luigi_ha.appliance.store.tokens import TokenRecord
+from tests.support.patience import patient
 
 FIRST = TokenRecord("0a1b2c3d", "ci", "worker", "d" * 64, 1_800_000_000.25, "root")
 SECOND = TokenRecord("ffffffff", "Ci", "operator", "e" * 64, 1_800_000_001.0, "me\0\ud800", 1_800_000_002.5)
@@ -44,5 +49,21 @@ def test_of_two_who_take_a_name_at_once_one_gets_it(store: Store) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(patient(30))
     assert (len(taken), len(store.tokens())) == (3, 1)
+
+
+@pytest.mark.postgresql
+def test_whoever_comes_first_to_an_empty_database_makes_its_tables(postgres_url: str, tmp_path: Path) -> None:
+    """`token create` beside nodes that start: each is there before the others have made the tables, in some run."""
+    program = [sys.executable, "-m", "luigi_ha.appliance.cli"]
+    at = ["--database", postgres_url]
+    create = [*program, "token", "create", "--role", "worker", *at]
+    commands = [[*create, f"t{n}", "--output", str(tmp_path / f"t{n}")] for n in range(3)]
+    commands.append([*program, "db", "upgrade", *at])
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) for command in commands]
+    said = [each.communicate(timeout=patient(60))[1] for each in running]
+    assert [each.returncode for each in running] == [0] * 4, said
+    kept = {record.digest for record in open_store(postgres_url).tokens()}
+    shown = {hashlib.sha256((tmp_path / f"t{n}").read_text().strip().encode()).hexdigest() for n in range(3)}
+    assert kept == shown

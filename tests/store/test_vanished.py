@@ -11,6 +11,7 @@ from tests.store.load import under_load
 from tests.store.namespaces import SWITCH, Lan, available, lan
 from tests.store.samples import add, creation, loaded, replayed, run, until
 from tests.store.test_primary import quickest
+from tests.support.patience import patient
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
 
 pytestmark = [
@@ -104,7 +105,7 @@ def test_a_commit_that_waits_for_its_standby_notices_too(machines: Machines, mak
         assert time.monotonic() - began < 3.0
         machines.two.thaw()
         machines.two.promote()
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, patient(20))
         assert await asyncio.to_thread(journal.close, 5)
 
     def here() -> None:

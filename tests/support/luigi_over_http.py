@@ -25,6 +25,7 @@ import luigi.worker
 import pytest
 
 from luigi_ha.appliance.engine import Settings
+from tests.support.patience import patient
 
 _OPTIONS = {field.name for field in dataclasses.fields(Settings)}
 _REAL_TIME = time.time
@@ -46,7 +47,7 @@ class Control:
         self._port = int(self._process.stdout.readline())
 
     def ask(self, path: str, **asked: Any) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=patient(60))
         try:
             connection.request("POST", path, json.dumps(asked))
             reply = connection.getresponse()
@@ -60,7 +61,7 @@ class Control:
         """Its nodes have ended. (Closing its input is not enough: a process that a test has forked, and that hangs, has
         it too.)"""
         self._process.kill()
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=patient(30))
         self._directory.cleanup()
 
 

@@ -12,6 +12,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from tests.support.patience import patient
+
 LUIGI_VERSION = "3.8.1"
 ARCHIVE_SHA256 = "2fa5eb5d3474e495de09bd964f502936c08f8b1eb6e0f3ca3c8a69116c38d0c3"
 
@@ -41,7 +43,7 @@ def _download(archive: Path) -> None:
         # luigi's build tools are in this one.
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", "luigi", "--no-deps"]
         command += ["--no-build-isolation", "--dest", scratch, f"luigi=={LUIGI_VERSION}"]
-        outcome = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=patient(300), check=False)
         fetched = Path(scratch) / archive.name
         if outcome.returncode != 0 or not fetched.exists():
             raise ArchiveError(f"pip could not fetch luigi's source distribution:\n{outcome.stdout}{outcome.stderr}")

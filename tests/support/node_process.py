@@ -65,7 +65,7 @@ class NodeProcess:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+            self._process.wait(patient(60))
             self._process = None
 
     def get(self, path: str) -> Any:
@@ -77,19 +77,19 @@ class NodeProcess:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=patient(30)) as reply:
             found = reply.read()
             return json.loads(found) if found else None
 
     def metric(self, name: str) -> float:
         """A number of /metrics that has no labels."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as reply:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=patient(30)) as reply:
             lines = reply.read().decode().splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/leader", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.url}/leader", timeout=patient(5)) as reply:
                 return bool(reply.status == 200)
         except urllib.error.HTTPError as error:
             error.close()

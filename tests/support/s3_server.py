@@ -20,6 +20,8 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tests.support.patience import patient
+
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 # lose_reply: executed, then the connection is dropped. cut: half of the body of the reply. 500, 501, 503: refused with
 # that. ignore_condition: without its If-None-Match.
@@ -67,7 +69,7 @@ class S3:
         return found
 
     def _control(self, what: dict[str, Any]) -> Any:
-        with urllib.request.urlopen(f"{self.url}/_control", json.dumps(what).encode(), timeout=30) as reply:
+        with urllib.request.urlopen(f"{self.url}/_control", json.dumps(what).encode(), timeout=patient(30)) as reply:
             return json.load(reply)
 
 
@@ -84,7 +86,7 @@ def s3_server() -> Iterator[S3]:
             server.close()
         finally:
             process.stdin.close()
-            process.wait(30)
+            process.wait(patient(30))
 
 
 class Misbehaving:

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.patience import patient
+
 PREFIX = "lhv-"
 PORT = 4711
 _number = itertools.count(1)  # two segments of one process may live at once
@@ -30,7 +32,7 @@ def why_not() -> str | None:
     """Why these tests cannot run here."""
     if os.geteuid() != 0:
         return "needs root: network namespaces are made"
-    tried = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True, timeout=10)
+    tried = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True, timeout=patient(10))
     return None if tried.returncode == 0 else f"no network namespaces: {tried.stderr.decode().strip()}"
 
 
@@ -56,7 +58,7 @@ class Host:
 
     def ip(self, *command: str) -> str:
         done = subprocess.run(
-            ["ip", "-n", self.name, *command], check=False, capture_output=True, text=True, timeout=10
+            ["ip", "-n", self.name, *command], check=False, capture_output=True, text=True, timeout=patient(10)
         )
         assert done.returncode == 0, (command, done.stderr)
         return done.stdout
@@ -64,7 +66,7 @@ class Host:
     def batch(self, *commands: str) -> None:
         """Several commands of ip, in one process."""
         command, given = ["ip", "-n", self.name, "-batch", "-"], "\n".join(commands)
-        subprocess.run(command, input=given, check=True, capture_output=True, text=True, timeout=10)
+        subprocess.run(command, input=given, check=True, capture_output=True, text=True, timeout=patient(10))
 
     def sysctl(self, name: str, value: str) -> None:
         """name like net/ipv6/conf/eth0/disable_ipv6"""
@@ -179,7 +181,7 @@ def segment() -> Iterator[Segment]:
         yield net
     finally:
         for host in (switch, *hosts):
-            subprocess.run(["ip", "netns", "del", host.name], check=False, capture_output=True, timeout=10)
+            subprocess.run(["ip", "netns", "del", host.name], check=False, capture_output=True, timeout=patient(10))
 
 
 def plug(switch: Host, host: Host) -> None:
@@ -192,14 +194,14 @@ def plug(switch: Host, host: Host) -> None:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=10)
+    subprocess.run(command, check=True, capture_output=True, timeout=patient(10))
 
 
 def _remove_left_behind() -> None:
     for path in Path("/run/netns").glob(f"{PREFIX}*-*"):
         pid = path.name.removeprefix(PREFIX).split("-")[0]
         if pid.isdigit() and not Path("/proc", pid).exists():
-            subprocess.run(["ip", "netns", "del", path.name], check=False, capture_output=True, timeout=10)
+            subprocess.run(["ip", "netns", "del", path.name], check=False, capture_output=True, timeout=patient(10))
 
 
 def _enter(descriptor: int) -> None:

@@ -15,6 +15,7 @@ from luigi_ha.ha.vip.holder import Holder
 from luigi_ha.ha.vip.kernel import Kernel
 from luigi_ha.ha.vip.netlink import NetlinkAddress, _Thread
 from luigi_ha.ha.vip.sweep import sweep
+from tests.support.patience import patient
 from tests.vip.conftest import Seen
 from tests.vip.segment import Host, Segment, plug
 
@@ -418,7 +419,7 @@ def test_an_address_whose_thread_fails_in_the_middle_of_it_is_closed_all_the_sam
 
         def slowly(self: Holder) -> None:
             ending.set()
-            release.wait(10)
+            release.wait(patient(10))
             raise RuntimeError("a defect of ours")
 
         monkeypatch.setattr(Holder, "turn", slowly)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from luigi_ha.ha.vip.sweep import sweep
+from tests.support.patience import patient
 from tests.vip.segment import Host, Segment
 from tests.vip.test_address import BOTH, LATE, V4, V6
 
@@ -55,7 +56,7 @@ def nobody() -> tuple[str, ...]:
     """The prefix of a command that is run without root's rights."""
     user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
     tried = subprocess.run(
-        [*user, sys.executable, "-c", "pass"], check=False, capture_output=True, text=True, timeout=20
+        [*user, sys.executable, "-c", "pass"], check=False, capture_output=True, text=True, timeout=patient(20)
     )
     if tried.returncode:
         pytest.skip(f"only root may run this Python here: {tried.stderr.strip()}")
@@ -69,7 +70,7 @@ def node(host: Host, *prefix: str) -> Iterator[Node]:
         yield made
     finally:
         made.process.kill()
-        made.process.communicate(timeout=10)
+        made.process.communicate(timeout=patient(10))
 
 
 def gone_after(host: Host, since: float, patience: float = 6) -> float:
@@ -104,7 +105,7 @@ def test_what_kill_9_left_is_removed_by_the_stop_hook_at_once(net: Segment) -> N
         holder.do("start")
         holder.do("hold 60")
         holder.signal(signal.SIGKILL)
-        holder.process.wait(5)
+        holder.process.wait(patient(5))
         assert net.a.has(V4)
         with net.a.inside():
             assert sorted(sweep(BOTH, "eth0")) == sorted(BOTH)
@@ -188,7 +189,7 @@ def changes(host: Host) -> "Iterator[Additions]":
         yield Additions(process)
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=patient(10))
 
 
 class Additions:

@@ -19,6 +19,7 @@ from luigi_ha.ha.clock import monotonic
 from luigi_ha.ha.vip.configured import configured
 from luigi_ha.ha.vip.netlink import NetlinkAddress
 from luigi_ha.ha.vip.refusals import Refusals, RefusalsError
+from tests.support.patience import patient
 from tests.vip.conftest import Seen
 from tests.vip.segment import Host, Segment
 from tests.vip.test_address import BOTH, V4, V6, on
@@ -41,7 +42,9 @@ def rules(net: Segment) -> Iterator[Refusals]:
 
 def nft(host: Host, *command: str) -> str:
     with host.inside():
-        done = subprocess.run(["/usr/sbin/nft", *command], check=True, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["/usr/sbin/nft", *command], check=True, capture_output=True, text=True, timeout=patient(10)
+        )
     return done.stdout
 
 
@@ -225,7 +228,7 @@ def test_it_outlives_kill_9(net: Segment, rules: Refusals) -> None:
         assert holder.do("start") is None
         assert holder.do("hold 20") is None
         holder.signal(signal.SIGKILL)
-        holder.process.wait(5)
+        holder.process.wait(patient(5))
         assert net.a.has(V4)
         with pytest.raises(TimeoutError):
             call(net.c, V4, 0.3)

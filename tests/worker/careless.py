@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlencode
 
+from tests.support.patience import patient
 from tests.worker.peers import Node
 
 OFFER = ("namespaces", "families", "capabilities", "modules", "only_modules", "cannot_load")
@@ -57,7 +58,7 @@ def _asked(node: Node, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
     if path == "/api/get_work":
         told = json.loads(parse_qs(body.decode())["data"][0])
         body = urlencode({"data": json.dumps({name: told[name] for name in told if name not in OFFER})}).encode()
-    connection = HTTPConnection("127.0.0.1", node.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", node.port, timeout=patient(10))
     try:
         connection.request("POST" if not path.endswith("/log") else "PUT", path, body, {"Content-Type": kind})
         reply = connection.getresponse()

@@ -74,7 +74,7 @@ class Node:
         return self.ask("GET" if value is None else "POST", path, "" if value is None else json.dumps(value))
 
     def ask(self, verb: str, path: str, body: str, kind: str = "application/json") -> Any:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=patient(10))
         try:
             connection.request(verb, path, body, {"Content-Type": kind})
             reply = connection.getresponse()
@@ -141,7 +141,7 @@ class Misbehaving:
         self._listener.close()
         for sock in self._open:
             sock.close()
-        self._thread.join(10)
+        self._thread.join(patient(10))
         if self._unix_socket:
             Path(self._unix_socket).unlink()
 
@@ -150,10 +150,10 @@ class Misbehaving:
             while True:
                 sock, _ = self._listener.accept()
                 self._open.append(sock)
-                sock.settimeout(5)
+                sock.settimeout(patient(5))
                 behaviour = self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
                 with contextlib.suppress(OSError):
-                    self.requests.append(_whole_request(sock))
+                    self.requests.append(whole_request(sock))
                     behaviour(sock)
 
     def keys(self) -> list[str]:
@@ -166,7 +166,7 @@ class Misbehaving:
         ]
 
 
-def _whole_request(sock: socket.socket) -> bytes:
+def whole_request(sock: socket.socket) -> bytes:
     text = b""
     while b"\r\n\r\n" not in text:
         more = sock.recv(65536)
@@ -175,7 +175,7 @@ def _whole_request(sock: socket.socket) -> bytes:
         text += more
     head, _, body = text.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
-    length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length"))
+    length = next((int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length")), 0)
     while len(body) < length:
         body += sock.recv(65536)
     return head + b"\r\n\r\n" + body

@@ -13,6 +13,8 @@ from typing import Any
 
 import luigi
 
+from tests.support.patience import patient
+
 LEDGER = Path(os.environ.get("LEDGER", "/nonexistent"))
 
 
@@ -110,7 +112,7 @@ class Talking(Noted):
         self.set_progress_percentage(50)
         self.set_tracking_url("http://tracking.example/1")
         note("Talking")
-        message = self.scheduler_messages.get(timeout=30)
+        message = self.scheduler_messages.get(timeout=patient(30))
         note(f"heard {message}")
         message.respond("understood")
         self.done()
@@ -235,3 +237,32 @@ class Unsure(Noted):
 
     def complete(self) -> bool:
         raise RuntimeError("the warehouse does not answer")
+
+
+class Wordless(Noted):
+    """Fails, and does not say why by itself."""
+
+    how = luigi.Parameter()
+
+    def run(self) -> Any:
+        print("working")
+        if self.how == "interrupted":
+            raise KeyboardInterrupt
+        raise {"system exit": SystemExit(), "assertion": AssertionError()}.get(str(self.how), ValueError("no bread"))
+
+    def on_failure(self, exception: BaseException) -> Any:
+        if self.how == "on_failure raises":
+            raise RuntimeError("mail is down")
+        if self.how.startswith("says "):
+            return {"says nothing": None, "says blank": "  ", "says empty": {}}[str(self.how)]
+        return super().on_failure(exception)
+
+
+class Secret(Noted):
+    """Has a parameter that no scheduler is told."""
+
+    password = luigi.Parameter(visibility=luigi.parameter.ParameterVisibility.PRIVATE)
+
+    def run(self) -> Any:
+        note(f"Secret {self.n} {self.password}")
+        self.done()

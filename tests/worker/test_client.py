@@ -22,6 +22,7 @@ from luigi_ha.worker.client import (
     Stale,
     parse_addresses,
 )
+from tests.support.patience import patient
 from tests.support.ports import free_port
 from tests.worker.peers import Misbehaving, black_hole, drips, eventually, hangs_up, node, says
 
@@ -49,7 +50,7 @@ def test_p4_calls_outlast_a_node_that_is_killed_and_comes_back(tmp_path: Path) -
         reporting.start()
         assert not done.wait(1.0)
         one.start()
-        assert done.wait(20)
+        assert done.wait(patient(20))
         reporting.join()
         assert set(one.tasks()) == {"Before_1", "During_1"}
         scheduler.close()
@@ -231,7 +232,7 @@ def test_a_process_forked_meanwhile_uses_connections_of_its_own(tmp_path: Path) 
         forked.start()
         for number in range(20):
             scheduler.add_task(worker="w", task_id=f"Parent_{number}")
-        forked.join(20)
+        forked.join(patient(20))
         assert forked.exitcode == 0
         assert len(one.tasks()) == 40
         assert scheduler.failed_attempts == 0

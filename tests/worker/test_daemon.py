@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.patience import patient
 from tests.support.ports import free_port
 from tests.worker import late, pipelines
 from tests.worker.peers import Node, eventually, node
@@ -252,7 +253,7 @@ def test_health_and_metrics(scheduler: Node, tmp_path: Path) -> None:
     port = free_port()
 
     def ask(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=patient(10)) as reply:
             return str(reply.read().decode())
 
     with worker(tmp_path, scheduler, "--metrics-port", str(port), "--metrics-host", "127.0.0.1") as one:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from luigi_ha.worker.daemon.options import OptionError, Options, size
+from tests.support.patience import patient
 from tests.support.ports import free_port
 from tests.worker import pipelines
 from tests.worker.peers import ROOT, eventually, node
@@ -40,7 +41,7 @@ def test_stock_luigi_outlasts_an_outage_that_would_have_ended_it(tmp_path: Path)
             (tmp_path / "gate-1").touch()
             eventually(lambda: "over" in ledger.read_text(), lambda: "it ends")
             one.start()
-            output, _ = running.communicate(timeout=90)
+            output, _ = running.communicate(timeout=patient(90))
             assert running.returncode == 0, output
             assert "This progress looks :)" in output
             assert "no_scheduler_answers" in output
@@ -54,7 +55,7 @@ def test_the_exit_code_is_luigis(tmp_path: Path) -> None:
     with node(tmp_path) as one:
         command = ["luigi", "--module", "tests.worker.pipelines", "Failing", "--no-lock", "--retcode-task-failed", "42"]
         running = execute(tmp_path, "--scheduler-url", one.url, "--", *command)
-        output, _ = running.communicate(timeout=90)
+        output, _ = running.communicate(timeout=patient(90))
         assert running.returncode == 42, output
 
 
@@ -66,7 +67,7 @@ def test_a_script_that_builds_uses_it_too(tmp_path: Path) -> None:
     )
     with node(tmp_path) as one:
         running = execute(tmp_path, "--", "python", str(script), "5", one.url)
-        output, _ = running.communicate(timeout=90)
+        output, _ = running.communicate(timeout=patient(90))
         assert running.returncode == 0, output
         assert (tmp_path / "ledger").read_text() == "Noted 5\n"
 
@@ -116,7 +117,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with node(tmp_path) as one, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         path = f"/tmp/lha-{one.port}.notify"
         supervisor.bind(path)
-        supervisor.settimeout(60)
+        supervisor.settimeout(patient(60))
         told: list[str] = []
 
         def heard(word: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import patient
 from tests.worker import pipelines
 from tests.worker.careless import Careless
 from tests.worker.peers import ROOT, Node, node
@@ -62,7 +63,7 @@ def test_what_a_colleague_runs_from_a_script_is_left_to_it(scheduler: Node, tmp_
             env=environment,
             capture_output=True,
             check=True,
-            timeout=90,
+            timeout=patient(90),
         )
         assert ran.stdout.decode().strip().endswith("SUCCESS"), ran.stderr
         assert {name: task["status"] for name, task in scheduler.tasks().items() if task["status"] != "DONE"} == {}
@@ -208,7 +209,7 @@ def test_a_restriction_that_names_nothing_is_a_mistake_and_does_not_admit_everyt
     tmp_path: Path, option: str
 ) -> None:
     command = [sys.executable, "-m", "luigi_ha.appliance.cli", "worker", option, "--workers", "2"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(60), cwd=tmp_path)
     assert found.returncode == 2
     assert found.stderr.startswith(f"luigi-ha: {option.lstrip('-').partition('=')[0]}: nothing is named")
     assert found.stderr.count("\n") == 1

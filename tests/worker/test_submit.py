@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from luigi_ha.worker.submitting.following import MOST_LOOKS, Following
+from tests.support.patience import patient
 from tests.support.ports import free_port
 from tests.worker import pipelines
 from tests.worker.peers import ROOT, Misbehaving, Node, eventually, node, says
@@ -37,7 +38,7 @@ def start(directory: Path, url: str, *arguments: str, **more: str) -> "subproces
 def submit(directory: Path, url: str, *arguments: str, code: int = 0, **more: str) -> tuple[str, str]:
     """What it printed, and what it said beside."""
     with start(directory, url, *arguments, **more) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=patient(120))
     assert process.returncode == code, (process.returncode, out, err)
     assert "Traceback" not in err
     return out, err
@@ -108,7 +109,7 @@ def test_waiting_shows_progress_and_ends_with_the_outcome(scheduler: Node, tmp_p
             scheduler.kill()  # it is waited for
             scheduler.start()
             open_gate(tmp_path, 1)
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=patient(120))
         assert process.returncode == 0, err
         found = json.loads(out)
         assert (found["outcome"], set(found["counts"]), found["failed"]) == ("done", {"DONE"}, [])
@@ -141,7 +142,7 @@ def test_a_retry_can_be_waited_for(scheduler: Node, tmp_path: Path) -> None:
             await_status(scheduler, "FAILED", failing)
             (tmp_path / failing).touch()  # somebody has made its output
             scheduler.rest(f"/api/task/{failing}/done", {})
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=patient(120))
         assert process.returncode == 0, (out, err)
         assert one.drain() == 0
 
@@ -154,7 +155,7 @@ def test_what_was_cancelled_or_is_missing_or_gone_is_an_outcome(scheduler: Node,
         noted = pipelines.Noted(n=1).task_id
         await_status(scheduler, "PENDING", noted)
         scheduler.rest(f"/api/task/{noted}/cancel", {"reason": "wrong day"})
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=patient(120))
     assert process.returncode == 1
     assert "wrong day" in out
 
@@ -167,7 +168,7 @@ def test_waiting_can_be_bounded_or_interrupted_and_the_submission_stays(schedule
         assert process.stderr is not None
         assert "0 of 1 done" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=patient(60))
     assert process.returncode == 130, err
     assert "no longer waiting" in err
     assert all(scheduler.rest(f"/api/task/{name}")["submitted"] for name in scheduler.tasks())
@@ -218,7 +219,7 @@ def test_a_scheduler_that_does_not_answer_or_is_none_is_told(tmp_path: Path) -> 
 
 def test_the_help_has_an_example_and_the_exit_codes() -> None:
     command = [sys.executable, "-m", "luigi_ha.appliance.cli", "submit", "--help"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=patient(60))
     shown = " ".join(found.stdout.split())
     assert "Example: luigi-ha submit --module etl Load --date 2026-05-01" in shown
     assert "Exit codes: 0 submitted (with --wait: done), 1 failed" in shown
@@ -300,7 +301,7 @@ def test_stock_luigi_without_workers_submits_and_with_workers_takes_its_tasks_al
     quick = {"scheduler_worker_disconnect_delay": "2", "scheduler_remove_delay": "1", "scheduler_worker_grace": "2"}
     with node(tmp_path, prune_every="0.2", **quick) as one:
         with stock(tmp_path, one, "Link", "--n", "2", "--workers", "0") as submitter:
-            assert submitter.wait(60) == 0
+            assert submitter.wait(patient(60)) == 0
         submitted = {pipelines.Link(n=n).task_id for n in range(3)}
         with stock(tmp_path, one, "Needing", "--needs", "slow", "--workers", "1") as interactive:
             root = pipelines.Needing(needs="slow").task_id

@@ -4,6 +4,7 @@ Invariants
 * An attempt ends at its deadline whatever the peer does: each wait for bytes is given what is left of it.
 * A connection is kept only after a whole reply, belongs to one thread of one process, and is closed after any error.
 * NoAnswer.sent is false only if no byte of the request can have reached the peer.
+* Where the environment names a proxy, nobody but the proxy is connected to (`surroundings`).
 
 Not promised: that a request which brought no answer was not executed.
 """
@@ -23,6 +24,7 @@ from luigi_ha.worker.client.addresses import Address
 from luigi_ha.worker.client.credentials import Credentials, Tls
 from luigi_ha.worker.client.errors import NoAnswer
 from luigi_ha.worker.client.resolving import Resolver
+from luigi_ha.worker.client.surroundings import BadProxy, Proxy, proxy_for
 
 USER_AGENT = "luigi-ha-worker"
 KEEP_FOR = 20.0  # s without use; longer than between two pings, shorter than what servers and firewalls forget after
@@ -41,6 +43,7 @@ class Answer:
 @dataclass(slots=True)
 class _Kept:
     sock: socket.socket
+    proxy: Proxy | None
     pid: int
     used: float
 
@@ -60,14 +63,18 @@ class Exchange:
     ) -> Answer:
         """NoAnswer."""
         deadline = time.monotonic() + timeout
-        request = self._request(address, path, body, headers, verb)
-        sock = self._take(address)
+        try:
+            proxy = proxy_for(address)
+        except BadProxy as error:
+            raise NoAnswer(str(error), sent=False) from None
+        request = self._request(address, path, body, headers, verb, proxy)
+        sock = self._take(address, proxy)
         if sock is not None:
             try:
-                return self._converse(address, sock, request, deadline)
+                return self._converse(address, proxy, sock, request, deadline)
             except _SilentEndError:
                 pass  # closed by a peer that was idle or has died: nothing came back, and the request has an id
-        return self._converse(address, self._connect(address, deadline), request, deadline)
+        return self._converse(address, proxy, self._connect(address, proxy, deadline), request, deadline)
 
     def close(self) -> None:
         """Close what this thread keeps."""
@@ -77,9 +84,15 @@ class Exchange:
 
     # -- the conversation --------------------------------------------------------------------------------------
 
-    def _request(self, address: Address, path: str, body: bytes, headers: dict[str, str], verb: str) -> bytes:
-        host = f"[{address.host}]" if ":" in address.host else address.host or "localhost"
-        lines = [f"{verb} {address.prefix}{path} HTTP/1.1", f"Host: {host}:{address.port}", f"User-Agent: {USER_AGENT}"]
+    def _request(
+        self, address: Address, path: str, body: bytes, headers: dict[str, str], verb: str, proxy: Proxy | None
+    ) -> bytes:
+        where = _host_and_port(address)
+        relayed = proxy is not None and not address.secure  # through a tunnel the proxy reads nothing of it
+        target = f"http://{where}{address.prefix}{path}" if relayed else f"{address.prefix}{path}"
+        lines = [f"{verb} {target} HTTP/1.1", f"Host: {where}", f"User-Agent: {USER_AGENT}"]
+        if relayed and proxy is not None and proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
         lines += [f"Content-Length: {len(body)}", "Accept-Encoding: identity"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         authorization = self._credentials.header(address)
@@ -87,7 +100,9 @@ class Exchange:
             lines.append(f"Authorization: {authorization}")
         return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
 
-    def _converse(self, address: Address, sock: socket.socket, request: bytes, deadline: float) -> Answer:
+    def _converse(
+        self, address: Address, proxy: Proxy | None, sock: socket.socket, request: bytes, deadline: float
+    ) -> Answer:
         begun = False
         try:
             sock.settimeout(_left(deadline))
@@ -100,7 +115,7 @@ class Exchange:
                 if response.will_close:
                     sock.close()
                 else:
-                    self._connections()[address] = _Kept(sock, os.getpid(), time.monotonic())
+                    self._connections()[address] = _Kept(sock, proxy, os.getpid(), time.monotonic())
         except TimeoutError:
             sock.close()
             raise NoAnswer("no reply in time", sent=True) from None
@@ -111,6 +126,8 @@ class Exchange:
         except (OSError, http.client.HTTPException) as error:
             sock.close()
             raise NoAnswer(f"{type(error).__name__} in the middle of it", sent=True) from None
+        if proxy is not None and answer.status == http.client.PROXY_AUTHENTICATION_REQUIRED:
+            raise NoAnswer(f"the proxy {proxy} wants a user and a password: http://user:password@...", sent=False)
         return answer
 
     # -- connections -------------------------------------------------------------------------------------------
@@ -121,37 +138,43 @@ class Exchange:
             found = self._local.kept = {}
         return found
 
-    def _take(self, address: Address) -> socket.socket | None:
+    def _take(self, address: Address, proxy: Proxy | None) -> socket.socket | None:
         kept = self._connections().pop(address, None)
         if kept is None:
             return None
-        fresh = kept.pid == os.getpid() and time.monotonic() - kept.used < KEEP_FOR
+        fresh = kept.proxy == proxy and kept.pid == os.getpid() and time.monotonic() - kept.used < KEEP_FOR
         if fresh and not select.select([kept.sock], [], [], 0)[0]:  # readable: closed, or it says what nobody asked
             return kept.sock
         kept.sock.close()
         return None
 
-    def _connect(self, address: Address, deadline: float) -> socket.socket:
+    def _connect(self, address: Address, proxy: Proxy | None, deadline: float) -> socket.socket:
+        to = proxy or address
         try:
-            sock = self._open(address, deadline)
+            sock = self._open(address, to.host, to.port, deadline)
         except OSError as error:
-            self._resolver.forget(address.host, address.port)
+            self._resolver.forget(to.host, to.port)
             reason = "no connection in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
-            raise NoAnswer(reason, sent=False) from None
-        if not address.secure:
-            return sock
+            raise NoAnswer(reason if proxy is None else f"the proxy {proxy}: {reason}", sent=False) from None
+        if proxy is not None and proxy.scheme == "https":
+            sock = self._secured(sock, proxy.host, deadline)
+        if proxy is not None and address.secure:
+            _tunnel(sock, address, proxy, deadline)
+        return self._secured(sock, address.host, deadline) if address.secure else sock
+
+    def _secured(self, sock: socket.socket, host: str, deadline: float) -> socket.socket:
         try:
             sock.settimeout(min(_left(deadline), self._connect_timeout))
-            return self._tls.context().wrap_socket(sock, server_hostname=address.host)
+            return self._tls.context().wrap_socket(sock, server_hostname=host)
         except OSError as error:
             sock.close()
             raise NoAnswer(f"TLS: {getattr(error, 'reason', None) or error}", sent=False) from None
 
-    def _open(self, address: Address, deadline: float) -> socket.socket:
+    def _open(self, address: Address, host: str, port: int, deadline: float) -> socket.socket:
         if address.unix_socket:
             return _connected(socket.AF_UNIX, address.unix_socket, min(_left(deadline), self._connect_timeout))
         last: OSError | None = None
-        for family, where in self._resolver.find(address.host, address.port):
+        for family, where in self._resolver.find(host, port):
             try:
                 sock = _connected(family, where, min(_left(deadline), self._connect_timeout))
             except OSError as error:
@@ -163,6 +186,30 @@ class Exchange:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
             return sock
         raise last if last is not None else OSError("the name has no address")
+
+
+def _host_and_port(address: Address) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host or "localhost"
+    return f"{host}:{address.port}"
+
+
+def _tunnel(sock: socket.socket, address: Address, proxy: Proxy, deadline: float) -> None:
+    """Have the proxy connect us to the address. NoAnswer, with the connection closed."""
+    where = _host_and_port(address)
+    lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}", f"User-Agent: {USER_AGENT}"]
+    lines += [f"Proxy-Authorization: {proxy.authorization}"] if proxy.authorization else []
+    try:
+        sock.settimeout(_left(deadline))
+        sock.sendall("\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n")
+        # Without a buffer: what follows the head is the peer's, and is read by TLS.
+        response = http.client.HTTPResponse(_Bytewise(sock, deadline), method="CONNECT")  # type: ignore[arg-type]
+        response.begin()
+        status, reason = response.status, response.reason
+    except (OSError, http.client.HTTPException) as error:
+        status, reason = 0, "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    if status != http.client.OK:
+        sock.close()
+        raise NoAnswer(f"the proxy {proxy} does not connect us: {status or ''} {reason}".replace("  ", " "), sent=False)
 
 
 class _SilentEndError(NoAnswer):
@@ -178,6 +225,13 @@ class _Reader:
 
     def makefile(self, _mode: str) -> IO[bytes]:
         return io.BufferedReader(_Raw(self._sock, self._deadline))
+
+
+class _Bytewise(_Reader):
+    """The same, which takes no more than it was asked for."""
+
+    def makefile(self, _mode: str) -> IO[bytes]:
+        return io.BufferedReader(_Raw(self._sock, self._deadline), buffer_size=1)
 
 
 class _Raw(io.RawIOBase):

@@ -185,7 +185,7 @@ class Call:
             waited = time.monotonic() - self._began
             raise GaveUp(f"no scheduler answered for {waited:.0f} s: {error}", doubtful=self.doubtful) from None
         if self._logged:
-            _log.info("scheduler_answers_again", call=self.path, after=round(time.monotonic() - self._began, 1))
+            _log.info("scheduler_answers_again", call=self.path, seconds=round(time.monotonic() - self._began, 1))
         return answer
 
     def _over(self, state: RetryCallState) -> bool:
@@ -204,7 +204,7 @@ class Call:
         if not self._logged or now - self._logged >= LOG_EVERY:
             self._logged = now
             error = state.outcome.exception() if state.outcome is not None else None
-            _log.warning("no_scheduler_answers", call=self.path, reason=str(error), seconds=round(now - self._began, 1))
+            _log.warning("no_scheduler_answers", call=self.path, error=str(error), seconds=round(now - self._began, 1))
 
 
 # -- what an answer means --------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ class Daemon:
             except GaveUp as error:
                 if not self._worker.draining:
                     raise
-                _log.warning("drained_without_scheduler", reason=str(error))
+                _log.warning("drained_without_scheduler", error=str(error))
             return self._end("drained", 1 if self._spool.outstanding else 0)
 
     # -- the course of it --------------------------------------------------------------------------------------
@@ -131,7 +131,8 @@ class Daemon:
         options = self._options
         return PatientScheduler(
             options.addresses, patience,
-            Credentials(options.token, options.token_file), Tls(options.ca_file, options.certificate, options.key),
+            Credentials(options.token, options.token_file),
+            Tls(options.tls_ca, options.tls_certificate, options.tls_key),
             Resolver(guard), rest,
         )  # fmt: skip
 
@@ -269,7 +270,7 @@ class Daemon:
         try:
             self._worker.take_message(message)
         except CallError as error:
-            _log.warning("message_not_answered", name=message["name"], reason=str(error))
+            _log.warning("message_not_answered", command=message["name"], error=str(error))
 
     def _lost(self, run: Run, reason: str) -> None:
         self._worker.lost(run, reason)

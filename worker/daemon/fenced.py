@@ -96,7 +96,7 @@ class FencedScheduler:
         try:
             getattr(self._brief, method)(*told)
         except GaveUp as error:
-            _log.warning("progress_not_told", method=method, reason=str(error))
+            _log.warning("progress_not_told", method=method, error=str(error))
 
     def adopt(self, entry: Entry) -> None:
         """Report on a run of an earlier worker."""
@@ -142,14 +142,14 @@ class FencedScheduler:
         except GaveUp as error:
             if not brief:
                 raise
-            _log.warning("progress_not_told", method="add_task", reason=str(error))
+            _log.warning("progress_not_told", method="add_task", error=str(error))
         except Stale as stale:
             claim = report.get("batch_id") is not None
             self._lost(run, str(report.get("status")), stale.reason, ends=ends, claim=claim)
         except Refused as refused:
             if not ends:
                 raise
-            _log.error("result_not_taken", status=report["status"], reason=str(refused), **run.fields)
+            _log.error("result_not_taken", status=report["status"], error=str(refused), **run.fields)
             self._say_that_it_was_refused(run, report, refused, fence)
         else:
             if ends:
@@ -183,7 +183,7 @@ class FencedScheduler:
                 worker=report["worker"], task_id=run.task_id, status=FAILED, expl=why, runnable=None, **fence
             )
         except Refused as again:
-            _log.error("failure_not_taken", reason=str(again), **run.fields)
+            _log.error("failure_not_taken", error=str(again), **run.fields)
 
 
 def _of_this_process() -> FencedScheduler:

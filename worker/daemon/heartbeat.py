@@ -86,11 +86,11 @@ class Heartbeat:
         except CallError as error:
             if self._silent_since is None:
                 self._silent_since = time.monotonic()
-                _log.warning("heartbeat_unanswered", reason=str(error))
+                _log.warning("heartbeat_unanswered", error=str(error))
             return False
         self._status.heard_at = time.monotonic()
         if self._silent_since is not None:
-            _log.info("heartbeat_answered_again", silence=round(time.monotonic() - self._silent_since, 1))
+            _log.info("heartbeat_answered_again", seconds=round(time.monotonic() - self._silent_since, 1))
             self._silent_since = None
             self._orders.returned()
         return True

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 import luigi
 from luigi.task_register import Register, TaskClassAmbigiousException
 
+from luigi_ha.worker import log, private
 from luigi_ha.worker.daemon.options import OptionError, Options
 
 Kind = Literal["modules", "families", "tasks"]
@@ -22,6 +23,7 @@ MOST_TASKS: Final = 20  # of one family, after which the family is given up
 MOST_NAMES: Final = 1_000  # of one kind; the oldest are forgotten, and tried again
 LONGEST_REASON: Final = 300  # characters
 SCRIPT: Final = "__main__"
+_log = log.get()
 
 
 class CannotLoad(Exception):  # noqa: N818 - it says what happened
@@ -56,6 +58,7 @@ class Loader:
         self.refusals: dict[Kind, dict[str, str]] = {"modules": {}, "families": {}, "tasks": {}}
         self._failed: dict[str, int] = {}  # tasks that could not be loaded, by family
         self._offered: list[str] | None = None
+        self._own_values: set[str] = set()  # classes of which it was said that private parameters are this worker's
 
     def import_named(self) -> None:
         """Import what the options name. OptionError."""
@@ -95,10 +98,17 @@ class Loader:
         if told.module:
             self._import(told.module)
         family = self._class(told)
+        lacking = private.missing(family)
+        if lacking:
+            raise CannotLoad("families", told.kind, _lacking(told.family, lacking))
         try:
             task: luigi.Task = family.from_str_params(told.params)
         except BaseException as error:
             raise CannotLoad("tasks", told.task_id, _told(error)) from error
+        own = private.names(family)
+        if own and told.kind not in self._own_values:
+            self._own_values.add(told.kind)
+            _log.info("private_parameters", family=told.family, parameters=",".join(own), values="luigi.cfg or default")
         return task
 
     def refuse(self, told: Description, cannot: CannotLoad) -> None:
@@ -154,6 +164,13 @@ def _registered(told: Description) -> Any:
         if not of_module or not issubclass(of_module[-1], of_module[0]):
             raise
         return of_module[-1]
+
+
+def _lacking(family: str, names: list[str]) -> str:
+    return (
+        f"no scheduler is told the values of private parameters, and here is none for {', '.join(names)}; expected "
+        f"[{family}] {names[0]} = ... in this worker's luigi.cfg, or a default"
+    )
 
 
 def _around(name: str) -> Iterator[str]:

@@ -38,9 +38,9 @@ class Options:
     ping_interval: float = 1.0
     token: str = field(default="", repr=False)
     token_file: Path | None = None
-    ca_file: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     metrics_host: str = ""
     metrics_port: int | None = None
     log_format: str = "json"  # or keyvalue
@@ -62,7 +62,7 @@ class Options:
         _one_of("lost_attempt", self.lost_attempt, ("finish", "stop"))
         _one_of("log_format", self.log_format, ("json", "keyvalue"))
         _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
-        for name in ("token_file", "ca_file", "certificate", "key"):
+        for name in ("token_file", "tls_ca", "tls_certificate", "tls_key"):
             path = getattr(self, name)
             if path is not None and not os.access(path, os.R_OK):
                 raise OptionError(f"{name.replace('_', '-')}: {path} cannot be read")
@@ -82,6 +82,13 @@ def size(text: str) -> int:
     if found is None:
         raise OptionError(f"{text!r} is no size: 512M, 2G or a number of bytes")
     return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " "))
+
+
+def port(text: str) -> int:
+    """OptionError unless it is one."""
+    if not text.isascii() or not text.isdecimal() or int(text) > 65535:
+        raise OptionError(f"metrics-port: {text!r} is no port; it must be a number up to 65535")
+    return int(text)
 
 
 def words(texts: list[str] | None) -> list[str]:

@@ -121,7 +121,7 @@ class Output:
         try:
             return TaskLog(self.path(run), self._limit)
         except OSError as error:
-            _log.error("task_output_not_kept", file=str(self.path(run)), error=str(error), **run.fields)
+            _log.error("task_output_not_kept", path=str(self.path(run)), error=str(error), **run.fields)
             return None
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class Output:
             try:
                 stream.file.write(data)
             except OSError as error:
-                _log.error("task_output_not_kept", file=str(stream.file.path), error=str(error), **stream.run.fields)
+                _log.error("task_output_not_kept", path=str(stream.file.path), error=str(error), **stream.run.fields)
                 stream.file = None
         if self._tell:
             *lines, stream.line = (stream.line + data).split(b"\n")
@@ -184,7 +184,7 @@ class Output:
             try:
                 stream.file.close()
             except OSError as error:
-                _log.error("task_output_not_kept", file=str(stream.file.path), error=str(error), **stream.run.fields)
+                _log.error("task_output_not_kept", path=str(stream.file.path), error=str(error), **stream.run.fields)
         self.on_end(stream.run)
 
     def _forget_old(self) -> None:

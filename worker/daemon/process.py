@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -36,6 +37,9 @@ class Outcome:
 
     def put(self, result: tuple[str, str | None, Any, list[str], list[Any]]) -> None:
         _task_id, status, explanation, missing, new_deps = result
+        raised = sys.exc_info()[1]
+        if (status or FAILED) == FAILED and raised is not None and not _says(explanation):
+            explanation = "".join(traceback.format_exception(raised))  # KeyboardInterrupt, which luigi lets through
         required = [list(dep) for dep in new_deps or []]
         finished = Finished(self._entry.run, status or FAILED, _bounded(explanation), list(missing or []), required)
         try:
@@ -74,10 +78,25 @@ class Job:
             outcome.send(Finished(run, FAILED, reason))
             return
         self._reporter._scheduler.adopt(self._entry)  # noqa: SLF001 - luigi's; its reports shall name the run
-        luigi_s = ContextManagedTaskProcess(
+        luigi_s = _Explaining(
             task=task, result_queue=outcome, status_reporter=self._reporter, use_multiprocessing=True, **self._told
         )
         luigi_s.run()
+
+
+class _Explaining(ContextManagedTaskProcess):
+    """Luigi's, in which a failure is never without an explanation."""
+
+    def _handle_run_exception(self, ex: BaseException) -> Any:
+        try:
+            explanation = super()._handle_run_exception(ex)
+        except Exception as error:  # noqa: BLE001 - on_failure is the user's, and so are the handlers of events
+            told = "".join(traceback.format_exception(error))  # what it met is in there: the error is its context
+            return f"The run failed, and on_failure, or a handler of the failure, raised:\n{told}"
+        if not _says(explanation):
+            told = "".join(traceback.format_exception(ex))
+            return f"{told}\n(on_failure returned {explanation!r})"
+        return explanation
 
 
 class TaskProcess(ContextManagedTaskProcess):
@@ -137,6 +156,11 @@ class TaskProcess(ContextManagedTaskProcess):
     def _running(self) -> Carrier:
         assert self._carrier is not None  # noqa: S101 - started
         return self._carrier
+
+
+def _says(explanation: Any) -> bool:
+    """Whether somebody who reads it learns anything."""
+    return bool(explanation.strip()) if isinstance(explanation, str) else bool(explanation)
 
 
 def _bounded(explanation: Any) -> Any:

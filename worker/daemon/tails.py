@@ -61,9 +61,9 @@ class Tails:
                 if refused.status == 405 or "no such path" in str(refused):
                     _log.info("output_not_shown", reason="the scheduler has no place for it")
                     break
-                _log.debug("output_not_shown", reason=str(refused))
+                _log.debug("output_not_shown", error=str(refused))
             except CallError as error:
-                _log.debug("output_not_shown", reason=str(error))
+                _log.debug("output_not_shown", error=str(error))
         self._client.close()
 
     def _turn(self) -> None:

@@ -144,7 +144,7 @@ class Spool:
         aside = self._directory / "damaged.txt"
         with aside.open("ab") as out:
             out.write(b"%b: %b\n" % (path.name.encode(), line))
-        _log.error("spool_entry_damaged", file=str(path), error=str(error), moved_to=str(aside), bytes=len(line))
+        _log.error("spool_entry_damaged", path=str(path), error=str(error), moved_to=str(aside), bytes=len(line))
 
 
 def _append(path: Path, line: bytes, *, flush: bool = True) -> None:

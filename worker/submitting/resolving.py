@@ -20,6 +20,8 @@ from luigi.parameter import ParameterException
 from luigi.task_register import TaskClassException
 from luigi.task_status import DONE
 
+from luigi_ha.worker import private
+
 _UNDECIDED = {"n_pending_tasks": 0, "running_tasks": [], "n_unique_pending": 0}
 
 
@@ -36,6 +38,7 @@ class Plan:
     info: dict[str, Any]
     url: str  # of the scheduler, as luigi is configured
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # for whoever submits
 
     @property
     def tasks(self) -> list[dict[str, Any]]:
@@ -121,7 +124,21 @@ def _described(task: luigi.Task) -> Plan:
     configured = core()
     url = configured.scheduler_url or f"http://{configured.scheduler_host}:{configured.scheduler_port}"
     info = {**dict(worker._worker_info), "first_task": task.task_id}  # noqa: SLF001 - what luigi's Worker tells of itself
-    return Plan(task.task_id, worker._id, info, url, notes.calls)  # noqa: SLF001
+    return Plan(task.task_id, worker._id, info, url, notes.calls, _untold(worker))  # noqa: SLF001
+
+
+def _untold(worker: Any) -> list[str]:
+    """What workers will not get, a line for each class of tasks."""
+    found = {}
+    for task in worker._scheduled_tasks.values():  # noqa: SLF001 - luigi has no other list of them
+        names = private.untold(task)
+        if names:
+            found[task.get_task_family()] = names
+    return [
+        f"note: {family}: luigi tells no scheduler the value of {', '.join(names)} (private); a worker takes its own, "
+        f"from [{family}] of its luigi.cfg or the default"
+        for family, names in found.items()
+    ]
 
 
 def quiet(*, verbose: bool) -> None:

@@ -123,7 +123,9 @@ ROUTES: tuple[Route, ...] = (
         query={
             "status": {"type": "string", "enum": list(building.STATUSES)}, "family": _NAME, "namespace": _NAME,
             "worker": {**_NAME, "description": "run by this worker, now or last"},
-            "search": {**_NAME, "description": "part of the id"}, "limit": _LIMIT,
+            "search": {**_NAME, "description": "part of the id"},
+            "prefix": {**_NAME, "description": "how the id or the family begins, with its namespace or without"},
+            "limit": _LIMIT,
             "after": {"type": "string", "pattern": "^[0-9]{1,18}$", "description": "`next` of the page before"},
         },
         text="In the order in which they were added. A page may be empty and yet have a `next`: then so much was "

@@ -1,0 +1,1 @@
+"""The pages' commands, played as a reader would type them."""
