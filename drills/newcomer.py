@@ -89,7 +89,8 @@ def play(place: Path, program: str, log: Path) -> int:
     )
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     environment |= {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "dumb"}
-    program = f"cd {shlex.quote(str(place))} && {inside}"
+    root = shlex.quote(str(place))
+    program = f"mount --bind {root} {root} && cd {root} && {inside}"  # a root that is a mount may have hosts inside of it
     command = ["unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child", "sh", "-c", program]
     with log.open("w") as out:
         try:
