@@ -81,15 +81,19 @@ def typed(page: str, without: list[str]) -> str:
 
 
 def play(place: Path, program: str, log: Path) -> int:
-    """Type it there: mounts and processes of its own; the network is this machine's, where packages come from."""
+    """Type it there: mounts and processes of its own; the network is this machine's, where packages come from.
+
+    With chroot instead of pivot_root the hosts of the lab, which have mounts of their own, would be outside again.
+    """
     (place / "root" / "page.sh").write_text(program)
     inside = (
         "mount -t proc proc proc && mount --rbind /sys sys && mount --rbind /dev dev && mount -t tmpfs tmpfs run && "
-        "mkdir -p run/netns && exec chroot . bash -lc 'cd /root/luigi-ha && exec bash /root/page.sh'"
+        "mkdir -p run/netns .old && pivot_root . .old && umount -l /.old && cd /root/luigi-ha && exec bash /root/page.sh"
     )
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     environment |= {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "dumb"}
-    program = f"cd {shlex.quote(str(place))} && {inside}"
+    root = shlex.quote(str(place))
+    program = f"mount --bind {root} {root} && cd {root} && {inside}"
     command = ["unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child", "sh", "-c", program]
     with log.open("w") as out:
         try:

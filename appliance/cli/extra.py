@@ -34,6 +34,12 @@ class WithExtraCommands(TyperGroup):
         return _other(cmd_name, found) or found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = self._resolved(ctx, args)
+        if command is not None:
+            drop_links(command, os.environ)
+        return name, command, rest
+
+    def _resolved(self, ctx: Any, args: list[str]) -> Any:
         beside = super().get_command(ctx, args[0]) if args[0] in SHARED else None
         ours = beside is not None and len(args) > 1 and not args[1].startswith("-")
         name, command, rest = (args[0], beside, args[1:]) if ours else super().resolve_command(ctx, args)

@@ -65,6 +65,10 @@ def _contradictions(serve: "Serve") -> Iterator[tuple[str, str, str]]:
             ("tls_certificate", "tls_certificate with unix_socket", "TLS is for host and port"),
         ),
         (
+            bool(serve.advertise) and not serve.advertise.startswith(("http://", "https://")),
+            ("advertise", f"advertise = {serve.advertise!r}", f"expected a URL, such as {own_url(serve, 'n1')}"),
+        ),
+        (
             bool(serve.advertise) and serve.advertise.startswith("https:") != bool(serve.tls_certificate),
             (
                 "advertise",

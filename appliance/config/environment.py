@@ -18,7 +18,7 @@ from luigi_ha.appliance.mail import MailOptions
 
 PREFIX = "LUIGI_HA_"
 SECTIONS: dict[str, type] = {"scheduler": Settings, "cors": Cors, "email": MailOptions}
-_URLS = frozenset({"database", "advertise", "etcd_endpoints"})
+_URLS = frozenset({("", "database"), ("", "advertise"), ("", "etcd_endpoints")})
 _LINK = re.compile(r"(tcp|udp|sctp)://(\[[0-9a-f:.]+\]|[^\s:/@]+):\d{1,5}", re.IGNORECASE)
 _OF_SERVICE = re.compile(
     r"(?P<service>LUIGI_HA(_[A-Z0-9_]+?)??)"
@@ -43,7 +43,7 @@ def read_environment(environment: Mapping[str, str]) -> tuple[Values, list[Note]
         place = _place(variable)
         if service is not None:
             foreign.setdefault(service, []).append(variable)
-        elif place is not None and is_link(value) and place[1] not in _URLS:
+        elif place is not None and is_link(value) and place not in _URLS:
             notes.append(Note(f"environment variable {variable} = {value} is a link to a Service: not used"))
         elif place is not None:
             values[place] = Origin(value, f"environment variable {variable}")

@@ -93,9 +93,13 @@ def load(flags: Mapping[str, Any], config: Path | None, environment: Mapping[str
             values["", name] = Origin(value, where)
     if ("scheduler", "prune_limit") not in values:
         values["scheduler", "prune_limit"] = Origin(PRUNE_LIMIT, DEFAULT)
+    options = _build(values)
+    origins = {place: origin.where for place, origin in values.items()}
+    if options.scheduler.worker_grace > Settings().worker_grace:
+        origins.setdefault(("scheduler", "worker_grace"), "not less than worker_disconnect_delay")
     return Loaded(
-        _build(values),
-        {place: origin.where for place, origin in values.items()},
+        options,
+        origins,
         [note.text for note in notes],
         [note.text for note in notes if note.warning],
     )

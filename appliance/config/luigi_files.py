@@ -194,11 +194,7 @@ class _Toml:
         self._texts = texts
         self._tables: dict[str, dict[str, Any]] = {}
         for path, text in texts:
-            try:
-                document = tomllib.loads(text)
-            except tomllib.TOMLDecodeError as error:
-                raise ConfigError(path, f"not TOML: {error}") from None
-            for name, table in document.items():
+            for name, table in parsed_toml(path, text).items():
                 if not isinstance(table, Mapping):
                     where = line_of(path, text, "", name)
                     raise ConfigError(where, f"{name} is in no section", "expected [section] above it, as luigi does")
@@ -227,6 +223,14 @@ class _Toml:
 
     def lost(self, section: str) -> list[str]:  # noqa: ARG002 - as the other
         return []
+
+
+def parsed_toml(path: str, text: str) -> dict[str, Any]:
+    """Return the document; ConfigError if it is none, or has numbers or depths that Python does not take."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(path, f"not TOML: {error}") from None
 
 
 def _own_names(path: str, text: str) -> configparser.RawConfigParser:

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST = 10**15  # s, bytes, or a count: 30 million years of seconds
+from luigi_ha.appliance.config.options import LARGEST_WHOLE
+
+LONGEST = LARGEST_WHOLE  # as s: 30 million years
 
 
 @dataclass(frozen=True, slots=True)

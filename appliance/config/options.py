@@ -21,6 +21,7 @@ from luigi_ha.appliance.engine.errors import BadArgument
 from luigi_ha.appliance.engine.settings import Settings
 from luigi_ha.appliance.mail import MailOptions
 
+LARGEST_WHOLE = 10**15  # what is counted with, as times and sizes, stays exact in a float
 LUIGI_RPC_TIMEOUT = 10.0  # s; [core] rpc-connect-timeout of a stock client
 
 
@@ -194,7 +195,10 @@ def _bool(value: Any) -> bool:
 def _int(value: Any) -> int:
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError(value)
-    return int(value)
+    result = int(value)
+    if abs(result) > LARGEST_WHOLE:
+        raise ValueError(value)
+    return result
 
 
 def number(value: Any) -> float:

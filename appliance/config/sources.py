@@ -4,15 +4,17 @@ Sections: "" (the server), "scheduler", "resources", "cors", "email". Every valu
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from luigi_ha.appliance.config.environment import SECTIONS
 from luigi_ha.appliance.config.errors import ConfigError, unknown_key
-from luigi_ha.appliance.config.luigi_files import line_of
+from luigi_ha.appliance.config.luigi_files import line_of, parsed_toml
 from luigi_ha.appliance.config.options import Serve, names
 from luigi_ha.appliance.config.origin import Origin, Values
+from luigi_ha.appliance.config.variables import OTHER_VARIABLES
+
+__all__ = ["OTHER_VARIABLES", "SYSTEM_TOML", "read_toml"]
 
 SYSTEM_TOML = Path("/etc/luigi-ha/luigi-ha.toml")
 
@@ -20,10 +22,7 @@ SYSTEM_TOML = Path("/etc/luigi-ha/luigi-ha.toml")
 def read_toml(path: Path) -> Values:
     """Our own configuration file. Every key must be known."""
     text = _read(path)
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), f"not TOML: {error}") from None
+    document = parsed_toml(str(path), text)
     values: Values = {}
     for key, value in document.items():
         if key in ("scheduler", "cors", "email", "resources") and isinstance(value, Mapping):

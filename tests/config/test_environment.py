@@ -11,7 +11,6 @@ from luigi_ha.appliance.cli.app import app
 from luigi_ha.appliance.cli.links import drop_links
 from luigi_ha.appliance.config import ConfigError, load
 from luigi_ha.appliance.config.environment import is_link
-from luigi_ha.appliance.config.options import Serve, names
 from luigi_ha.appliance.config.variables import OTHER_VARIABLES
 from tests.cli.test_commands import luigi_ha
 from tests.config.generating import service_variables
@@ -57,6 +56,7 @@ def test_a_link_is_no_value_of_an_option(name: str, link: str) -> None:
         ("LUIGI_HA_PORT", "tcp://", ["LUIGI_HA_PORT", "a whole number"]),
         ("LUIGI_HA_PORT", "http://10.0.0.1:8082", ["LUIGI_HA_PORT", "a whole number"]),
         ("LUIGI_HA_PORT", "tcp://10.0.0.1", ["LUIGI_HA_PORT", "a whole number"]),
+        ("LUIGI_HA_ADVERTISE", LINK, ["LUIGI_HA_ADVERTISE", "such as http://n1:8082"]),
         ("LUIGI_HA_METRICS_PORT", "99999", ["LUIGI_HA_METRICS_PORT", "at most 65535"]),
         ("LUIGI_HA_RESOURCES_GPU", "many", ["LUIGI_HA_RESOURCES_GPU", "0 or more"]),
         ("LUIGI_HA_ELECTION", "sometimes", ["LUIGI_HA_ELECTION", "file, etcd"]),
@@ -87,20 +87,6 @@ def test_the_variables_of_workers_and_commands_are_known() -> None:
     loaded = load({}, None, dict.fromkeys(OTHER_VARIABLES - {"LUIGI_HA_CONFIG"}, "x"))
     assert loaded.notes == []
     assert loaded.options == load({}, None, {}).options
-
-
-def test_every_variable_of_a_command_is_known() -> None:
-    known = OTHER_VARIABLES | {f"LUIGI_HA_{name.upper()}" for name in names(Serve)}
-    found = set(_variables(typer.main.get_command(app)))
-    assert "LUIGI_HA_WORKERS" in found
-    assert found - known == set()
-
-
-def _variables(command: Any) -> list[str]:
-    context = typer.Context(command)
-    named = [each.envvar for each in command.params if getattr(each, "envvar", None)]
-    inner = command.list_commands(context) if hasattr(command, "list_commands") else []
-    return [*named, *(variable for name in inner for variable in _variables(command.get_command(context, name)))]
 
 
 @pytest.mark.parametrize(

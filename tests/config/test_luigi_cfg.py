@@ -120,6 +120,8 @@ def test_an_endless_delay_is_one(name: str, text: str) -> None:
 def test_the_grace_of_workers_follows_a_longer_delay() -> None:
     found = loaded("[scheduler]\nworker_disconnect_delay = 600\n")
     assert (found.options.scheduler.worker_disconnect_delay, found.options.scheduler.worker_grace) == (600, 600)
+    assert found.origins["scheduler", "worker_grace"] == "not less than worker_disconnect_delay"
+    assert loaded("[scheduler]\nworker_disconnect_delay = 10\n").options.scheduler.worker_grace == 90
 
 
 @pytest.mark.parametrize(

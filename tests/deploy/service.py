@@ -1,9 +1,9 @@
 """What a Service of Kubernetes does: leads each connection to one of the pods whose readiness probe succeeds.
 
-    python -m tests.deploy.service 18082 /ready 2 http://10.9.0.1:8082 http://10.9.0.2:8082 ...
+    python -m tests.deploy.service 18082 /ready http://10.9.0.1:8082 http://10.9.0.2:8082 ...
 
-Each pod is asked for the path once a second, with a second to answer; after so many failures in a row it gets no new
-connections. Where no pod is ready, connections are refused. Ends with SIGTERM.
+Each pod is asked for the path once a second, with a second to answer; one that fails gets no new connections until it
+succeeds. Where no pod is ready, connections are refused. Ends with SIGTERM.
 """
 
 import asyncio
@@ -19,20 +19,16 @@ EVERY = TIMEOUT = 1.0  # s
 
 
 class Service:
-    def __init__(self, path: str, threshold: int, pods: list[tuple[str, int]]) -> None:
+    def __init__(self, path: str, pods: list[tuple[str, int]]) -> None:
         self._path = path
-        self._threshold = threshold
         self._pods = pods
         self._ready: set[tuple[str, int]] = set()
 
     async def probe(self, pod: tuple[str, int]) -> None:
-        failures = 0
         while True:
-            answered = await self._answers(pod)
-            failures = 0 if answered else failures + 1
-            if answered:
+            if await self._answers(pod):
                 self._ready.add(pod)
-            elif failures >= self._threshold:
+            else:
                 self._ready.discard(pod)
             await asyncio.sleep(EVERY)
 
@@ -80,6 +76,6 @@ def refuse(writer: asyncio.StreamWriter) -> None:
 
 
 if __name__ == "__main__":
-    port, path, threshold, *urls = sys.argv[1:]
+    port, path, *urls = sys.argv[1:]
     pods = [(str(parts.hostname), parts.port or 80) for parts in map(urlsplit, urls)]
-    asyncio.run(Service(path, int(threshold), pods).run(int(port)))
+    asyncio.run(Service(path, pods).run(int(port)))
