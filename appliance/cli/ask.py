@@ -66,20 +66,18 @@ def history(
         str,
         typer.Argument(
             metavar="TASK",
-            help="Its id, its family, or the beginning of either; or the word failovers: who led when, and why.",
+            help="Its id, its family, or the beginning of either.",
         ),
     ],
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the latest ones.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Everything that happened to a task, oldest first; or, with the word failovers, to the leadership.
+    """Everything that happened to a task, oldest first.
 
     Example: luigi-ha history Load
-
-    Example: luigi-ha history failovers
     """
     scheduler = Scheduler(at)
-    if task == "failovers":
+    if task == "failovers" and scheduler.find(task_path(task)) is None:  # its name before there was such a command
         _failovers(scheduler, limit, as_json=as_json)
         return
     found = scheduler.get(task_path(task_id(scheduler, task), "/history"), {"limit": limit})
@@ -92,6 +90,19 @@ def history(
         words += [f"after={entry['seconds']:.1f}s"] if entry.get("seconds") is not None else []
         said = [f"{name}: {line(entry[name])}" for name in ("error", "reason") if entry.get(name)]
         print(line(" ".join([*words, f"epoch={entry['epoch']} seq={entry['seq']}", *said])))
+
+
+@asks
+def failovers(
+    at: At,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the latest ones.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Who led when, why, and how long nobody did: each change of leader, oldest first.
+
+    Example: luigi-ha failovers
+    """
+    _failovers(Scheduler(at), limit, as_json=as_json)
 
 
 def _failovers(scheduler: Scheduler, limit: int, *, as_json: bool) -> None:
@@ -130,4 +141,5 @@ def prune(at: At, as_json: Json = False) -> None:
 
 HISTORY_CODES = asking_codes(failed=FORGOTTEN)
 WHY_CODES = asking_codes(failed=FORGOTTEN)
+FAILOVERS_CODES = asking_codes()
 PRUNE_CODES = asking_codes()

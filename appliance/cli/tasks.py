@@ -1,5 +1,6 @@
 """What the commands on tasks do."""
 
+import contextlib
 import json
 import re
 import sys
@@ -147,7 +148,7 @@ def _described(found: JsonObject, statuses: Mapping[str, str]) -> str:
     told_facts = [(name, line(value)) for name, value in facts if value]
     width = max(len(name) for name, _ in told_facts) + 2
     text = "\n".join(f"{name + ':' if name.strip() else '':<{width}}{value}" for name, value in told_facts)
-    return text + (f"\nerror:\n{_indented(told(found['error']))}" if found["error"] else "")
+    return text + (f"\nerror:\n{_indented(_error(found['error']))}" if found["error"] else "")
 
 
 def _first(deps: list[str], statuses: Mapping[str, str]) -> list[str]:
@@ -163,6 +164,14 @@ def _statuses(scheduler: Scheduler, deps: list[str]) -> dict[str, str]:
 def told(value: Any) -> str:
     """Return what somebody said as text: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _error(value: Any) -> str:
+    """Return an error as its worker wrote it: luigi's send JSON in JSON."""
+    if isinstance(value, str) and value.startswith('"'):
+        with contextlib.suppress(ValueError):
+            return told(json.loads(value))
+    return told(value)
 
 
 def _indented(text: str) -> str:

@@ -173,5 +173,5 @@ class WorkerCalls(State):
             self._dirty_settings.add("paused")
 
     def has_task_history(self) -> bool:
-        """Whether the visualiser shows a link to Luigi's history pages."""
-        return self.settings.record_task_history
+        """Whether the visualiser shows a link to Luigi's history pages: never, as there are none here."""
+        return False

@@ -201,7 +201,7 @@ class Roles:
         self._recording = asyncio.create_task(self._record(failover), name="record")
 
     async def _record(self, failover: Failover) -> None:
-        """For `luigi-ha history failovers`. Not worth anything else: a record that cannot be written is left out."""
+        """For `luigi-ha failovers`. Not worth anything else: a record that cannot be written is left out."""
         try:
             await asyncio.to_thread(opened(self._node).record_failover, failover)
         except StoreError as error:

@@ -281,3 +281,18 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
 def test_the_examples_are_many() -> None:
     assert len(runnable()) > 15
     assert Path(__file__).parent.name == "cli"
+
+
+def test_a_task_that_has_the_name_of_a_word_has_a_history(node: NodeProcess) -> None:
+    assert "first start" in good(node, "history failovers")  # as it was called once
+    assert "first start" in good(node, "failovers")
+    add(node, "failovers", "etl.Odd")
+    assert "PENDING" in good(node, "history failovers")
+    assert json.loads(good(node, "history failovers --json"))["history"][0]["status"] == "PENDING"
+    assert json.loads(good(node, "failovers --limit 1 --json"))["failovers"][0]["cause"] == "first start"
+
+
+def test_an_error_of_luigis_own_worker_is_shown_as_lines(node: NodeProcess) -> None:
+    add(node, "etl.Quoted-1", "etl.Quoted")
+    fail(node, "etl.Quoted", error=json.dumps(TRACE))  # luigi's workers send JSON in JSON
+    assert '\n    File "etl.py", line 7, in run\n' in good(node, "task show etl.Quoted-1")
