@@ -18,10 +18,7 @@ from pathlib import Path
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-HELPS = (
-    "", "serve", "status", "history", "why", "prune", "switchover", "pause", "resume", "release", "doctor", "db",
-    "token", "lab", "worker", "exec", "submit",
-)  # fmt: skip
+LISTED = "from luigi_ha.appliance.cli.reference import documented\nfor each in documented(): print(each.name)"
 EXTRAS = (  # what is done without an extra -> what is to be installed
     (["python", "-c", "from luigi_ha.targets import S3Target; S3Target('s3://bucket/key').exists()"], "luigi-ha[s3]"),
     (["luigi-ha", "lab", "up"], "luigi-ha[lab]"),
@@ -101,9 +98,10 @@ def use(env: Path, work: Path) -> None:
     )
     ours = str(env / "bin" / "luigi-ha")
     print(run([ours, "--version"], work).strip())
-    for name in HELPS:
+    names = run([str(env / "bin" / "python"), "-c", LISTED], work).splitlines()
+    for name in ("", *names):
         run([ours, *name.split(), "--help"], work)
-    print(f"--help of {len(HELPS)} commands: ok")
+    print(f"--help of {len(names)} commands: ok")
     for command, wanted in EXTRAS:
         program = str(env / "bin" / command[0])
         done = attempt([program, *command[1:]], work)
