@@ -22,7 +22,7 @@ from luigi_ha.appliance.node import ExitCode
 from luigi_ha.appliance.node.states import TRANSITIONS, Life, State
 from luigi_ha.ha.supervisor import Supervisor
 from tests.api.serving import eventually, form, request, run, serving, whole
-from tests.support.patience import patient
+from tests.support.patience import allowed, patient
 from tests.support.ports import free_port
 
 COMMAND = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve"]
@@ -229,7 +229,7 @@ def test_ten_thousand_idle_connections_do_not_hurt(tmp_path: Path) -> None:
             began = time.monotonic()
             for number in range(200):
                 served.call("ping", worker=f"w{number % 3}")
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < allowed(5, began)
             idle[-1].sendall(whole("POST", "/api/is_paused", b""))
             assert idle[-1].recv(1000).startswith(b"HTTP/1.1 200")
             served.popen.terminate()

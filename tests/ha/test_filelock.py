@@ -18,7 +18,7 @@ from luigi_ha.ha.errors import Fatal, LeaseLost, Refused, Unknown, Unusable
 from luigi_ha.ha.filelock import FileLockElector
 from tests.ha.conftest import TIMING
 from tests.ha.worlds import candidate
-from tests.support.patience import patient
+from tests.support.patience import allowed, patient
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,7 +82,7 @@ def test_a_killed_holder_is_succeeded_at_once_with_a_greater_epoch(tmp_path: Pat
                 gap = time.monotonic() - killed
             await standby.close()
         print(f"killed holder succeeded after {gap:.3f} s")
-        assert gap < 1.0
+        assert gap < allowed(1.0, killed)
 
     asyncio.run(main())
 
@@ -126,7 +126,7 @@ def test_waiting_for_the_lock_leaves_the_event_loop_free_and_ends_when_cancelled
         waiting.cancel()
         before = time.monotonic()
         await asyncio.wait([waiting])
-        assert time.monotonic() - before < 0.5
+        assert time.monotonic() - before < allowed(0.5, before)
         for each in (leader, standby):
             await each.close()
 

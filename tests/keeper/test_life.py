@@ -16,6 +16,7 @@ from luigi_ha.ha.keeper.cells import Cells
 from luigi_ha.ha.keeper.child import Child
 from luigi_ha.ha.keeper.nurse import Nurse
 from tests.keeper.cluster import LONG, MemoryCluster, options, play, running
+from tests.support.patience import allowed
 
 
 def _open_files() -> int:
@@ -53,7 +54,7 @@ def test_a_killed_scheduler_loses_everything_at_once_and_another_node_leads(tmp_
         os.close(page.fd)
         await cluster.until(lambda: n2.leads)
         took = monotonic() - killed
-        assert took < 1.5, f"{took:.3f} s: less than the lease, or nothing was released"
+        assert took < allowed(1.5, killed), f"{took:.3f} s: less than the lease, or nothing was released"
         order = cluster.story.lines("lead", node="n2")[0]
         assert order["cause"] == "the scheduler of n1 died (SIGKILL)"
         assert order["previous"] == "n1"

@@ -12,6 +12,7 @@ from luigi_ha.appliance.engine.changes import Epoch
 from luigi_ha.appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until, write
+from tests.support.patience import allowed
 from tests.support.ports import free_port
 from tests.support.proxy import Relay
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
@@ -78,7 +79,7 @@ def test_hosts_that_do_not_answer_cost_a_moment_once_and_then_nothing(
         store = make_store(calm.url(silent.getsockname()[1], free_port(), calm.one.port), connect_timeout=2.0)
         began = time.monotonic()
         fresh = make_store(calm.url(silent.getsockname()[1], calm.one.port), connect_timeout=2.0)
-        assert time.monotonic() - began < 1.5  # 0.3 s for the first look
+        assert time.monotonic() - began < allowed(1.5, began)  # 0.3 s for the first look
         for known in (store, fresh):
             assert quickest(known) < 0.25
 
@@ -107,7 +108,7 @@ def test_a_standby_promoted_while_another_host_is_waited_for_is_found(
     promotion.start()
     began = time.monotonic()
     store.position()  # when it began, one host had not answered, and the other was no primary
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - began < allowed(4.0, began)
     assert store.primary == place(pair.two)
     promotion.join()
 

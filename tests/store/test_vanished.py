@@ -11,7 +11,7 @@ from tests.store.load import under_load
 from tests.store.namespaces import SWITCH, Lan, available, lan
 from tests.store.samples import add, creation, loaded, replayed, run, until
 from tests.store.test_primary import quickest
-from tests.support.patience import patient
+from tests.support.patience import allowed, patient
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
 
 pytestmark = [
@@ -102,7 +102,7 @@ def test_a_commit_that_waits_for_its_standby_notices_too(machines: Machines, mak
         machines.net.unplug("a")
         began = time.monotonic()
         await until(lambda: journal.state is JournalState.WAITING)
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < allowed(3.0, began)
         machines.two.thaw()
         machines.two.promote()
         await asyncio.wait_for(waiting, patient(20))
@@ -126,7 +126,7 @@ def test_a_vanished_host_first_in_the_list_does_not_delay_finding_the_primary(
         machines.two.promote()
         began = time.monotonic()
         store = make_store(machines.url(), connect_timeout=2.0)  # knows nothing: waits a moment for the other
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < allowed(1.5, began)
         assert quickest(store) < 0.25  # knows who is silent
 
     machines.net.on(SWITCH, here)

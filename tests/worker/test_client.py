@@ -22,7 +22,7 @@ from luigi_ha.worker.client import (
     Stale,
     parse_addresses,
 )
-from tests.support.patience import patient
+from tests.support.patience import allowed, patient
 from tests.support.ports import free_port
 from tests.worker.peers import Misbehaving, black_hole, drips, eventually, hangs_up, node, says
 
@@ -86,7 +86,7 @@ def test_addresses_that_refuse_or_swallow_connections_are_passed_over(tmp_path: 
         scheduler = client(f"http://127.0.0.1:{free_port()}, {hole}", one.url)
         began = time.monotonic()
         scheduler.add_task(worker="w", task_id="T_1")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < allowed(5, began)
         failed = scheduler.failed_attempts
         assert failed == 2
         scheduler.add_task(worker="w", task_id="T_2")
@@ -125,7 +125,7 @@ def test_a_503_is_asked_again_when_it_says() -> None:
     with Misbehaving(says("503 Service Unavailable", b"{}", "Retry-After: 1"), GOOD) as server:
         began = time.monotonic()
         client(server.url, patience=Patience(first=0.01, most=5)).count_pending(worker="w")
-        assert 1.0 <= time.monotonic() - began < 4
+        assert 1.0 <= time.monotonic() - began < allowed(4, began)
 
 
 def test_a_kept_connection_that_died_meanwhile_costs_nothing() -> None:
