@@ -10,6 +10,11 @@
 to be changed. Needs luigi (the extra `worker`).
 """
 
+try:
+    import luigi as _luigi  # noqa: F401
+except ModuleNotFoundError:
+    raise ImportError("luigi_ha.client needs luigi; expected: pip install 'luigi-ha[worker]'") from None
+
 from luigi_ha.worker.client import (
     Address,
     BadAddress,

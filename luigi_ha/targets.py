@@ -2,10 +2,15 @@
 
     from luigi_ha.targets import LocalTarget, S3Target
 
-See `luigi_ha.worker.targets` for what they promise. `S3Target` needs boto3 (the extra `s3`), the others nothing.
+See `luigi_ha.worker.targets` for what they promise. They need luigi (the extra `worker`), `S3Target` boto3 too (`s3`).
 """
 
 from typing import TYPE_CHECKING, Any
+
+try:
+    import luigi as _luigi  # noqa: F401
+except ModuleNotFoundError:
+    raise ImportError("luigi_ha.targets needs luigi; expected: pip install 'luigi-ha[worker]'") from None
 
 from luigi_ha.worker import targets
 from luigi_ha.worker.targets import (

@@ -71,6 +71,8 @@ def submit(  # noqa: PLR0917 - typer passes them by name
         client = _client(to.scheduler_urls or [plan.url], give_up_after, to.token_file, tls)
     except (resolving.Unresolved, BadAddress) as error:
         raise _ended(str(error), USAGE) from None
+    except KeyboardInterrupt:  # of a person, or raised by a task
+        raise _ended("interrupted while it found out what there is to do: nothing was submitted", INTERRUPTED) from None
     for note in plan.notes:
         _say(f"luigi-ha: {note}")
     submitted = False

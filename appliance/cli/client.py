@@ -94,12 +94,12 @@ class Scheduler:
         down: dict[str, _DownError] = {}
         for url in self._urls:
             try:
-                answer = self._one(url, method, path, body, more)
+                return self._one(url, method, path, body, more)
             except _DownError as reason:
                 down[url] = reason
-            else:
-                self._urls.sort(key=lambda each: each != url)  # the others keep their order
-                return answer
+            finally:
+                if url not in down:  # it answers, if only by a refusal: it is asked first from now on
+                    self._urls.sort(key=lambda each, first=url: each != first)  # type: ignore[misc]
         if len(down) == 1:
             raise CommandError(next(iter(down.values())).alone, ExitCode.UNREACHABLE)
         said = "; ".join(f"{url}: {reason}" for url, reason in down.items())

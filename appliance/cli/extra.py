@@ -34,12 +34,6 @@ class WithExtraCommands(TyperGroup):
         return _other(cmd_name, found) or found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, command, rest = self._resolved(ctx, args)
-        if command is not None:
-            drop_links(command, os.environ)
-        return name, command, rest
-
-    def _resolved(self, ctx: Any, args: list[str]) -> Any:
         beside = super().get_command(ctx, args[0]) if args[0] in SHARED else None
         ours = beside is not None and len(args) > 1 and not args[1].startswith("-")
         name, command, rest = (args[0], beside, args[1:]) if ours else super().resolve_command(ctx, args)
@@ -58,5 +52,16 @@ def _other(name: str, beside: Any) -> Any:
         if beside is not None:
             words = ", ".join(f"luigi-ha {name} {word}" for word in sorted(beside.commands))
             command.epilog = f"Beside it: {words} (--help tells more).\n\n{command.epilog or ''}"
+            _complete_too(command, beside)
         return command
     return None
+
+
+def _complete_too(command: Any, beside: Any) -> None:
+    """Have a shell complete the group's commands where the other package's command begins."""
+    own = command.shell_complete
+
+    def complete(ctx: Any, incomplete: str) -> Any:
+        return [*beside.shell_complete(ctx, incomplete), *own(ctx, incomplete)]
+
+    command.shell_complete = complete

@@ -1,6 +1,7 @@
 """Commands on resources: resource list, set."""
 
 import json
+import math
 from typing import Annotated
 from urllib.parse import quote
 
@@ -8,9 +9,10 @@ import typer
 
 from luigi_ha.appliance.cli.asking import Json, asks
 from luigi_ha.appliance.cli.client import At, Scheduler
-from luigi_ha.appliance.cli.errors import asking_codes
+from luigi_ha.appliance.cli.errors import CommandError, asking_codes
 from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.cli.tables import amount, table
+from luigi_ha.appliance.exit_codes import ExitCode
 
 app = typer.Typer(help="Resources: how much there is of each.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -42,6 +44,8 @@ def set_(
 
     Example: luigi-ha resource set warehouse 4
     """
+    if not math.isfinite(total):
+        raise CommandError(f"the total {total} of {line(name)}: expected a number such as 4", ExitCode.CONFIG)
     scheduler = Scheduler(at)
     before = {each["name"]: each["total"] for each in scheduler.get("/api/resource")}
     now = scheduler.send("PUT", f"/api/resource/{quote(name, safe='')}", {"total": total})

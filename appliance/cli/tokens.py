@@ -17,7 +17,6 @@ from luigi_ha.appliance.cli.shown import moment
 from luigi_ha.appliance.clock import wall
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.store import NameTaken, SchemaState, Store, TokenRecord
-from luigi_ha.appliance.store.target import Kind
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
@@ -94,8 +93,9 @@ def _usable(database: str | None, config: Path | None, *, make: bool = False) ->
     """The database, with tables. `make`: an empty one gets them, as from a node: either may be the first to come."""
     store = opened(database, config)
     status = store.check()
-    if make and status.state is SchemaState.MISSING and store.target.kind is not Kind.SQLITE:
+    if make and status.state is SchemaState.MISSING:
         status = store.upgrade()
+        print(f"luigi-ha: note: {store.target.shown} was empty, and has its tables now", file=sys.stderr)
     status.require()
     return store
 

@@ -5,11 +5,12 @@ of a call, which may wait for a leader for as long as its budget lasts.
 """
 
 import http.client
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 CONNECT = 3.0  # s
@@ -21,7 +22,16 @@ def opener(url: str, context: ssl.SSLContext | None) -> tuple[str, OpenerDirecto
     """Return the URL as it is requested, and what opens it. `context` is for https."""
     if url.startswith(UNIX):
         return "http://localhost", build_opener(ProxyHandler({}), _Plain(_on(unquote(url.removeprefix(UNIX)))))
-    return url.rstrip("/"), build_opener(_Plain(_Connection), _Secure(context))
+    direct = [ProxyHandler({})] if _is_here(url) else []  # no proxy knows this machine's own address
+    return url.rstrip("/"), build_opener(*direct, _Plain(_Connection), _Secure(context))
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Connection(http.client.HTTPConnection):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from luigi_ha.appliance.config.environment import read_environment
+from luigi_ha.appliance.config.environment import is_link, read_environment
 from luigi_ha.appliance.config.errors import ConfigError
 from luigi_ha.appliance.config.luigi import read_luigi
 from luigi_ha.appliance.config.options import SECRET, Options, Serve, build, check_relations, coerce, number
@@ -75,7 +75,7 @@ def _json(value: Any) -> Any:
 def load(flags: Mapping[str, Any], config: Path | None, environment: Mapping[str, str]) -> Loaded:
     """Read every source and check the whole; ConfigError says what, where and what would be right."""
     values, notes = read_luigi(environment)
-    if config is None and environment.get("LUIGI_HA_CONFIG"):
+    if config is None and environment.get("LUIGI_HA_CONFIG") and not is_link(environment["LUIGI_HA_CONFIG"]):
         config = Path(environment["LUIGI_HA_CONFIG"])
     if config is not None:
         values.update(read_toml(config))

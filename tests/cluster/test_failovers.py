@@ -20,6 +20,7 @@ from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.faults import Bite
 from luigi_ha.appliance.lab.lab import Lab
 from luigi_ha.appliance.lab.targets import Target
+from tests.support.patience import patient
 
 GAP, PRIMARY_GAP = 15.0, 45.0  # s; what a busy machine may need
 ANYWHERE = ("kill-scheduler", "kill-both", "cut-etcd")  # wherever PostgreSQL's primary is: a move less to wait for
@@ -69,7 +70,16 @@ def test_status_names_each_node_and_what_its_death_would_cost(lab: Lab) -> None:
 def test_doctor_finds_nothing_wrong_with_a_healthy_node(lab: Lab) -> None:
     host = lab.resolve("standby")
     config = str(lab.plan.of(host) / "luigi-ha.toml")
-    lab.run(host.name, ["luigi-ha", "doctor", "--config", config])  # its exit code is 0, or LabError
+    until = time.monotonic() + patient(30)
+    while True:
+        try:
+            lab.run(host.name, ["luigi-ha", "doctor", "--config", config])  # its exit code is 0, or LabError
+        except LabError as error:
+            slow = "no answer within" in str(error)  # a disk that others use; doctor asks each thing once
+            if not slow or time.monotonic() > until:
+                raise
+        else:
+            return
 
 
 def test_a_planned_switchover_fails_no_call(lab: Lab, tmp_path: Path) -> None:

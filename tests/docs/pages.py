@@ -1,7 +1,8 @@
 """A page whose blocks marked `sh` are typed into one shell, from top to bottom.
 
 Every command must exit with 0, or as the page says: `# exits 1` at the end of its line. A command that ends in `&` goes
-on. The shell has a network of its own, if it may (as root): its port 8082 is nobody else's.
+on. The shell has a network and processes of its own, if it may (as root): its port 8082 is nobody else's, and what it
+has left running ends with it.
 """
 
 import contextlib
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*(ROOT / name / "README.md" for name in ("", "examples", "deploy")), *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 _EXITS = re.compile(r"^(?P<command>.+?)\s+# exits (?P<code>\d+)$")
-NETWORK = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+ALONE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+ALONE += ["sh", "-c", 'ip link set lo up && "$@"', "sh"]
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
@@ -47,7 +49,7 @@ def _line(line: str) -> str:
 
 def play(page: Path, where: Path, environment: Mapping[str, str], seconds: float) -> "subprocess.CompletedProcess[str]":
     """Type it; whatever it has left running is ended. The output has both streams."""
-    alone = NETWORK if os.geteuid() == 0 else []
+    alone = ALONE if os.geteuid() == 0 else []
     env = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI", "PYTHON"))}
     with tempfile.TemporaryFile("w+") as output:  # not a pipe, which what was left running would keep open
         process = subprocess.Popen(

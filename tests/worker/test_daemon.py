@@ -306,6 +306,7 @@ def test_a_drained_worker_that_is_started_again_waits_until_it_is_undrained(sche
             one.start()
             one.await_event("drained", _restart + 1)
             scheduler.kill()
+            one.await_event("heartbeat_unanswered", _restart + 1)
             scheduler.start()
             one.await_event("heartbeat_answered_again", _restart + 1)
             assert scheduler.tasks("PENDING").keys() == {task}

@@ -38,6 +38,7 @@ class Answer:
     status: int
     body: bytes
     retry_after: float
+    proxy: str = ""  # by way of which it came
 
 
 @dataclass(slots=True)
@@ -111,7 +112,8 @@ class Exchange:
             with response:
                 response.begin()
                 begun = True
-                answer = Answer(response.status, response.read(), _seconds(response.getheader("Retry-After")))
+                retry_after = _seconds(response.getheader("Retry-After"))
+                answer = Answer(response.status, response.read(), retry_after, str(proxy or ""))
                 if response.will_close:
                     sock.close()
                 else:

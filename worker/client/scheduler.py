@@ -250,7 +250,8 @@ def _reason(answer: Answer) -> str:
     try:
         found = json.loads(answer.body)
     except ValueError:
-        return "without a reason" if not answer.body else "with a page that is not a scheduler's"
+        way = f", by way of the proxy {answer.proxy}" if answer.proxy else ""
+        return f"without a reason{way}" if not answer.body else f"with a page that is not a scheduler's{way}"
     if isinstance(found, dict):
         told = found.get("error") if isinstance(found.get("error"), dict) else found
         assert isinstance(told, dict)  # noqa: S101 - either way
