@@ -15,6 +15,7 @@ import time
 
 MOST = 20.0
 TICK = 0.02  # s
+_sleep, _now = time.sleep, time.monotonic  # tests put others in their places
 
 
 def patient(seconds: float) -> float:
@@ -38,7 +39,7 @@ class _Lateness:
 
     def start(self) -> None:
         self._pid = os.getpid()
-        self._moments, self._totals = [time.monotonic()], [0.0]
+        self._moments, self._totals = [_now()], [0.0]
         threading.Thread(target=self._run, name="lateness", daemon=True).start()
 
     def since(self, moment: float) -> float:
@@ -46,15 +47,15 @@ class _Lateness:
             self.start()  # a process that was forked has no such thread
             return 0.0
         place = max(0, bisect.bisect_right(self._moments, moment) - 1)
-        under_way = max(0.0, time.monotonic() - self._moments[-1] - TICK)
+        under_way = max(0.0, _now() - self._moments[-1] - TICK)
         return self._totals[-1] - self._totals[place] + under_way
 
     def _run(self) -> None:
         total = 0.0
         while True:
-            asleep = time.monotonic()
-            time.sleep(TICK)
-            now = time.monotonic()
+            asleep = _now()
+            _sleep(TICK)
+            now = _now()
             total += max(0.0, now - asleep - 1.5 * TICK)
             self._totals.append(total)
             self._moments.append(now)
