@@ -62,6 +62,8 @@ def _complete_too(command: Any, beside: Any) -> None:
     own = command.shell_complete
 
     def complete(ctx: Any, incomplete: str) -> Any:
-        return [*beside.shell_complete(ctx, incomplete), *own(ctx, incomplete)]
+        inner = typer.Context(beside, ctx.parent)
+        group = [] if incomplete.startswith("-") else beside.shell_complete(inner, incomplete)
+        return [*group, *own(ctx, incomplete)]
 
     command.shell_complete = complete
