@@ -16,12 +16,14 @@ from luigi_ha.appliance.api.hardening import page_headers
 
 LONGEST_NAME = 200  # characters
 _TEXT = "$('<i>').text(%s).html()"
-# What visualiserApp.js inserts as HTML, and the same as text.
+# What visualiserApp.js inserts as HTML, and the same as text; and what it shows that is not here.
 _AS_TEXT = (
     ("{data: 'taskName'},", "{data: 'taskName', render: function (data) { return " + _TEXT % "data" + "; }},"),
     ("row.resources + '</div>'", _TEXT % "row.resources" + " + '</div>'"),
     ('$("#statusMessageModal pre").html(data.statusMessage)', '$("#statusMessageModal pre").text(data.statusMessage)'),
     ("$responseContent.html(response)", "$responseContent.text(response)"),
+    # No pages of a history are served here: no link to them.
+    ("if (hasTaskHistory) {", "if (false) {"),
 )
 
 

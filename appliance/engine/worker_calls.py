@@ -173,5 +173,5 @@ class WorkerCalls(State):
             self._dirty_settings.add("paused")
 
     def has_task_history(self) -> bool:
-        """Whether the visualiser shows a link to Luigi's history pages: never, as there are none here."""
-        return False
+        """Whether a history is recorded as Luigi means it. The visualiser that we serve has no link to it."""
+        return self.settings.record_task_history
