@@ -134,7 +134,6 @@ def test_commands_beside_modules_of_the_same_names(run: Run, command: tuple[str,
 def test_a_shell_completes_commands_and_options(run: Run, typed: str, found: str) -> None:
     asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_LUIGI_HA_COMPLETE": "complete_bash"}
     assert run("luigi-ha", **asked).stdout.split() == found.split()
-    assert "complete" in run("luigi-ha", "--show-completion", "bash").stdout
 
 
 def test_exec_runs_a_pipeline_that_lies_beside_them(run: Run, tmp_path: Path) -> None:
