@@ -99,7 +99,7 @@ class Scheduler:
                 down[url] = reason
             finally:
                 if url not in down:  # it answers, if only by a refusal: it is asked first from now on
-                    self._urls.sort(key=lambda each, first=url: each != first)  # type: ignore[misc]
+                    self._urls = [url, *(each for each in self._urls if each != url)]
         if len(down) == 1:
             raise CommandError(next(iter(down.values())).alone, ExitCode.UNREACHABLE)
         said = "; ".join(f"{url}: {reason}" for url, reason in down.items())

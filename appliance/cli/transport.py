@@ -5,13 +5,14 @@ of a call, which may wait for a leader for as long as its budget lasts.
 """
 
 import http.client
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
+
+from luigi_ha.appliance.config.access import is_loopback
 
 CONNECT = 3.0  # s
 ANSWER = 10.0  # s; more than the longest wait at the gate
@@ -22,16 +23,9 @@ def opener(url: str, context: ssl.SSLContext | None) -> tuple[str, OpenerDirecto
     """Return the URL as it is requested, and what opens it. `context` is for https."""
     if url.startswith(UNIX):
         return "http://localhost", build_opener(ProxyHandler({}), _Plain(_on(unquote(url.removeprefix(UNIX)))))
-    direct = [ProxyHandler({})] if _is_here(url) else []  # no proxy knows this machine's own address
+    here = is_loopback(urlsplit(url).hostname or "")
+    direct = [ProxyHandler({})] if here else []  # no proxy knows this machine's own address
     return url.rstrip("/"), build_opener(*direct, _Plain(_Connection), _Secure(context))
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Connection(http.client.HTTPConnection):

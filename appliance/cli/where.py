@@ -15,8 +15,7 @@ from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.transport import UNIX
 from luigi_ha.appliance.config import ConfigError, load
 from luigi_ha.appliance.config.access import own_url
-from luigi_ha.appliance.config.environment import is_link
-from luigi_ha.appliance.config.sources import SYSTEM_TOML
+from luigi_ha.appliance.config.sources import chosen_toml
 from luigi_ha.appliance.exit_codes import ExitCode
 
 
@@ -27,11 +26,8 @@ def located(given: At, named: list[str], config: Path | None) -> At:
         raise CommandError("--scheduler-url is empty; expected something like " + DEFAULT_URL, ExitCode.CONFIG)
     if urls:
         return replace(given, urls=tuple(dict.fromkeys(checked(url) for url in urls)))
-    if config is None and os.environ.get("LUIGI_HA_CONFIG") and not is_link(os.environ["LUIGI_HA_CONFIG"]):
-        config = Path(os.environ["LUIGI_HA_CONFIG"])
-    if config is None and SYSTEM_TOML.is_file():
-        config = SYSTEM_TOML
-    return given if config is None else _configured(given, config)
+    toml = chosen_toml(config, os.environ)
+    return given if toml is None else _configured(given, toml)
 
 
 def checked(url: str) -> str:

@@ -33,10 +33,13 @@ def check_access(serve: "Serve", where: Callable[[str], str]) -> None:
 
 def reached_from_here_only(serve: "Serve") -> bool:
     """Whether no other machine can connect."""
-    if serve.unix_socket or serve.host == "localhost":
-        return True
+    return bool(serve.unix_socket) or is_loopback(serve.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as it stands in an option or a URL, is this machine and no other."""
     try:
-        return ipaddress.ip_address(serve.host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

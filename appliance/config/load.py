@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from luigi_ha.appliance.config.environment import is_link, read_environment
+from luigi_ha.appliance.config.environment import read_environment
 from luigi_ha.appliance.config.errors import ConfigError
 from luigi_ha.appliance.config.luigi import read_luigi
 from luigi_ha.appliance.config.options import SECRET, Options, Serve, build, check_relations, coerce, number
 from luigi_ha.appliance.config.origin import Origin, Values
-from luigi_ha.appliance.config.sources import SYSTEM_TOML, read_toml
+from luigi_ha.appliance.config.sources import chosen_toml, read_toml
 from luigi_ha.appliance.cors import Cors
 from luigi_ha.appliance.engine.settings import Settings
 from luigi_ha.appliance.mail import MailOptions
@@ -75,12 +75,9 @@ def _json(value: Any) -> Any:
 def load(flags: Mapping[str, Any], config: Path | None, environment: Mapping[str, str]) -> Loaded:
     """Read every source and check the whole; ConfigError says what, where and what would be right."""
     values, notes = read_luigi(environment)
-    if config is None and environment.get("LUIGI_HA_CONFIG") and not is_link(environment["LUIGI_HA_CONFIG"]):
-        config = Path(environment["LUIGI_HA_CONFIG"])
-    if config is not None:
-        values.update(read_toml(config))
-    elif SYSTEM_TOML.is_file():
-        values.update(read_toml(SYSTEM_TOML))
+    toml = chosen_toml(config, environment)
+    if toml is not None:
+        values.update(read_toml(toml))
     given, remarks = read_environment(environment)
     values.update(given)
     notes += remarks

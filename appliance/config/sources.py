@@ -7,16 +7,21 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from luigi_ha.appliance.config.environment import SECTIONS
+from luigi_ha.appliance.config.environment import SECTIONS, is_link
 from luigi_ha.appliance.config.errors import ConfigError, unknown_key
 from luigi_ha.appliance.config.luigi_files import line_of, parsed_toml
 from luigi_ha.appliance.config.options import Serve, names
 from luigi_ha.appliance.config.origin import Origin, Values
-from luigi_ha.appliance.config.variables import OTHER_VARIABLES
-
-__all__ = ["OTHER_VARIABLES", "SYSTEM_TOML", "read_toml"]
 
 SYSTEM_TOML = Path("/etc/luigi-ha/luigi-ha.toml")
+
+
+def chosen_toml(config: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """Return our file: the one that is given, that LUIGI_HA_CONFIG names, or the system's if it is there."""
+    named = environment.get("LUIGI_HA_CONFIG", "")
+    if config is None and named and not is_link(named):
+        return Path(named)
+    return config if config is not None or not SYSTEM_TOML.is_file() else SYSTEM_TOML
 
 
 def read_toml(path: Path) -> Values:

@@ -16,6 +16,7 @@ import pytest
 from luigi_ha.appliance.cli import where
 from luigi_ha.appliance.cli.client import At
 from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.config import sources
 from tests.cli.running import Done, luigi_ha
 from tests.support.node_process import NodeProcess, node_process
 from tests.support.patience import patient
@@ -145,7 +146,7 @@ def test_the_systems_configuration_is_found(
 ) -> None:
     system = tmp_path / "luigi-ha.toml"
     system.write_text(f"host = '127.0.0.1'\nport = {node.port}\n")
-    monkeypatch.setattr(where, "SYSTEM_TOML", system)
+    monkeypatch.setattr(sources, "SYSTEM_TOML", system)
     assert luigi_ha("why", "Load").returncode == 0
     system.write_text("prot = 1\n")
     wrong = luigi_ha("why", "Load")
