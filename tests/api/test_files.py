@@ -11,4 +11,5 @@ def test_what_is_replaced_in_its_script_is_there_and_there_is_no_link_to_pages_t
         assert original.count(before) == 1, before
         assert before not in served.decode()
         assert after in served.decode()
-    assert 'href: "../../history"' in original  # luigi's link to them, behind the condition that is never true now
+    assert 'href: "../../history"' in original
+    assert "if (hasTaskHistory)" not in served.decode()  # the condition of the link to them

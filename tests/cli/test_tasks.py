@@ -296,3 +296,9 @@ def test_an_error_of_luigis_own_worker_is_shown_as_lines(node: NodeProcess) -> N
     add(node, "etl.Quoted-1", "etl.Quoted")
     fail(node, "etl.Quoted", error=json.dumps(TRACE))  # luigi's workers send JSON in JSON
     assert '\n    File "etl.py", line 7, in run\n' in good(node, "task show etl.Quoted-1")
+
+
+@pytest.mark.parametrize("total", ["inf", "1e400", "nan"])
+def test_a_total_that_is_no_amount_is_refused_before_anybody_is_asked(node: NodeProcess, total: str) -> None:
+    done = ask(node, "resource", "set", "gpu", total)
+    assert (done.returncode, "is no JSON value" in done.stderr) == (2, False), done.stderr

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from luigi_ha.appliance.cli import where
-from luigi_ha.appliance.cli.client import At
+from luigi_ha.appliance.cli import transport, where
+from luigi_ha.appliance.cli.client import At, Scheduler
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.config import sources
 from tests.cli.running import Done, luigi_ha
@@ -84,6 +84,37 @@ def test_one_that_says_nothing_is_passed_over(
     assert luigi_ha("why", "Load", "--scheduler-url", f"{silent},{node.url}").returncode == 0
     alone = luigi_ha("why", "Load", "--scheduler-url", silent)
     assert (alone.returncode, "timed out" in alone.stderr) == (3, True)
+
+
+def test_one_that_refuses_has_answered_and_the_silent_one_is_not_asked_again(
+    node: NodeProcess, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luigi_ha.appliance.cli.transport.ANSWER", 0.3)
+    asked = []
+    opener = transport.opener
+    monkeypatch.setattr(
+        "luigi_ha.appliance.cli.client.opener", lambda url, context: asked.append(url) or opener(url, context)
+    )
+    scheduler = Scheduler(At((silent, node.url)))
+    assert scheduler.find("/api/task/nobody") is None
+    assert scheduler.get("/api/task/Load_1")["task_id"] == "Load_1"
+    assert asked == [silent, node.url, node.url]
+
+
+def test_this_machines_own_address_is_not_asked_of_a_proxy(node: NodeProcess) -> None:
+    environment = {"http_proxy": down(), "no_proxy": "", "LUIGI_HA_SCHEDULER_URL": node.url}
+    assert luigi_ha("why", "Load", environment=environment).returncode == 0
+
+
+def test_a_link_to_a_service_is_no_configuration(node: NodeProcess, tmp_path: Path) -> None:
+    linked = {"LUIGI_HA_CONFIG": "tcp://10.0.0.1:8082"}
+    checked = luigi_ha("serve", "--check", directory=tmp_path, environment=linked)
+    assert checked.returncode == 0, checked.stderr
+    asked = {**linked, "LUIGI_HA_SCHEDULER_URL": node.url}
+    assert luigi_ha("why", "Load", environment=asked).returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUIGI_HA_CONFIG", linked["LUIGI_HA_CONFIG"])
+        assert where.located(At(), [], None) == At()
 
 
 def test_if_all_are_down_each_is_told(other_program: str) -> None:

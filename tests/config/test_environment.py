@@ -83,6 +83,11 @@ def test_a_docker_link_is_no_name_of_a_node() -> None:
     assert load({}, None, {"LUIGI_HA_NAME": "/odd"}).options.serve.name == "/odd"
 
 
+def test_an_empty_variable_is_as_if_it_were_not_set() -> None:
+    empty = {"LUIGI_HA_PORT": "", "LUIGI_HA_HOST": " ", "LUIGI_HA_SCHEDULER_RETRY_COUNT": "", "LUIGI_HA_NO_OPTION": ""}
+    assert load({}, None, empty) == load({}, None, {})
+
+
 def test_the_variables_of_workers_and_commands_are_known() -> None:
     loaded = load({}, None, dict.fromkeys(OTHER_VARIABLES - {"LUIGI_HA_CONFIG"}, "x"))
     assert loaded.notes == []

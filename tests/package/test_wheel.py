@@ -170,3 +170,15 @@ def test_a_missing_extra_is_one_sentence(
     assert done.returncode == 2
     assert f"pip install 'luigi-ha[{extra}]'" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("name", ["luigi_ha.targets", "luigi_ha.client"])
+def test_what_is_public_says_which_extra_it_needs(run: Run, env: Path, name: str) -> None:
+    hidden = env / SITE / "hide_luigi.pth"
+    hidden.write_text("import sys; sys.modules['luigi'] = None\n")
+    try:
+        done = run("python", "-c", f"import {name}")
+    finally:
+        hidden.unlink()
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == f"ImportError: {name} needs luigi; expected: pip install 'luigi-ha[worker]'"

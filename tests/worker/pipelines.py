@@ -266,3 +266,10 @@ class Secret(Noted):
     def run(self) -> Any:
         note(f"Secret {self.n} {self.password}")
         self.done()
+
+
+class Impatient(Noted):
+    """Somebody presses Ctrl-C while it is asked whether it is complete."""
+
+    def complete(self) -> bool:
+        raise KeyboardInterrupt

@@ -205,6 +205,12 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_submitted(
     assert scheduler.tasks() == {}
 
 
+def test_an_interrupt_while_it_finds_out_what_there_is_to_do_is_told(scheduler: Node, tmp_path: Path) -> None:
+    out, err = submit(tmp_path, scheduler.url, "--module", MODULE, "Impatient", code=130)
+    assert (out, "nothing was submitted" in err) == ("", True)
+    assert scheduler.tasks() == {}
+
+
 def test_a_scheduler_that_does_not_answer_or_is_none_is_told(tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     _, err = submit(tmp_path, nobody, "--module", MODULE, "--give-up-after", "0.5", "Noted", code=3)

@@ -170,6 +170,15 @@ def test_a_proxy_that_wants_to_know_who_asks(monkeypatch: pytest.MonkeyPatch, on
         assert asked(one.url) is False
 
 
+def test_a_proxy_that_reaches_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"
+    with ForwardProxy(allow=lambda _head: bad) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://me:secret@127.0.0.1:{proxy.port}")
+        with pytest.raises(GaveUp, match=rf"by way of the proxy http://127\.0\.0\.1:{proxy.port}") as told:
+            asked("http://n1:8082")
+    assert "secret" not in str(told.value)
+
+
 def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, one: Node) -> None:
     monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:1")
     with pytest.raises(GaveUp, match=r"the proxy http://127\.0\.0\.1:1: Connection refused"):
