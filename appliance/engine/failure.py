@@ -12,9 +12,18 @@ SILENT: Final = "Its worker was silent for too long, and the run was given up."
 
 def error_shown(task: Task) -> Any:
     """Return the error as the worker gave it; for a failure without one, a sentence that says so."""
+    return _instead(task) or json.loads(task.expl)
+
+
+def error_line(task: Task) -> str:
+    """Return the same in one line; "" if there is no error, and none is missing."""
+    return _instead(task) or last_line(task.expl)
+
+
+def _instead(task: Task) -> str:
     failed = task.status == FAILED or (task.status == DISABLED and task.disabled_at is not None)
     if not failed or last_line(task.expl):
-        return json.loads(task.expl)
+        return ""
     return SILENT if was_given_up(task) else NOT_SAID
 
 

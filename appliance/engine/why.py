@@ -1,12 +1,9 @@
 """Why a task is not running: one sentence and its facts."""
 
-import json
 from typing import Any
 
-from luigi_ha.appliance.engine.changes import JsonText
 from luigi_ha.appliance.engine.demand import fits
-from luigi_ha.appliance.engine.failure import SILENT, error_shown, was_given_up
-from luigi_ha.appliance.engine.last_line import last_line
+from luigi_ha.appliance.engine.failure import SILENT, error_line, was_given_up
 from luigi_ha.appliance.engine.model import BATCH_RUNNING, DISABLED, DONE, FAILED, NULL, RUNNING, UNKNOWN, Task, Worker
 from luigi_ha.appliance.engine.offers import Offer
 from luigi_ha.appliance.engine.reserving import Reserving
@@ -176,8 +173,7 @@ def _last_run(task: Task) -> dict[str, Any]:
     """How the last run ended, as far as is known."""
     worker, began = task.worker_running, task.time_running
     seconds = None if worker is None or began is None else round(max(0.0, task.updated_at - began), 3)
-    error = last_line(JsonText(json.dumps(error_shown(task))))
-    return {"attempt": task.attempt, "worker": worker, "seconds": seconds, "error": error}
+    return {"attempt": task.attempt, "worker": worker, "seconds": seconds, "error": error_line(task)}
 
 
 def _how_it_ended(task: Task) -> str:

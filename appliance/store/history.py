@@ -40,7 +40,7 @@ class _Said(NamedTuple):
     """What a record tells besides."""
 
     failed: bool = False
-    error: str | None = None  # "": there is none; None: the record does not tell
+    error: str | None = None  # in case it failed; None: the record does not tell
     reason: str | None = None
 
 
@@ -62,13 +62,12 @@ def read_history(connection: Connection, task_id: str, limit: int) -> list[Histo
             later = None
         if error is not None:
             for place in unexplained:
-                newest_first[place] = newest_first[place]._replace(error=error or NOT_SAID)
+                newest_first[place] = newest_first[place]._replace(error=error)
             unexplained = []
         if error is None and later is not None:
             error = later.error
         failed = said.failed
-        shown = NOT_SAID if error == "" else error
-        later = entry._replace(error=shown if failed else None, reason=said.reason)
+        later = entry._replace(error=error if failed else None, reason=said.reason)
     if later is not None and limit > 0:
         newest_first.append(later)
     return newest_first[::-1]
@@ -90,7 +89,7 @@ def _said(kind: str, data: str) -> _Said:
     if not isinstance(record, TaskPut) or record.state is None:
         return _Said()
     state = record.state
-    error = None if record.detail is None else last_line(record.detail.expl)
+    error = None if record.detail is None else last_line(record.detail.expl) or NOT_SAID
     if state.status == "DISABLED" and state.cancelled is not None:
         because = f" ({state.cancelled})" if state.cancelled else ""
         return _Said(error=error, reason=f"it was cancelled{because}")
