@@ -8,13 +8,13 @@ is a function with those options instead of `at`. Earlier names still work, and 
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from luigi_ha.appliance.cli.client import DEFAULT_URL, At
+from luigi_ha.appliance.cli.signatures import Option, with_options
 from luigi_ha.appliance.cli.where import located
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -48,7 +48,7 @@ _CERTIFICATE = Annotated[
     str, typer.Option(envvar="LUIGI_HA_TLS_CERTIFICATE", help="PEM file: ours, if the scheduler asks for one.")
 ]
 _KEY = Annotated[str, typer.Option(envvar="LUIGI_HA_TLS_KEY", help="PEM file: its key.")]
-_OPTIONS: tuple[tuple[str, Any, Any], ...] = (
+_OPTIONS: tuple[Option, ...] = (
     ("scheduler_url", _SCHEDULER_URL, None),
     ("url", _URL, None),
     ("config", Config, None),
@@ -62,21 +62,13 @@ _OPTIONS: tuple[tuple[str, Any, Any], ...] = (
 def asks(function: Callable[..., None]) -> Callable[..., None]:
     """Return the command that finds out whom to ask, and calls the function with that."""
 
-    @wraps(function)
     def command(**given: Any) -> None:
         context = given.pop("context")
         ours = {name: given.pop(name) for name, _, _ in _OPTIONS}
         function(_at(ours, typed(context)), **given)
 
-    own = list(inspect.signature(function).parameters.values())[1:]
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, annotation, default in _OPTIONS
-    ]
-    more.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
-    command.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *more)}
-    return command
+    context = ("context", typer.Context, inspect.Parameter.empty)
+    return with_options(function, (*_OPTIONS, context), command)
 
 
 def typed(context: typer.Context) -> frozenset[str]:

@@ -5,7 +5,7 @@ or without its namespace; else the one whose id or family begins so. If it could
 is done.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -65,7 +65,8 @@ def _task(scheduler: Scheduler, named: str) -> JsonObject | None:
     text = _whole(named)
     found = scheduler.find(task_path(text)) if text else None
     if found is None and text:
-        candidates = _listed(scheduler, {"family": text}) or _preferred(_listed(scheduler, {"prefix": text}), text)
+        candidates = _candidates(scheduler, {"family": text})
+        candidates = candidates or _preferred(_candidates(scheduler, {"prefix": text}), text)
         if candidates:
             meant = _only(named, "tasks", candidates, lambda one: f"{line(one['task_id'])} ({one['status']})")
             found = scheduler.find(task_path(meant["task_id"]))
@@ -77,11 +78,16 @@ def _preferred(found: list[JsonObject], text: str) -> list[JsonObject]:
     return [one for one in found if one["family"].rpartition(".")[2] == text] or found
 
 
-def _listed(scheduler: Scheduler, query: JsonObject) -> list[JsonObject]:
+def _candidates(scheduler: Scheduler, query: JsonObject) -> list[JsonObject]:
+    return listed(scheduler, query, MOST_READ)
+
+
+def listed(scheduler: Scheduler, query: Mapping[str, Any], most: int) -> list[JsonObject]:
+    """Return the tasks that fit, the first `most` of them, page by page."""
     found: list[JsonObject] = []
     after = None
-    while len(found) < MOST_READ:
-        page = scheduler.get("/api/task", {**query, "limit": PAGE, "after": after})
+    while len(found) < most:
+        page = scheduler.get("/api/task", {**query, "limit": min(PAGE, most - len(found)), "after": after})
         found += page["tasks"]
         after = page["next"]
         if after is None:

@@ -8,14 +8,13 @@ they cannot say anything else than what `serve` does. The environment and the fi
 each value came from; here a flag that is not given is None.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
-from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from luigi_ha.appliance.cli.signatures import with_options
 from luigi_ha.appliance.config.options import SECRET, Serve
 
 Flags = Mapping[str, Any]
@@ -26,20 +25,12 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command these options of a node; it gets those that were given."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @wraps(function)
         def command(**given: Any) -> None:
             flags = {name: given.pop(name) for name in names}
             function(flags, **given)
 
-        own = list(inspect.signature(function).parameters.values())[1:]
         table = {field.name: field for field in fields(Serve)}
-        more = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(table[name]))
-            for name in names
-        ]
-        command.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *more)}
-        return command
+        return with_options(function, [(name, _annotation(table[name]), None) for name in names], command)
 
     return decorate
 

@@ -9,13 +9,12 @@ from typing import Any
 
 from luigi_ha.appliance.cli.client import At, Scheduler
 from luigi_ha.appliance.cli.errors import CommandError
-from luigi_ha.appliance.cli.naming import STATUSES, JsonObject, task, task_path
+from luigi_ha.appliance.cli.naming import STATUSES, JsonObject, listed, task, task_path
 from luigi_ha.appliance.cli.shown import line, lines, moment
 from luigi_ha.appliance.cli.tables import age, amount, cut, shortened, table
 from luigi_ha.appliance.clock import wall
 from luigi_ha.appliance.exit_codes import ExitCode
 
-PAGE = 1000  # tasks
 MOST_DEPENDENCIES = 20
 LONGEST_WORKER = 40
 _STOCK = re.compile(r"Worker\(salt=.*host=([^,]+),.*pid=(\d+)\)")
@@ -104,17 +103,8 @@ def _listed(
     """So many tasks, and whether there are more."""
     found: list[JsonObject] = []
     for status in dict.fromkeys(statuses) or [None]:
-        after = None
-        while True:
-            page = min(PAGE, limit - len(found) + 1)
-            reply = scheduler.get("/api/task", {**filters, "status": status, "limit": page, "after": after})
-            found += reply["tasks"]
-            after = reply["next"]
-            if len(found) > limit:
-                return found[:limit], True
-            if after is None:
-                break
-    return found, False
+        found += listed(scheduler, {**filters, "status": status}, limit + 1 - len(found))
+    return found[:limit], len(found) > limit
 
 
 def _described(found: JsonObject, statuses: Mapping[str, str]) -> str:

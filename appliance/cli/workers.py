@@ -3,13 +3,12 @@
 import json
 
 from luigi_ha.appliance.cli.client import At, Scheduler
-from luigi_ha.appliance.cli.naming import JsonObject, worker_id
+from luigi_ha.appliance.cli.naming import MOST_NAMED, JsonObject, worker_id
 from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.cli.tables import age, amount, table
 from luigi_ha.appliance.clock import wall
 
 HEADS = ("STATE", "WORKER", "RUNS", "SLOTS", "HEARD OF")
-MOST_NAMED = 10
 
 
 def show_list(at: At, *, as_json: bool) -> None:

@@ -1,0 +1,23 @@
+"""Commands whose options are made of a table: typer reads them off the signature, so they are written into it."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+Option = tuple[str, Any, Any]  # name, annotation, default
+
+
+def with_options(
+    function: Callable[..., None], options: Iterable[Option], command: Callable[..., None]
+) -> Callable[..., None]:
+    """Return `command` as typer is to see it: the options of `function` but its first parameter, and these."""
+    own = list(inspect.signature(function).parameters.values())[1:]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, annotation, default in options
+    ]
+    made = wraps(function)(command)
+    made.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    made.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *more)}
+    return made
