@@ -12,14 +12,13 @@ from luigi_ha.appliance.cli.electing import elector
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.explained import explained
 from luigi_ha.appliance.cli.pairing import lock_directory
-from luigi_ha.appliance.cli.sharing import require_named, told
+from luigi_ha.appliance.cli.schema import named, store_of
 from luigi_ha.appliance.clock import wall
-from luigi_ha.appliance.config import ConfigError, Loaded, Serve, load
+from luigi_ha.appliance.config import ConfigError, Loaded, Serve
 from luigi_ha.appliance.config.election import kind
 from luigi_ha.appliance.config.load import database_url
 from luigi_ha.appliance.exit_codes import ExitCode
-from luigi_ha.appliance.places import sqlite_path
-from luigi_ha.appliance.store import Position, SchemaState, Store, open_store, postgres_backup, sqlite_backup
+from luigi_ha.appliance.store import Position, SchemaState, postgres_backup, sqlite_backup
 from luigi_ha.appliance.store.past import position_of
 from luigi_ha.appliance.store.target import Kind, Target, parse
 from luigi_ha.ha.errors import Fatal, HaError
@@ -29,7 +28,7 @@ def backup(database: str | None, config: Path | None, file: Path, *, as_json: bo
     """Write the database to a file, and say how far it goes."""
     with explained():
         loaded, target = _target(database, config)
-        store = _open(loaded)
+        store = store_of(loaded)
         status = store.check()
         if status.state is SchemaState.MISSING:
             raise CommandError(f"{target.shown}: there is nothing to back up; expected a database of luigi-ha")
@@ -63,7 +62,7 @@ def restore(database: str | None, config: Path | None, file: Path, *, replace: b
             _, aside = sqlite_backup.restore(file, target.path, aside=suffix)
         else:
             postgres_backup.restore(target, file)
-        store = _open(loaded)
+        store = store_of(loaded)
         status, position = store.check(), position_of(store)
     next_ = _next(status.state, target, database, config)
     if as_json:
@@ -78,8 +77,7 @@ def restore(database: str | None, config: Path | None, file: Path, *, replace: b
 
 
 def _target(database: str | None, config: Path | None) -> tuple[Loaded, Target]:
-    loaded = told(load({"database": database}, config, os.environ))
-    require_named(loaded, sqlite_path(loaded.options.serve.database))
+    loaded = named(database, config)
     target = parse(database_url(loaded.options.serve))
     if target.kind is Kind.MYSQL:
         what = f"{target.shown}: MariaDB and MySQL are backed up by their own tools"
@@ -87,15 +85,10 @@ def _target(database: str | None, config: Path | None) -> tuple[Loaded, Target]:
     return loaded, target
 
 
-def _open(loaded: Loaded) -> Store:
-    serve = loaded.options.serve
-    return open_store(database_url(serve), call_timeout=serve.database_timeout)
-
-
 def _empty(loaded: Loaded, target: Target) -> bool:
     if target.kind is Kind.SQLITE:
         return not target.path.exists() or not target.path.stat().st_size  # whatever it is
-    return _open(loaded).check().state is SchemaState.MISSING
+    return store_of(loaded).check().state is SchemaState.MISSING
 
 
 def _require_stopped(serve: Serve, target: Target) -> None:

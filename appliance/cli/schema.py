@@ -6,7 +6,7 @@ from pathlib import Path
 
 from luigi_ha.appliance.cli.explained import explained
 from luigi_ha.appliance.cli.sharing import require_named, told
-from luigi_ha.appliance.config import load
+from luigi_ha.appliance.config import Loaded, load
 from luigi_ha.appliance.config.load import database_url
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.places import sqlite_path
@@ -42,6 +42,17 @@ def check(database: str | None, config: Path | None, *, as_json: bool) -> ExitCo
 
 def opened(database: str | None, config: Path | None) -> Store:
     """The store that a command's options name."""
+    return store_of(named(database, config))
+
+
+def named(database: str | None, config: Path | None) -> Loaded:
+    """The options of a node whose database somebody has named, or whose file is here. ConfigError."""
     loaded = told(load({"database": database}, config, os.environ))
     require_named(loaded, sqlite_path(loaded.options.serve.database))
-    return open_store(database_url(loaded.options.serve), call_timeout=loaded.options.serve.database_timeout)
+    return loaded
+
+
+def store_of(loaded: Loaded) -> Store:
+    """The store of such a node."""
+    serve = loaded.options.serve
+    return open_store(database_url(serve), call_timeout=serve.database_timeout)

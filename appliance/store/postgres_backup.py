@@ -17,7 +17,8 @@ from typing import Any
 import psycopg2
 
 from luigi_ha.appliance.store import schema
-from luigi_ha.appliance.store.errors import DatabaseAway, SchemaTooNew, Unusable
+from luigi_ha.appliance.store.errors import DatabaseAway, Unusable
+from luigi_ha.appliance.store.sqlite_backup import begins
 from luigi_ha.appliance.store.target import Target
 
 MAGIC = b"PGDMP"
@@ -73,21 +74,14 @@ def backup(target: Target, to: Path) -> int:
 
 def examine(path: Path) -> str:
     """Return the version of a backup's schema. Unusable if it is no backup of ours, SchemaTooNew."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(MAGIC))
-    except OSError as error:
-        raise Unusable(f"{path} cannot be read: {error.strerror}") from None
-    if head != MAGIC:
+    if not begins(path, MAGIC):
         expected = "what luigi-ha db backup made of a PostgreSQL database"
         raise Unusable(f"{path} is no backup by pg_dump; expected {expected}")
     told = _run("pg_restore", ["--data-only", f"--table={schema.VERSION_TABLE}", "--file=-", str(path)], {})
     version = _copied(told.splitlines())
     if version is None:
         raise Unusable(f"{path} is no backup of luigi-ha: there is no table {schema.VERSION_TABLE} in it")
-    if version not in schema.revisions():
-        wanted = schema.revisions()[-1]
-        raise SchemaTooNew(f"{path}: its schema is {version}, newer than {wanted}, the newest this program knows")
+    schema.require_known(version, path)
     return version
 
 

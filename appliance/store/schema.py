@@ -56,6 +56,13 @@ class SchemaStatus:
             )
 
 
+def require_known(version: str, backup: Path) -> None:
+    """SchemaTooNew if a backup's schema is of a newer program."""
+    if version not in revisions():
+        wanted = revisions()[-1]
+        raise SchemaTooNew(f"{backup}: its schema is {version}, newer than {wanted}, the newest this program knows")
+
+
 @functools.cache
 def revisions() -> tuple[str, ...]:
     """Every version of the schema that this program knows, oldest first: in the migrations' names."""

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from luigi_ha.appliance.engine.changes import Epoch
 from luigi_ha.appliance.store import schema
-from luigi_ha.appliance.store.errors import DatabaseAway, SchemaTooNew, Unusable
+from luigi_ha.appliance.store.errors import DatabaseAway, Unusable
 from luigi_ha.appliance.store.position import Position
 
 MAGIC = b"SQLite format 3\0"
@@ -70,15 +70,19 @@ def restore(source: Path, to: Path, *, aside: str) -> tuple[Copied, list[Path]]:
 
 def examine(path: Path) -> None:
     """Unusable unless this is a SQLite file; SchemaTooNew."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(MAGIC))
-    except OSError as error:
-        raise Unusable(f"{path} cannot be read: {error.strerror}") from None
-    if head != MAGIC:
+    if not begins(path, MAGIC):
         raise Unusable(f"{path} is no SQLite file; expected what luigi-ha db backup made of a SQLite database")
     with closing(_reading(path)) as connection:
         _contents(connection, path)
+
+
+def begins(path: Path, magic: bytes) -> bool:
+    """Whether a file begins with these bytes. Unusable if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read: {error.strerror}") from None
 
 
 def in_use(path: Path) -> bool:
@@ -126,9 +130,7 @@ def _contents(connection: sqlite3.Connection, path: Path) -> tuple[str, Position
         raise Unusable(f"{path} is no database of luigi-ha: {error}") from None
     if version is None or row is None:
         raise Unusable(f"{path} is no database of luigi-ha: it is empty")
-    if version[0] not in schema.revisions():
-        wanted = schema.revisions()[-1]
-        raise SchemaTooNew(f"{path}: its schema is {version[0]}, newer than {wanted}, the newest this program knows")
+    schema.require_known(version[0], path)
     return str(version[0]), Position(Epoch(int(row[0])), int(row[1]), str(row[2]))
 
 
