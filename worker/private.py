@@ -5,14 +5,17 @@ parameter's default, as luigi's own workers do. What cannot work is said where i
 the worker.
 """
 
+from functools import cache
 from typing import Any
 
 from luigi.parameter import ParameterVisibility, _no_value
 
 
-def names(family: Any) -> list[str]:
-    """Return the names of a task class's private parameters, in their order."""
-    return [name for name, parameter in family.get_params() if parameter.visibility == ParameterVisibility.PRIVATE]
+@cache
+def names(family: Any) -> tuple[str, ...]:
+    """Return the names of a task class's private parameters, in their order. Nearly every class has none."""
+    private = ParameterVisibility.PRIVATE
+    return tuple(name for name, parameter in family.get_params() if parameter.visibility == private)
 
 
 def own_value(family: Any, name: str) -> Any:
@@ -30,4 +33,5 @@ def missing(family: Any) -> list[str]:
 
 def untold(task: Any) -> list[str]:
     """Return the private parameters of a task whose values a worker with this process's luigi.cfg would not have."""
-    return [name for name in names(type(task)) if own_value(type(task), name) != getattr(task, name)]
+    family: Any = type(task)
+    return [name for name in names(family) if own_value(family, name) != getattr(task, name)]
