@@ -64,6 +64,7 @@ def copy(made: Path, name: str) -> Path:
         if path.exists():
             target = place / path.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
+            # Links in it that lead nowhere are errors to cp, and nothing to us.
             subprocess.run(["cp", "-aLT", str(path), str(target)], check=False, stderr=subprocess.DEVNULL)
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place / "root" / "luigi-ha")], check=True)
     return place
@@ -93,8 +94,8 @@ def play(place: Path, program: str, log: Path) -> int:
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     environment |= {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "dumb"}
     root = shlex.quote(str(place))
-    program = f"mount --bind {root} {root} && cd {root} && {inside}"
-    command = ["unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child", "sh", "-c", program]
+    entered = f"mount --bind {root} {root} && cd {root} && {inside}"
+    command = ["unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child", "sh", "-c", entered]
     with log.open("w") as out:
         try:
             done = subprocess.run(
