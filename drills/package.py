@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support import user_directory
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,21 +25,6 @@ EXTRAS = (  # what is done without an extra -> what is to be installed
     (["luigi-ha", "lab", "up"], "luigi-ha[lab]"),
     (["luigi-ha", "serve", "--config", "grpc.toml"], "luigi-ha[etcd3]"),
 )
-PIPELINE = """
-import luigi
-from luigi_ha.targets import LocalTarget
-
-
-class Report(luigi.Task):
-    to = luigi.Parameter()
-
-    def output(self):
-        return LocalTarget(self.to)
-
-    def run(self):
-        with self.output().open("w") as out:
-            out.write("done")
-"""
 
 
 class Failed(Exception):  # noqa: N818
@@ -87,11 +73,7 @@ def installed(what: Path, env: Path) -> None:
 def use(env: Path, work: Path) -> None:
     """Every command, beside modules of the user that have our folders' names."""
     work.mkdir()
-    for name in ("worker.py", "ha.py"):
-        (work / name).write_text("raise RuntimeError('the user has a file of this name')\n")
-    (work / "appliance").mkdir()
-    (work / "appliance" / "__init__.py").write_text("raise RuntimeError('the user has a package of this name')\n")
-    (work / "pipeline.py").write_text(PIPELINE)
+    user_directory.fill(work)
     (work / "grpc.toml").write_text(
         "database = 'postgresql://x@127.0.0.1:9/x'\nelection = 'etcd'\netcd_endpoints = ['http://127.0.0.1:9']\n"
         "etcd_transport = 'grpc'\nauth = 'off'\n"

@@ -7,10 +7,8 @@ printed at the end (pytest -s) are the figures of deploy/README.md.
 import contextlib
 import itertools
 import json
-import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from luigi_ha.appliance.lab.errors import WrongUse
 from luigi_ha.appliance.lab.inside import Inside
 from luigi_ha.appliance.lab.lab import Lab
-from luigi_ha.appliance.lab.plan import PORT, check_machine
+from luigi_ha.appliance.lab.plan import PORT
 from luigi_ha.appliance.lab.targets import Target
+from tests.support.labs import lab_up
 from tests.support.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,20 +30,8 @@ STEADY = 50  # calls, before and after
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    if os.geteuid() != 0:
-        pytest.skip("the cluster's hosts are namespaces: needs root")
-    with tempfile.TemporaryDirectory(prefix="lhv-service-", dir="/var/tmp") as directory:
-        place = Path(directory) / "lab"
-        try:
-            check_machine(place)
-        except WrongUse as error:
-            pytest.skip(str(error))
-        lab = Lab(place)
-        try:
-            lab.up(print, vip=False)
-            yield lab
-        finally:
-            lab.down()
+    with lab_up("service", vip=False) as lab:
+        yield lab
 
 
 @contextlib.contextmanager

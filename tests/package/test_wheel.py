@@ -11,27 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import user_directory
 from tests.support.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-PIPELINE = """
-import luigi
-from luigi_ha.targets import LocalTarget
-
-
-class Report(luigi.Task):
-    to = luigi.Parameter()
-
-    def output(self):
-        return LocalTarget(self.to)
-
-    def run(self):
-        with self.output().open("w") as out:
-            out.write("done")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +56,7 @@ def env(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(env: Path, tmp_path: Path) -> Run:
     """Run a command of the environment in a directory of a user who has modules of these names."""
-    for name in ("worker.py", "ha.py"):
-        (tmp_path / name).write_text("raise RuntimeError('the user has a file of this name')\n")
-    (tmp_path / "appliance").mkdir()
-    (tmp_path / "appliance" / "__init__.py").write_text("raise RuntimeError('the user has a package of this name')\n")
-    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    user_directory.fill(tmp_path)
 
     def _run(*command: str, **more: str) -> "subprocess.CompletedProcess[str]":
         program, *arguments = command
