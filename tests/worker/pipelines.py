@@ -24,6 +24,13 @@ def note(text: str) -> None:
         out.write(f"{text}\n".encode())
 
 
+def await_gate(n: int, seconds: float) -> None:
+    """Until it is opened, or for so long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not (LEDGER / f"gate-{n}").exists():
+        time.sleep(0.02)
+
+
 class Noted(luigi.Task):
     """Its run is in the ledger; it is complete when its file is there."""
 
@@ -58,6 +65,14 @@ class Dynamic(Noted):
         self.done()
 
 
+class Held(Dynamic):
+    """Asks for its parts once its gate is open."""
+
+    def run(self) -> Any:
+        await_gate(self.n, 60.0)
+        yield from super().run()
+
+
 class Slow(Noted):
     """Runs until its gate is opened, or for `seconds`."""
 
@@ -65,9 +80,7 @@ class Slow(Noted):
 
     def run(self) -> Any:
         note(f"Slow {self.n} {os.getpid()}")
-        until = time.monotonic() + self.seconds
-        while time.monotonic() < until and not (LEDGER / f"gate-{self.n}").exists():
-            time.sleep(0.02)
+        await_gate(self.n, self.seconds)
         note(f"Slow {self.n} over")
         self.done()
 

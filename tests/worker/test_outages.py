@@ -143,12 +143,13 @@ def test_a_task_whose_worker_was_killed_is_reported_failed_by_the_next_one_and_l
 
 def test_new_dependencies_found_by_a_worker_that_was_killed_are_scheduled_by_the_next(tmp_path: Path) -> None:
     with node(tmp_path) as one, Relay(one.port) as relay:
-        (task,) = submit(one, pipelines.Dynamic())
+        (task,) = submit(one, pipelines.Held())
         first = Worker(tmp_path, f"http://127.0.0.1:{relay.port}")
         try:
             first.start()
             first.await_event("task_started")
             one.kill()
+            open_gate(tmp_path)
             eventually(lambda: first.ledger() == ["Dynamic 0"], lambda: first.log)
             first.await_event("no_scheduler_answers")
             first.kill()
