@@ -68,6 +68,7 @@ def worker(  # noqa: PLR0917 - typer passes them by name
         Option(
             envvar="LUIGI_HA_LOST_ATTEMPT",
             help="A running task was given to another worker: finish (its result is refused) or stop it.",
+            autocompletion=lambda: ["finish", "stop"],
         ),
     ] = "finish",
     drain_timeout: Annotated[

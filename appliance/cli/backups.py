@@ -26,6 +26,7 @@ from luigi_ha.ha.errors import Fatal, HaError
 
 def backup(database: str | None, config: Path | None, file: Path, *, as_json: bool) -> None:
     """Write the database to a file, and say how far it goes."""
+    _require_name(file)
     with explained():
         loaded, target = _target(database, config)
         store = store_of(loaded)
@@ -48,6 +49,7 @@ def backup(database: str | None, config: Path | None, file: Path, *, as_json: bo
 
 def restore(database: str | None, config: Path | None, file: Path, *, replace: bool, as_json: bool) -> None:
     """Put a backup in the database's place, and say what comes next. What is there now may be damaged."""
+    _require_name(file)
     with explained():
         loaded, target = _target(database, config)
         sqlite = target.kind is Kind.SQLITE
@@ -74,6 +76,13 @@ def restore(database: str | None, config: Path | None, file: Path, *, replace: b
     for path in aside:
         print(f"put aside: {path}")
     print("next: " + ", then ".join([*next_, "start the nodes"]))
+
+
+def _require_name(file: Path) -> None:
+    """CommandError for what other programs take as standard input or output."""
+    if str(file) == "-":
+        reason = "a backup is there whole or not at all, and a pipe cannot be that"
+        raise CommandError(f"{file}: {reason}; expected the name of a file", ExitCode.CONFIG)
 
 
 def _target(database: str | None, config: Path | None) -> tuple[Loaded, Target]:

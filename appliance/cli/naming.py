@@ -33,15 +33,18 @@ def task(scheduler: Scheduler, named: str) -> JsonObject:
     """Return the task that is meant, in full. CommandError if there is none, or more than one."""
     found = _task(scheduler, named)
     if found is None:
-        expected = "an id, a family or the beginning of one (luigi-ha task list)"
-        raise CommandError(f"no task {line(named)!r}; expected {expected}")
+        raise _no_task(named)
     return found
 
 
-def task_id(scheduler: Scheduler, named: str) -> str:
-    """Return the id of the task that is meant, or of one that is no more: the scheduler may remember it."""
+def told(scheduler: Scheduler, named: str, what: str) -> Any:
+    """Return what is told at a path below the task that is meant, or one that is no more: the scheduler may remember
+    it. CommandError if it does not."""
     found = _task(scheduler, named)
-    return named if found is None else str(found["task_id"])
+    answer = scheduler.find(task_path(named if found is None else str(found["task_id"]), what))
+    if answer is None:
+        raise _no_task(named)
+    return answer
 
 
 def worker_id(scheduler: Scheduler, named: str, *, drained: bool = False) -> str:
@@ -71,6 +74,11 @@ def _task(scheduler: Scheduler, named: str) -> JsonObject | None:
             meant = _only(named, "tasks", candidates, lambda one: f"{line(one['task_id'])} ({one['status']})")
             found = scheduler.find(task_path(meant["task_id"]))
     return found
+
+
+def _no_task(named: str) -> CommandError:
+    expected = "an id, a family or the beginning of one (luigi-ha task list)"
+    return CommandError(f"no task {line(named)!r}; expected {expected}")
 
 
 def _preferred(found: list[JsonObject], text: str) -> list[JsonObject]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from luigi_ha.appliance.cli.signatures import with_options
+from luigi_ha.appliance.cli.signatures import one_of, with_options
 from luigi_ha.appliance.config.options import SECRET, Serve
 
 Flags = Mapping[str, Any]
@@ -56,7 +56,8 @@ def _annotation(field: "Field[Any]") -> Any:
     stands = f" [{default(field)}]" if default(field) else ""
     lists = ", with commas between them" if kind is str and _is_list(get_type_hints(Serve)[field.name]) else ""
     told = f"{text[0].upper()}{text[1:]}{lists}.{stands} [env var: {variable(field.name)}]"
-    return Annotated[kind | None, typer.Option(*names, help=told)]
+    completes = one_of(field.metadata["choices"]) if field.metadata["choices"] else None
+    return Annotated[kind | None, typer.Option(*names, help=told, autocompletion=completes)]
 
 
 def _is_list(hint: Any) -> bool:

@@ -8,6 +8,17 @@ from typing import Any
 Option = tuple[str, Any, Any]  # name, annotation, default
 
 
+def one_of(values: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what completes an option that takes one of these; or several, with commas between them."""
+    known = list(values)
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{value}" for value in known if value.startswith(last)]
+
+    return complete
+
+
 def with_options(
     function: Callable[..., None], options: Iterable[Option], command: Callable[..., None]
 ) -> Callable[..., None]:

@@ -9,6 +9,7 @@ from luigi_ha.appliance.cli.asking import Json, asks
 from luigi_ha.appliance.cli.client import At
 from luigi_ha.appliance.cli.errors import asking_codes
 from luigi_ha.appliance.cli.naming import STATUSES
+from luigi_ha.appliance.cli.signatures import one_of
 
 NAMED = "Its id, its family, or the beginning of either, if only one task is meant."
 NO_TASK = "no such task (2: several are meant)"
@@ -27,7 +28,8 @@ def list_(
     status: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Only of this status ({', '.join(each.lower() for each in STATUSES)}); repeat it, or use commas."
+            help=f"Only of this status ({', '.join(each.lower() for each in STATUSES)}); repeat it, or use commas.",
+            autocompletion=one_of(each.lower() for each in STATUSES),
         ),
     ] = None,
     family: Annotated[str | None, typer.Option(help="Only of this family, with its namespace: etl.Load.")] = None,

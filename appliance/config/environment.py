@@ -19,7 +19,7 @@ from luigi_ha.appliance.mail import MailOptions
 PREFIX = "LUIGI_HA_"
 SECTIONS: dict[str, type] = {"scheduler": Settings, "cors": Cors, "email": MailOptions}
 _URLS = frozenset({("", "database"), ("", "advertise"), ("", "etcd_endpoints")})
-_LINK = re.compile(r"(tcp|udp|sctp)://(\[[0-9a-f:.]+\]|[^\s:/@]+):\d{1,5}", re.IGNORECASE)
+_LINK = re.compile(r"(tcp|udp|sctp)://(\[[0-9a-f:.]+\]|[^\s:/@]+)(:\d{1,5})?", re.IGNORECASE)
 _OF_SERVICE = re.compile(
     r"(?P<service>LUIGI_HA(_[A-Z0-9_]+?)??)"
     r"_(?P<what>SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|NAME|ENV_\w+)"

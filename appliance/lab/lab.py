@@ -27,7 +27,7 @@ from luigi_ha.appliance.lab.plan import DEFAULT_DIRECTORY, ETCD_PORT, MARK, SWIT
 from luigi_ha.appliance.lab.processes import Process
 from luigi_ha.appliance.lab.state import ClusterState
 
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0  # each: etcd, PostgreSQL, luigi-ha; together about 15 on a quiet machine
 Progress = Callable[[str], object]
 Complete = Callable[[ClusterState], bool]
 
@@ -37,10 +37,14 @@ def _silent(_line: str) -> None:
 
 
 class Lab:
-    """The lab in one directory. Holds no state of its own: two objects, or two processes, may use one lab."""
+    """The lab in one directory. Holds no state of its own: two objects, or two processes, may use one lab.
 
-    def __init__(self, directory: Path = DEFAULT_DIRECTORY) -> None:
+    `ready_seconds`: how long each of its services may take to be ready.
+    """
+
+    def __init__(self, directory: Path = DEFAULT_DIRECTORY, *, ready_seconds: float = READY_SECONDS) -> None:
         self.directory = directory.resolve()
+        self._ready_seconds = ready_seconds
         self.faults = Faults(self)
 
     # ------------------------------------------------------------------------------------------------ up and down
@@ -68,7 +72,7 @@ class Lab:
         with exclusive(self.directory):
             return self._clean()
 
-    def wait_until_ready(self, timeout: float = READY_SECONDS, *, serve: bool = True) -> None:
+    def wait_until_ready(self, timeout: float | None = None, *, serve: bool = True) -> None:
         """Until etcd and PostgreSQL are complete (with a synchronous standby), and luigi-ha answers everywhere, leads
         and holds the address. Without `serve`: the first two alone."""
         self._await_etcd(timeout)
@@ -227,13 +231,13 @@ class Lab:
             _remove(self.directory)
         return found
 
-    def _await_etcd(self, timeout: float = READY_SECONDS) -> None:
+    def _await_etcd(self, timeout: float | None = None) -> None:
         def complete(now: ClusterState) -> bool:
             return now.etcd_leader is not None and all(node.etcd for node in now.nodes.values())
 
         self._await("etcd", complete, timeout)
 
-    def _await_postgres(self, timeout: float = READY_SECONDS) -> None:
+    def _await_postgres(self, timeout: float | None = None) -> None:
         data = [host.name for host in self.plan.data_nodes]
 
         def complete(now: ClusterState) -> bool:
@@ -243,7 +247,7 @@ class Lab:
 
         self._await("patroni", complete, timeout)
 
-    def _await_serve(self, timeout: float = READY_SECONDS) -> None:
+    def _await_serve(self, timeout: float | None = None) -> None:
         servers = [host.name for host in self.plan.servers]
 
         def complete(now: ClusterState) -> bool:
@@ -252,7 +256,8 @@ class Lab:
 
         self._await("serve", complete, timeout)
 
-    def _await(self, service: str, complete: Complete, timeout: float) -> None:
+    def _await(self, service: str, complete: Complete, timeout: float | None) -> None:
+        timeout = self._ready_seconds if timeout is None else timeout
         deadline = time.monotonic() + timeout
         while not complete(now := self.state()):
             if time.monotonic() > deadline:

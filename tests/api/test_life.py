@@ -51,7 +51,7 @@ class Process:
         return json.loads(body)["response"]
 
     def ready(self) -> None:
-        until = time.monotonic() + 15
+        until = time.monotonic() + patient(15)
         while time.monotonic() < until and self.popen.poll() is None:
             try:
                 self.call("is_paused")
@@ -177,7 +177,7 @@ def test_systemd_is_told(tmp_path: Path, *, abstract: bool) -> None:
     name = f"@luigi-ha-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
 
     def has_said(wanted: str, times: int = 1) -> bool:
-        until = time.monotonic() + 30
+        until = time.monotonic() + patient(30)
         while time.monotonic() < until and sum(message.startswith(wanted) for message in heard) < times:
             time.sleep(0.02)
         return sum(message.startswith(wanted) for message in heard) >= times

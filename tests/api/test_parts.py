@@ -132,7 +132,7 @@ def test_mails_go_out_after_the_commit_and_not_before() -> None:
         time.sleep(0.1)
         assert messages == []
         postman.release(6)
-        until = time.monotonic() + 5
+        until = time.monotonic() + patient(5)
         while not messages and time.monotonic() < until:
             time.sleep(0.01)
         postman.close(5)
@@ -170,7 +170,7 @@ def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve", "--unix-socket", str(path)]
     node = subprocess.Popen([*command, "--database", f"sqlite:///{tmp_path}/x.db"], stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + patient(20)
         answer = b""
         while not answer and time.monotonic() < until:
             with socket.socket(socket.AF_UNIX) as client:

@@ -224,6 +224,9 @@ def test_mistakes_of_a_backup(tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_text() == "mine"
     nowhere = db(tmp_path, "backup", "no/where/copy")
     assert (nowhere.returncode, "cannot be made" in nowhere.stderr) == (1, True)
+    for command in ("backup", "restore"):
+        pipe = db(tmp_path, command, "-")
+        assert (pipe.returncode, "expected the name of a file" in pipe.stderr) == (2, True)
     nameless = luigi_ha("db", "backup", "copy", directory=tmp_path / "..")
     assert nameless.returncode == 2
     mysql = luigi_ha("db", "backup", "copy", "--database", "mysql://u@127.0.0.1:9/d", directory=tmp_path)

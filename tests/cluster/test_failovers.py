@@ -34,7 +34,7 @@ def fail_over(lab: Lab, name: str, place: Path) -> Verdict:
 
     def strike(lab: Lab) -> Bite:
         before, bite = lab.leader(), scenario.strike(lab)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patient(60)
         while lab.leader() in (None, before):
             if time.monotonic() > deadline:
                 raise LabError(f"no other node leads a minute after {name}")
@@ -51,7 +51,7 @@ def fail_over(lab: Lab, name: str, place: Path) -> Verdict:
 
 
 def test_status_names_each_node_and_what_its_death_would_cost(lab: Lab) -> None:
-    until = time.monotonic() + 15  # what nodes say of themselves is a second or two old
+    until = time.monotonic() + patient(15)  # what nodes say of themselves is a second or two old
     while True:
         said = json.loads(lab.run("client", ["luigi-ha", "status", "--json"]).stdout)
         beside = [node["beside_the_primary"] for node in said["nodes"]].count(True)

@@ -47,8 +47,12 @@ class Read:
 
 @contextmanager
 def placed(directory: Path, system: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """Be in the directory, with this environment, and with luigi's parsers as if just imported."""
+    """Be in the directory, with this environment, and with luigi's parsers as if just imported.
+
+    Afterwards all is as it was: luigi's configuration is one for the process, and other tests run in it.
+    """
     before, environ = Path.cwd(), dict(os.environ)
+    parsers = {parser: (parser._instance, parser._config_paths) for parser in _PATHS}
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
@@ -65,6 +69,10 @@ def placed(directory: Path, system: Path, environment: Mapping[str, str]) -> Ite
         os.chdir(before)
         os.environ.clear()
         os.environ.update(environ)
+        for parser, (instance, paths) in parsers.items():
+            parser._instance, parser._config_paths = instance, paths
+        LuigiTomlParser.data = {}
+        Register.clear_instance_cache()
 
 
 def read() -> Read:

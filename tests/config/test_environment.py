@@ -147,7 +147,7 @@ def test_only_links_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "8082", "tcp:8082", "tcp://h", "http://h:1", "tcp://h:1/x", "tcp://h:123456", "a tcp://h:1"]
+    "text", ["", "8082", "tcp:8082", "tcp://", "http://h:1", "tcp://h:1/x", "tcp://h:123456", "a tcp://h:1"]
 )
 def test_what_is_no_link(text: str) -> None:
     assert not is_link(text)

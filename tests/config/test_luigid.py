@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import luigi.scheduler
 import pytest
 
 from luigi_ha.appliance.config import ConfigError
@@ -72,3 +73,12 @@ def answers(directory: Path) -> bool:
     finally:
         luigid.kill()
         luigid.wait()
+
+
+def test_what_was_read_stays_with_whom_it_was_read_for(tmp_path: Path) -> None:
+    """Luigi's configuration is one for the process, in which other tests run as well."""
+    before = luigi.scheduler.scheduler().retry_delay
+    (tmp_path / "luigi.cfg").write_text("[scheduler]\nretry_delay = 4711\n")
+    with reference.placed(tmp_path, tmp_path / "etc", {}):
+        assert reference.read().values["scheduler"]["retry_delay"] == 4711
+    assert luigi.scheduler.scheduler().retry_delay == before

@@ -64,7 +64,7 @@ def test_interrupted_it_leaves_nothing_behind(directory: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
     assert process.returncode == 130, rest
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while left_behind(directory) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left_behind(directory) == []

@@ -58,7 +58,7 @@ def test_a_worker_of_one_namespace_leaves_the_others_alone(node: NodeProcess, tm
     with (tmp_path / "worker.log").open("wb") as log:
         worker = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patient(60)
         while node.get("/api/task/m-7")["status"] != "DONE":
             assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
             time.sleep(0.1)

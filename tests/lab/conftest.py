@@ -11,6 +11,8 @@ import pytest
 
 from luigi_ha.appliance.lab.lab import Lab
 from luigi_ha.appliance.lab.plan import NEEDED, POSTGRES_BIN
+from tests.support.labs import lab_up
+from tests.support.patience import patient
 
 if os.geteuid() != 0:
     pytest.skip("the lab makes namespaces: needs root", allow_module_level=True)
@@ -31,13 +33,8 @@ def elsewhere() -> Iterator[Path]:
 
 @pytest.fixture(scope="package")
 def _lab() -> Iterator[Lab]:
-    with tempfile.TemporaryDirectory(prefix="lhv-lab-", dir="/var/tmp") as directory:
-        lab = Lab(Path(directory) / "lab")
-        try:
-            lab.up(print)
-            yield lab
-        finally:
-            lab.down()
+    with lab_up("lab") as lab:
+        yield lab
 
 
 @pytest.fixture
@@ -48,7 +45,7 @@ def lab(_lab: Lab) -> Lab:
             _lab.faults.plug(host.name)
     _lab.faults.heal()
     _lab.wait_until_ready(serve=False)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patient(30)
     while _lab.leader() is None:
         assert time.monotonic() < deadline, "nobody leads"
         time.sleep(0.1)

@@ -110,9 +110,10 @@ def test_commands_beside_modules_of_the_same_names(run: Run, command: tuple[str,
 @pytest.mark.parametrize(
     ("typed", "found"),
     [("luigi-ha fail", "failovers"), ("luigi-ha task l", "list log"), ("luigi-ha worker --sch", "--scheduler-url"),
-     ("luigi-ha worker l", "list")],
+     ("luigi-ha worker l", "list"), ("luigi-ha task list --status failed,p", "failed,pending"),
+     ("luigi-ha serve --durability s", "strict"), ("luigi-ha worker --lost-attempt ", "finish stop")],
 )
-def test_a_shell_completes_commands_and_options(run: Run, typed: str, found: str) -> None:
+def test_a_shell_completes_commands_options_and_their_values(run: Run, typed: str, found: str) -> None:
     asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_LUIGI_HA_COMPLETE": "complete_bash"}
     assert run("luigi-ha", **asked).stdout.split() == found.split()
 

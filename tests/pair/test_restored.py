@@ -55,7 +55,7 @@ class Node:
 
 
 def eventually(holds: Callable[[], object], what: Callable[[], str]) -> None:
-    until = time.monotonic() + 90
+    until = time.monotonic() + patient(90)
     while not holds():
         assert time.monotonic() < until, what()
         time.sleep(0.05)

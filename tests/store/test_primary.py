@@ -12,7 +12,7 @@ from luigi_ha.appliance.engine.changes import Epoch
 from luigi_ha.appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until, write
-from tests.support.patience import allowed
+from tests.support.patience import allowed, patient
 from tests.support.ports import free_port
 from tests.support.proxy import Relay
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
@@ -132,7 +132,7 @@ def test_a_kept_session_looks_again_who_is_the_primary(
 
 
 def await_replay(standby: PostgresServer, column: str, value: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while standby.sql(f"SELECT {column} FROM leadership", "luigi") != str(value):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from luigi_ha.appliance.lab.errors import WrongUse
-from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.lab import READY_SECONDS, Lab
 from luigi_ha.appliance.lab.plan import check_machine
+from tests.support.patience import patient
 
 
 @contextlib.contextmanager
@@ -24,7 +25,7 @@ def lab_up(name: str, **options: bool) -> Iterator[Lab]:
             check_machine(place)
         except WrongUse as error:
             pytest.skip(str(error))
-        lab = Lab(place)
+        lab = Lab(place, ready_seconds=patient(READY_SECONDS))
         try:
             lab.up(print, **options)
             yield lab

@@ -4,7 +4,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+
+from tests.support import patience
 from tests.support.patience import allowed
 
 TELLS = """
@@ -17,10 +22,34 @@ print(allowed(0.0, began))
 """
 
 
-def test_a_process_that_is_let_run_has_no_more_time() -> None:
+Tell = Callable[[int], None]
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
+    """Have so many threads run, as the kernel tells it."""
+
+    def tell(threads: int) -> None:
+        file = tmp_path / "loadavg"
+        file.write_text(f"0.1 0.1 0.1 {threads}/300 4711\n")
+        monkeypatch.setattr(patience, "LOADAVG", file)
+        time.sleep(3 * patience.TICK)  # a look that was under way
+
+    return tell
+
+
+def test_a_process_that_is_let_run_has_no_more_time(running: Tell) -> None:
+    running(1)
     began = time.monotonic()
     time.sleep(0.5)
     assert 1.0 <= allowed(1.0, began) < 1.0 + (time.monotonic() - began)
+
+
+def test_where_three_share_a_processor_it_takes_three_times_as_long(running: Tell) -> None:
+    running(3 * patience.CPUS)
+    began = time.monotonic()
+    time.sleep(0.5)
+    assert 3.0 <= allowed(1.0, began) < 3.0 + (time.monotonic() - began)
 
 
 def test_a_process_that_could_not_run_has_so_much_more() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from luigi_ha.ha.vip import refusals
+from tests.support.patience import patient
 from tests.vip.segment import Segment, segment, why_not
 
 
@@ -22,6 +24,12 @@ def net(_net: Segment) -> Iterator[Segment]:
     _net.reset()
     yield _net
     _net.close()
+
+
+@pytest.fixture(autouse=True)
+def _programs_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nft takes longer on a machine that does a lot besides; how long it may take is a matter of its own test."""
+    monkeypatch.setattr(refusals, "LIMIT", patient(refusals.LIMIT))
 
 
 class Seen:

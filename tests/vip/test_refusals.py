@@ -112,7 +112,7 @@ def test_with_it_the_caller_reaches_who_has_the_address_next(net: Segment, rules
         taking = NetlinkAddress(BOTH, "eth0")  # it announces
         await taking.start()
         net.a.ip("addr", "del", f"{address}/{24 if '.' in address else 64}", "dev", "eth0")
-        await taking.hold(monotonic() + 20)
+        await taking.hold(monotonic() + patient(20))
         call(net.c, address, 3).close()  # who calls now is answered at once
         await asyncio.wrap_future(waiting)
         await taking.close()
@@ -214,7 +214,7 @@ def test_the_address_has_it_from_its_start_until_its_close(net: Segment, rules: 
         await address.start()
         assert rules.table in nft(net.a, "list", "ruleset")
         assert not net.a.has(V4)
-        await address.hold(monotonic() + 10)
+        await address.hold(monotonic() + patient(10))
         await address.drop()
         assert rules.table in nft(net.a, "list", "ruleset")
         await address.close()
@@ -252,7 +252,7 @@ def script(tmp_path: Path, text: str) -> str:
         (None, "is not installed"),
         ("echo 'Error: Operation not permitted' >&2; exit 1", "Operation not permitted"),
         ("exit 3", "exit code 3"),
-        ("exec sleep 20", "has not ended within 1 s"),
+        ("exec sleep 20", "has not ended within "),
     ],
 )
 def test_without_nft_everything_else_works_and_one_event_says_so(
@@ -266,7 +266,7 @@ def test_without_nft_everything_else_works_and_one_event_says_so(
         started = monotonic()
         await address.start()
         assert monotonic() - started < allowed(1.9, started)
-        await address.hold(monotonic() + 10)
+        await address.hold(monotonic() + patient(10))
         assert net.a.has(V4)
         await address.close()
         assert not net.a.has(V4)

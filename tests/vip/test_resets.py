@@ -7,7 +7,7 @@ import time
 import pytest
 
 from luigi_ha.ha.clock import monotonic
-from tests.support.patience import allowed
+from tests.support.patience import allowed, patient
 from tests.vip.segment import Segment
 from tests.vip.test_callers import both
 from tests.vip.test_refusals import EITHER, call, listening
@@ -18,7 +18,7 @@ def test_who_waits_is_reset_and_who_has_its_reply_on_the_way_gets_it(net: Segmen
     async def work() -> None:
         with listening(net.a, address) as server:
             async with both(net) as (old, _):
-                await old.hold(monotonic() + 20)
+                await old.hold(monotonic() + patient(20))
                 waiting = call(net.c, address, 5)
                 held, _ = server.accept()
                 answered = call(net.c, address, 5)
@@ -45,7 +45,7 @@ def test_connections_to_the_hosts_own_addresses_and_other_ports_are_left_alone(n
             ]
         own = net.a.own6 if ":" in address else net.a.own4
         async with both(net) as (old, _):
-            await old.hold(monotonic() + 20)
+            await old.hold(monotonic() + patient(20))
             to_own = call(net.c, own, 5)
             other_port = call(net.c, address, 5, port=8083)
             to_it = call(net.c, address, 5)

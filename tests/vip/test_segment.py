@@ -9,7 +9,7 @@ from luigi_ha.ha.clock import monotonic
 from luigi_ha.ha.vip.frames import announcements, claim, question
 from luigi_ha.ha.vip.netlink import NetlinkAddress
 from luigi_ha.ha.vip.wire import Wire
-from tests.support.patience import allowed
+from tests.support.patience import allowed, patient
 from tests.vip.conftest import Seen
 from tests.vip.segment import Host, Segment
 from tests.vip.test_address import BOTH, V4, V6, on, until
@@ -69,7 +69,7 @@ def test_without_an_announcement_the_client_goes_on_with_the_old_host(net: Segme
 
     async def work() -> None:
         old = await started(net.a)
-        await old.hold(monotonic() + 10)
+        await old.hold(monotonic() + patient(10))
         await known(net, net.a)
         await old.close()
         net.b.ip("addr", "add", f"{V4}/24", "dev", "eth0")
@@ -79,7 +79,7 @@ def test_without_an_announcement_the_client_goes_on_with_the_old_host(net: Segme
         net.b.ip("addr", "del", f"{V4}/24", "dev", "eth0")
         net.b.ip("addr", "del", f"{V6}/64", "dev", "eth0")
         new = await started(net.b)
-        await new.hold(monotonic() + 10)
+        await new.hold(monotonic() + patient(10))
         assert net.until_at(net.b, V4, 1.0) is not None
         assert net.until_at(net.b, V6, 1.0) is not None
         await new.close()
@@ -97,7 +97,7 @@ def test_it_is_announced_in_a_burst(net: Segment) -> None:
         with net.c.inside():
             ears = Wire("eth0", bytes(6), [one.ip for one in (await started(net.c))._vips])
         address = await started(net.a)
-        await address.hold(monotonic() + 20)
+        await address.hold(monotonic() + patient(20))
         held = monotonic()
         while monotonic() < held + 2.5:  # the fourth comes after 5 s
             heard.extend((monotonic() - held, str(ip)) for ip, _ in ears.heard())
@@ -118,10 +118,10 @@ def test_another_host_that_has_it_is_named_and_contradicted(net: Segment, seen: 
 
     async def work() -> None:
         address = await started(net.a)
-        await address.hold(monotonic() + 20)
+        await address.hold(monotonic() + patient(20))
         await known(net, net.a)
         other = await started(net.b)
-        await other.hold(monotonic() + 20)  # as after a lease that was lost without anybody noticing
+        await other.hold(monotonic() + patient(20))  # as after a lease that was lost without anybody noticing
         await until(lambda: "address_conflict" in seen.names)
         conflict = seen.fields("address_conflict")
         assert {one["mac"] for one in conflict} <= {net.a.mac, net.b.mac}
@@ -143,7 +143,7 @@ def test_a_false_claim_is_contradicted_at_once(net: Segment, seen: Seen) -> None
 
     async def work() -> None:
         address = await started(net.a)
-        await address.hold(monotonic() + 20)
+        await address.hold(monotonic() + patient(20))
         await asyncio.sleep(1.3)  # the next announcement is at 5 s
         await known(net, net.a)
         with net.b.inside():
@@ -167,7 +167,7 @@ def test_a_silent_second_holder_is_found_by_asking(net: Segment, seen: Seen, one
     async def work() -> None:
         net.b.ip("addr", "add", one, "dev", "eth0", *(["nodad"] if one == V6 else []))
         address = await started(net.a, one)
-        await address.hold(monotonic() + 20)
+        await address.hold(monotonic() + patient(20))
         await until(lambda: "address_conflict" in seen.names, 3)
         assert seen.fields("address_conflict")[0] == {"address": one, "mac": net.b.mac, "interface": "eth0"}
         await address.close()
