@@ -38,7 +38,7 @@ def test_the_variables_of_a_service_are_one_note_and_no_options(service: str, se
     assert loaded.warnings == []
 
 
-@pytest.mark.parametrize("link", [LINK, "udp://10.0.0.1:53", "sctp://10.0.0.1:1", "tcp://[fd00::1]:8082", "TCP://a:1"])
+@pytest.mark.parametrize("link", [LINK, "udp://10.0.0.1:53", "sctp://10.0.0.1:1", "tcp://[fd00::1]:8082", "tcp://10.0.0.1"])
 @pytest.mark.parametrize(
     "name", ["PORT", "METRICS_PORT", "HOST", "CALL_BUDGET", "UPGRADE", "EMAIL_PORT", "SCHEDULER_RETRY_COUNT"]
 )
@@ -55,7 +55,7 @@ def test_a_link_is_no_value_of_an_option(name: str, link: str) -> None:
         ("LUIGI_HA_PORT", "abc", ["LUIGI_HA_PORT", "'abc'", "a whole number"]),
         ("LUIGI_HA_PORT", "tcp://", ["LUIGI_HA_PORT", "a whole number"]),
         ("LUIGI_HA_PORT", "http://10.0.0.1:8082", ["LUIGI_HA_PORT", "a whole number"]),
-        ("LUIGI_HA_PORT", "tcp://10.0.0.1", ["LUIGI_HA_PORT", "a whole number"]),
+        ("LUIGI_HA_PORT", "10.0.0.1", ["LUIGI_HA_PORT", "a whole number"]),
         ("LUIGI_HA_ADVERTISE", LINK, ["LUIGI_HA_ADVERTISE", "such as http://n1:8082"]),
         ("LUIGI_HA_METRICS_PORT", "99999", ["LUIGI_HA_METRICS_PORT", "at most 65535"]),
         ("LUIGI_HA_RESOURCES_GPU", "many", ["LUIGI_HA_RESOURCES_GPU", "0 or more"]),
