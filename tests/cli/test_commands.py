@@ -56,7 +56,7 @@ def test_history_why_and_prune(served: Process) -> None:
     assert luigi_ha("prune", "--scheduler-url", url).stdout == "pruned\n"
     unknown = luigi_ha("why", "Nobody", "--scheduler-url", url)
     assert unknown.returncode == 1
-    assert "no such task" in unknown.stderr
+    assert "no task 'Nobody'; expected an id, a family" in unknown.stderr
 
 
 @pytest.mark.parametrize(

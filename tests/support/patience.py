@@ -12,12 +12,11 @@ import bisect
 import os
 import threading
 import time
-from pathlib import Path
 
 MOST = 20.0
 TICK = 0.02  # s
 CPUS = os.cpu_count() or 1
-LOADAVG = Path("/proc/loadavg")
+_LOADAVG = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)  # kept: some tests leave no descriptor free
 _sleep, _now = time.sleep, time.monotonic  # tests put others in their places
 
 
@@ -32,9 +31,9 @@ def allowed(seconds: float, since: float) -> float:
     return seconds * shared + late
 
 
-def _running() -> int:
+def running() -> int:
     """How many threads of the machine run or could: the fourth figure of proc(5), /proc/loadavg."""
-    return int(LOADAVG.read_text().split()[3].partition("/")[0])
+    return int(os.pread(_LOADAVG, 100, 0).split()[3].partition(b"/")[0])
 
 
 class _Watch:
@@ -64,15 +63,15 @@ class _Watch:
         return self._late[last] - self._late[place] + under_way, max(1.0, shared)
 
     def _run(self) -> None:
-        late, running = 0.0, 0
+        late, threads = 0.0, 0
         while True:
             asleep = _now()
             _sleep(TICK)
             now = _now()
             late += max(0.0, now - asleep - 1.5 * TICK)
-            running += _running()
+            threads += running()
             self._late.append(late)
-            self._running.append(running)
+            self._running.append(threads)
             self._moments.append(now)
 
 

@@ -5,13 +5,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.support import patience
 from tests.support.patience import allowed
 
+Tell = Callable[[int], None]
 TELLS = """
 import time
 from tests.support.patience import allowed
@@ -22,17 +22,12 @@ print(allowed(0.0, began))
 """
 
 
-Tell = Callable[[int], None]
-
-
 @pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
-    """Have so many threads run, as the kernel tells it."""
+def running(monkeypatch: pytest.MonkeyPatch) -> Tell:
+    """Have so many threads run on the machine."""
 
     def tell(threads: int) -> None:
-        file = tmp_path / "loadavg"
-        file.write_text(f"0.1 0.1 0.1 {threads}/300 4711\n")
-        monkeypatch.setattr(patience, "LOADAVG", file)
+        monkeypatch.setattr(patience, "running", lambda: threads)
         time.sleep(3 * patience.TICK)  # a look that was under way
 
     return tell
@@ -64,3 +59,8 @@ def test_a_process_that_could_not_run_has_so_much_more() -> None:
         late.send_signal(signal.SIGCONT)
         told = float(late.communicate("\n")[0])
     assert told > 0.9
+
+
+def test_the_kernel_says_how_many_run() -> None:
+    """At least who asks."""
+    assert patience.running() >= 1
