@@ -89,7 +89,7 @@ def play(place: Path, program: str, log: Path) -> int:
     (place / "root" / "page.sh").write_text(program)
     inside = (
         "mount -t proc proc proc && mount --rbind /sys sys && mount --rbind /dev dev && mount -t tmpfs tmpfs run && "
-        "mkdir -p run/netns .old && pivot_root . .old && umount -l .old && cd root/luigi-ha && exec bash /root/page.sh"
+        "mkdir -p run/netns .old && pivot_root . .old && umount -l .old && cd /root/luigi-ha && exec bash /root/page.sh"
     )
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     environment |= {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "dumb"}
