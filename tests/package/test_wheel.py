@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import user_directory
+from tests.support.archives import unpack
 from tests.support.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("dist")
     source = _hatch(ROOT, where, "sdist")
     with tarfile.open(source) as archive:
-        archive.extractall(where, filter="data")
+        unpack(archive, where)
     _hatch(where / source.name.removesuffix(".tar.gz"), where, "wheel")
     return where
 

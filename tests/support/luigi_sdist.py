@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from tests.support.archives import unpack
 from tests.support.patience import patient
 
 LUIGI_VERSION = "3.8.1"
@@ -59,9 +60,7 @@ def _verify(archive: Path) -> None:
 
 def _unpack(archive: Path, directory: Path) -> None:
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch, tarfile.open(archive) as contents:
-        # Debian 12's Python (3.11.2) has no filters yet. Without one nothing is lost: the archive is the pinned one.
-        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-        contents.extractall(scratch, **safely)
+        unpack(contents, Path(scratch))
         if directory.exists():
             shutil.rmtree(directory)
         (Path(scratch) / directory.name).rename(directory)

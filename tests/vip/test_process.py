@@ -18,14 +18,17 @@ from tests.vip.segment import Host, Segment
 from tests.vip.test_address import BOTH, LATE, V4, V6
 
 ROOT = Path(__file__).parents[2]
+PYTHON = sys.executable.removeprefix(f"{ROOT}/")  # from where it is started
 NOBODY = 65534
+# This repository, where it may be read by all: a clone in /root may not.
+OPEN = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && cd "$1" && shift && exec "$@"', str(ROOT), "/mnt")
 
 
 class Node:
     """tests.vip.host on a host."""
 
     def __init__(self, host: Host, *prefix: str) -> None:
-        command = [*prefix, sys.executable, "-m", "tests.vip.host", "eth0", *BOTH]
+        command = [*prefix, PYTHON, "-m", "tests.vip.host", "eth0", *BOTH]
         with host.inside():
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -54,10 +57,9 @@ class Node:
 
 def nobody() -> tuple[str, ...]:
     """The prefix of a command that is run without root's rights."""
-    user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    tried = subprocess.run(
-        [*user, sys.executable, "-c", "pass"], check=False, capture_output=True, text=True, timeout=patient(20)
-    )
+    user = (*OPEN, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    command = [*user, PYTHON, "-c", "import tests.vip.host"]
+    tried = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=patient(20))
     if tried.returncode:
         pytest.skip(f"only root may run this Python here: {tried.stderr.strip()}")
     return user
