@@ -58,7 +58,7 @@ def installed(what: Path, env: Path) -> None:
     run([*pip, "--no-deps", str(what)], Path("/"))
     seconds = time.monotonic() - began
     listed = run([str(env / "bin" / "pip"), "list", "--format=freeze"], Path("/")).splitlines()
-    packages = [line for line in listed if line.split("==")[0] not in ("pip", "setuptools", "luigi-ha", "luigi_ha")]
+    packages = [line for line in listed if line.split("==")[0] not in ("pip", "luigi-ha", "luigi_ha")]
     own = next(env.glob("lib/python*/site-packages"))
     ours, everything = size(own / "luigi_ha") / 1e6, size(own) / 1e6
     print(

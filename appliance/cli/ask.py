@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from luigi_ha.appliance.cli import naming, watching
+from luigi_ha.appliance.cli import watching
 from luigi_ha.appliance.cli.asking import Json, asks
 from luigi_ha.appliance.cli.client import At, Scheduler
 from luigi_ha.appliance.cli.errors import USAGE, asking_codes, exit_codes
-from luigi_ha.appliance.cli.naming import task_path
+from luigi_ha.appliance.cli.naming import remembered, task_path
 from luigi_ha.appliance.cli.shown import failover, line, moment, shown, told
 from luigi_ha.appliance.exit_codes import ExitCode
 
@@ -80,7 +80,7 @@ def history(
     if task == "failovers" and scheduler.find(task_path(task)) is None:  # its name before there was such a command
         _failovers(scheduler, limit, as_json=as_json)
         return
-    found = naming.told(scheduler, task, f"/history?limit={limit}")
+    found = remembered(scheduler, task, "/history", {"limit": limit})
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -120,7 +120,7 @@ def why(at: At, task: TaskName, as_json: Json = False) -> None:
     Example: luigi-ha why Load
     """
     scheduler = Scheduler(at)
-    found = naming.told(scheduler, task, "/why")
+    found = remembered(scheduler, task, "/why")
     if as_json:
         print(json.dumps(found, indent=2))
         return

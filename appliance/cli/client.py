@@ -67,10 +67,10 @@ class Scheduler:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         return self._ask("GET", path + (f"?{urlencode(given)}" if given else ""), None)
 
-    def find(self, path: str) -> Any:
+    def find(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON at a path; None if there is no such thing."""
         try:
-            return self.get(path)
+            return self.get(path, query)
         except _MissingError:
             return None
 

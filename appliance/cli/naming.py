@@ -37,11 +37,11 @@ def task(scheduler: Scheduler, named: str) -> JsonObject:
     return found
 
 
-def told(scheduler: Scheduler, named: str, what: str) -> Any:
-    """Return what is told at a path below the task that is meant, or one that is no more: the scheduler may remember
-    it. CommandError if it does not."""
+def remembered(scheduler: Scheduler, named: str, more: str, query: JsonObject | None = None) -> Any:
+    """Return the JSON at a path below the task that is meant, or below one that is no more, which the scheduler may
+    remember by its id. CommandError if it does not."""
     found = _task(scheduler, named)
-    answer = scheduler.find(task_path(named if found is None else str(found["task_id"]), what))
+    answer = scheduler.find(task_path(named if found is None else str(found["task_id"]), more), query)
     if answer is None:
         raise _no_task(named)
     return answer

@@ -38,7 +38,10 @@ def test_the_variables_of_a_service_are_one_note_and_no_options(service: str, se
     assert loaded.warnings == []
 
 
-@pytest.mark.parametrize("link", [LINK, "udp://10.0.0.1:53", "sctp://10.0.0.1:1", "tcp://[fd00::1]:8082", "tcp://10.0.0.1"])
+@pytest.mark.parametrize(
+    "link",
+    [LINK, "udp://10.0.0.1:53", "sctp://10.0.0.1:1", "tcp://[fd00::1]:8082", "TCP://a:1", "tcp://10.0.0.1", "tcp://h"],
+)
 @pytest.mark.parametrize(
     "name", ["PORT", "METRICS_PORT", "HOST", "CALL_BUDGET", "UPGRADE", "EMAIL_PORT", "SCHEDULER_RETRY_COUNT"]
 )

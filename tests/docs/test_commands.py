@@ -1,20 +1,22 @@
 """Every `luigi-ha ...` that a page shows, in a block or in a line of text: its command and its options are there."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 
-from luigi_ha.appliance.cli.app import app
+from luigi_ha.appliance.cli import reference
 from tests.docs.pages import PAGES, ROOT, blocks
 
 _IN_TEXT = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _COMMAND = re.compile(r"(?:^|[\s;&|(/])luigi-ha[ ](?P<words>[^#;&|)>…\n]*)")
+_WORD = re.compile(r"[a-z][a-z-]+")
 _FAMILY = re.compile(r"(\w+\.)*[A-Z]\w*")
+_COMMANDS = {each.name: each for each in reference.documented()}
+_EVERYWHERE = {"--help", "--version", "--install-completion", "--show-completion"}
 
 
 def shown(page: Path) -> Iterator[str]:
@@ -32,32 +34,21 @@ def mistakes(words: str) -> list[str]:
         split = shlex.split(words)
     except ValueError:  # a quote that goes on behind what was found
         split = words.split()
-    command: Any = typer.main.get_command(app)
-    name = ["luigi-ha"]
-    for word in split:
-        if word == "--" or (name[-1] == "submit" and _FAMILY.fullmatch(word)):
-            break  # what follows is another's
-        if word.startswith("--"):
-            option = word.partition("=")[0]
-            if option not in options(command):
-                return [f"{' '.join(name)} has no {option}"]
-        elif getattr(command, "commands", None) and re.fullmatch(r"[a-z][a-z-]+", word):
-            inner = command.get_command(None, word)
-            if inner is not None:
-                command = inner
-                name.append(word)
-            elif not command.invoke_without_command:
-                return [f"{' '.join(name)} has no command {word}"]
-    return []
+    plain = list(itertools.takewhile(_WORD.fullmatch, split))
+    longest = next((" ".join(plain[:n]) for n in range(len(plain), 0, -1) if " ".join(plain[:n]) in _COMMANDS), None)
+    group = not plain or any(name.startswith(f"{' '.join(plain)} ") for name in _COMMANDS)
+    if longest is None and not group:
+        return [f"no command {' '.join(plain)}"]
+    options = [] if longest is None else _COMMANDS[longest].options
+    known = _EVERYWHERE | {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    own = itertools.takewhile(lambda word: word != "--" and not _begins_a_task(longest, word), split)
+    asked = (word.partition("=")[0] for word in own if word.startswith("--"))
+    return [f"{longest or 'luigi-ha'} has no {option}" for option in asked if option not in known]
 
 
-def options(command: Any) -> set[str]:
-    """As they are shown: earlier names are none."""
-    names = {"--help", "--version", "--install-completion", "--show-completion"}
-    for each in command.params:
-        if not getattr(each, "hidden", False):
-            names |= {*each.opts, *each.secondary_opts}
-    return names
+def _begins_a_task(command: str | None, word: str) -> bool:
+    """Whether what follows are its parameters."""
+    return command == "submit" and _FAMILY.fullmatch(word) is not None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -73,7 +64,8 @@ def test_commands_are_found() -> None:
     ("words", "wrong"),
     [
         ("status --json", False), ("status --jsn", True), ("task lst", True), ("task list --status failed", False),
-        ("status --url http://n1:8082", True), ("exec -- luigi --module etl Load --date 1", False),
+        ("status --url http://n1:8082", True), ("--versoin", True), ("why Load --jsn", True),
+        ("exec -- luigi --module etl Load --date 1", False),
     ],
 )  # fmt: skip
 def test_what_is_a_mistake(words: str, *, wrong: bool) -> None:
