@@ -36,6 +36,8 @@ class _Pair:
             sink.shutdown(socket.SHUT_WR)
         if not from_client:
             for end in self.sockets:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)  # wakes the other thread, which may be reading
                 end.close()
 
 

@@ -5,6 +5,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit
@@ -13,39 +14,51 @@ from tests.worker.peers import whole_request
 
 
 class Listening:
-    """Treats each connection in a thread of its own."""
+    """Treats each connection in a thread of its own, which alone closes it: leaving shuts it down and waits for it."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._serving = threading.Thread(target=self._serve, daemon=True)
+        self._serving.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._serving.join()
         self._listener.close()
-        for sock in self._open:
-            sock.close()
+        # A thread adds the other side of what it passes on at any time: each is ended until no thread is left.
+        while any(thread.is_alive() for thread in self._threads):
+            for sock in list(self._open):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+            time.sleep(0.005)
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self._listener.accept()
-                self._open.append(sock)
-                threading.Thread(target=self._one, args=(sock,), daemon=True).start()
+                thread = threading.Thread(target=self._one, args=(sock,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
     def _one(self, sock: socket.socket) -> None:
-        with sock, contextlib.suppress(OSError):
+        with self._ended_at_exit(sock), contextlib.suppress(OSError):
             if self._context is None:
                 self.treat(sock)
             else:
-                with self._context.wrap_socket(sock, server_side=True) as secured:
+                with self._ended_at_exit(self._context.wrap_socket(sock, server_side=True)) as secured:
                     self.treat(secured)
+
+    def _ended_at_exit(self, sock: socket.socket) -> socket.socket:
+        self._open.append(sock)
+        return sock
 
     def treat(self, sock: socket.socket) -> None:
         raise NotImplementedError
@@ -59,7 +72,7 @@ class Terminator(Listening):
         self._to = port
 
     def treat(self, sock: socket.socket) -> None:
-        with socket.create_connection(("127.0.0.1", self._to)) as other:
+        with self._ended_at_exit(socket.create_connection(("127.0.0.1", self._to))) as other:
             pump(sock, other)
 
 
@@ -89,12 +102,13 @@ class ForwardProxy(Listening):
             verb, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
             if verb == "CONNECT":
                 host, _, port = target.rpartition(":")
-                with socket.create_connection(self._where(host, int(port))) as other:
+                with self._ended_at_exit(socket.create_connection(self._where(host, int(port)))) as other:
                     sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                     pump(sock, other)
                 return
             parts = urlsplit(target)
-            with socket.create_connection(self._where(parts.hostname or "", parts.port or 80)) as other:
+            where = self._where(parts.hostname or "", parts.port or 80)
+            with self._ended_at_exit(socket.create_connection(where)) as other:
                 other.sendall(head.replace(target.encode(), parts.path.encode(), 1) + b"\r\nConnection: close\r\n\r\n")
                 other.sendall(body)
                 while chunk := other.recv(65536):
@@ -107,12 +121,17 @@ class ForwardProxy(Listening):
 
 def pump(one: socket.socket, other: socket.socket) -> None:
     """Pass on what each says until one of them ends."""
+    either = select.poll()
+    either.register(one, select.POLLIN)
+    either.register(other, select.POLLIN)
     while True:
         pending = isinstance(one, ssl.SSLSocket) and one.pending()
-        ready = [one] if pending else select.select([one, other], [], [], 30)[0]
+        ready = [one.fileno()] if pending else [fd for fd, _ in either.poll(30_000)]
         if not ready:
             return
-        for sock in ready:
+        for sock in (one, other):
+            if sock.fileno() not in ready:
+                continue
             chunk = sock.recv(65536)
             if not chunk:
                 return

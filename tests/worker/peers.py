@@ -138,10 +138,16 @@ class Misbehaving:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        # Ended, not closed, while the thread is at it: a number that is closed may be another's by then.
+        limit = time.monotonic() + patient(10)
+        while self._thread.is_alive() and time.monotonic() < limit:
+            for sock in list(self._open):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+            self._thread.join(0.005)
         self._listener.close()
         for sock in self._open:
             sock.close()
-        self._thread.join(patient(10))
         if self._unix_socket:
             Path(self._unix_socket).unlink()
 
