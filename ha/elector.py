@@ -19,7 +19,7 @@ paused or not.
 """
 
 import enum
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
@@ -29,7 +29,6 @@ from luigi_ha.ha.lease import Lease, Timing
 Epoch = NewType("Epoch", int)
 
 ASKED_FOR = 30.0  # s for which a switchover stays asked for
-PRESENCE = 3  # ttl for which a member that says nothing more stays present
 
 
 class Reason(enum.StrEnum):
@@ -180,14 +179,15 @@ class Elector(Protocol):
 
     async def register(self, about: Mapping[str, str]) -> None:
         """Be present as a member with these words, until `close` or the end of this process (noticed at once by the
-        file lock, after three ttl by etcd). Call it again when they change. Unknown: it is repeated until told."""
+        file lock, after one ttl by etcd). Call it again when they change. Unknown: it is repeated until told."""
 
     async def members(self) -> list[Member]:
         """Who is present, by name."""
 
-    async def spread(self) -> str | None:
-        """If the store's own leader is on this host and another can do it, make that one lead: the loss of this host
-        then costs a lease, not an election plus a lease. Returns who leads the store now; None: nothing was done."""
+    async def spread(self, shun: Collection[str] = ()) -> str | None:
+        """If the store's own leader is on this host, or on one of `shun`, and another can do it, make that one lead:
+        the loss of that host then costs a lease, not an election plus a lease. Returns who leads the store now; None:
+        nothing was done."""
 
     async def release(self, name: str, reason: str = "") -> bool:
         """End the leadership and the presence of `name`, whose process has ended: for the stop hook of its supervisor,

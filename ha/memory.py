@@ -10,7 +10,7 @@ Not promised: anything beyond this process.
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -79,10 +79,7 @@ class MemoryStore:
         self._expire()
         for guard in guards:
             item = self.items.get(guard.key)
-            revision = 0 if item is None else item.create_revision
-            if item is not None and guard.field is Field.MODIFIED:
-                revision = item.mod_revision
-            if revision != guard.revision:
+            if _guarded(item, guard.field) != guard.revision:
                 return Outcome(self.header(), False)
         for change in changes:
             if isinstance(change, Put) and change.lease and change.lease not in self.leases:
@@ -239,7 +236,7 @@ class Link:
     async def stream(self, prefix: str, revision: int, budget: float) -> MemoryStream:
         return await self._through("stream", budget, lambda: self.store.stream(prefix, revision))
 
-    async def spread(self, budget: float) -> None:
+    async def spread(self, shun: Collection[str], budget: float) -> None:
         """There is one store, and nobody else."""
 
     async def close(self) -> None:
@@ -270,6 +267,13 @@ class Link:
                 return await done
         except TimeoutError:
             raise Unknown(f"{call}: no answer within {budget:.3g} s") from None
+
+
+def _guarded(item: Item | None, field: Field) -> int:
+    """What a guard looks at."""
+    if item is None:
+        return 0
+    return {Field.CREATED: item.create_revision, Field.MODIFIED: item.mod_revision, Field.LEASE: item.lease}[field]
 
 
 def memory_elector(link: Link, candidate: Candidate, timing: Timing, probe_every: float = 1.0) -> EtcdElector:

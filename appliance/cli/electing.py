@@ -1,6 +1,7 @@
 """From the options to access to leadership."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from luigi_ha.appliance.cli.pairing import lock_directory, peers_socket
@@ -10,9 +11,10 @@ from luigi_ha.appliance.config.election import kind
 from luigi_ha.appliance.config.load import secret
 from luigi_ha.ha.elector import Candidate, Elector
 from luigi_ha.ha.etcd.config import EtcdConfig
-from luigi_ha.ha.etcd.opening import TransportName, etcd_elector
+from luigi_ha.ha.etcd.opening import TransportName, etcd_elector, etcd_transport
 from luigi_ha.ha.filelock import FileLockElector
 from luigi_ha.ha.lease import Timing
+from luigi_ha.ha.primary import LeftAlone, PrimaryMover
 
 
 def etcd_config(serve: Serve) -> EtcdConfig:
@@ -25,6 +27,20 @@ def etcd_config(serve: Serve) -> EtcdConfig:
         user=serve.etcd_user or None,
         password=secret(serve.etcd_password, serve.etcd_password_file, "etcd_password_file") or None,
     )
+
+
+def mover(serve: Serve, system: Callable[[], int | None]) -> PrimaryMover:
+    """What moves the database's primary away from a host that is lost; HaError if it cannot work."""
+    if kind(serve, serve.database) != "etcd" or not serve.database.startswith("postgresql"):
+        return LeftAlone("there is no etcd, or no PostgreSQL")
+    if serve.database_failover == "off":
+        return LeftAlone("database_failover = off")
+    if serve.durability != "strict":
+        return LeftAlone(f"durability = {serve.durability}: what was acknowledged may be on the primary alone")
+    from luigi_ha.ha.primary.patroni import PatroniMover  # noqa: PLC0415 - for those who have it
+
+    transport = etcd_transport(etcd_config(serve), serve.etcd_transport)
+    return PatroniMover(transport, system, serve.request_timeout, f"/{serve.patroni_namespace.strip('/')}/")
 
 
 def candidate(serve: Serve, name: str) -> Candidate:

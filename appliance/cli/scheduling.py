@@ -4,13 +4,16 @@ import asyncio
 import importlib
 import os
 import sys
+from functools import partial
 
+from luigi_ha.appliance.cli.electing import elector, mover
 from luigi_ha.appliance.cli.explained import explained
 from luigi_ha.appliance.cli.pairing import lock_directory, peers_socket
 from luigi_ha.appliance.config import Loaded
 from luigi_ha.appliance.config.election import kind, node_name
 from luigi_ha.appliance.config.load import database_url
 from luigi_ha.appliance.node import Node, NodeOptions
+from luigi_ha.appliance.node.primary_watch import PrimaryAccess
 from luigi_ha.appliance.store.target import parse
 from luigi_ha.ha.keeper.link import Link
 
@@ -32,7 +35,10 @@ def schedule(loaded: Loaded, link: Link | None) -> int:
             pair, peers = str(lock_directory(serving.database)), peers_socket(serving.database, name)
             node = NodeOptions(options, url, name, link, pair=pair, for_peers=peers)
         else:
-            node = NodeOptions(options, url, name, link, outlives_keeper=True)
+            node = NodeOptions(
+                options, url, name, link, outlives_keeper=True,
+                primary=PrimaryAccess(partial(mover, serving), partial(elector, serving, name, seen=False)),
+            )  # fmt: skip
         return _run(Node(node))
 
 

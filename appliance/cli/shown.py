@@ -12,6 +12,8 @@ def shown(state: dict[str, Any]) -> str:
     rows += [("" if number else "nodes", _node(node)) for number, node in enumerate(state["nodes"])]
     rows += [("database", _database(state))]
     rows += [("", _standby(each)) for each in (state["replication"] or {}).get("standbys", [])]
+    if state.get("database_failover") is not None:
+        rows.append(("its failover", _database_failover(state["database_failover"])))
     journal = state.get("journal") or {}
     if journal:
         rows.append(("journal", f"{journal['state']}, {journal['committed']} events"))
@@ -71,6 +73,12 @@ def _database(state: dict[str, Any]) -> str:
 def _standby(each: dict[str, Any]) -> str:
     lag = "" if each["lag_bytes"] is None else f", {each['lag_bytes']} bytes behind"
     return f"standby {each['name'] or each['address']}: {each['state']}, {each['sync_state']}{lag}"
+
+
+def _database_failover(found: dict[str, Any]) -> str:
+    if found["armed"]:
+        return f"armed: {found['standby']} is promoted at once when the host of {found['primary']} is lost"
+    return f"not armed, left to the database's own time: {found['why_not']}"
 
 
 def failover(each: dict[str, Any]) -> str:

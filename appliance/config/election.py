@@ -57,6 +57,13 @@ class Election:
         "without one, and say so",
         choices=("strict", "available"),
     )
+    database_failover: str = option(
+        "auto",
+        "auto: when the host of PostgreSQL's primary is lost, make the synchronous standby the primary at once, by "
+        "Patroni's leader key (with durability = strict and etcd); off: leave it to Patroni's own time",
+        choices=("auto", "off"),
+    )
+    patroni_namespace: str = option("/service/", "where Patroni keeps its clusters in our etcd")
 
 
 def kind(options: Election, database: str) -> str:

@@ -20,7 +20,7 @@ LOCKS_OUT = frozenset({"auth", "tls", "tls_client_required", "host", "port", "vi
 SAME = (
     "database_timeout", "call_budget", "max_body", "max_waiting", "max_waiting_bytes", "keep_alive", "prune_every",
     "history_days", "lease_ttl", "renew_every", "request_timeout", "lease_margin", "stall_after", "prefer",
-    "durability", "max_task_body", "max_connections", "max_in_flight", "allowed_hosts",
+    "durability", "database_failover", "max_task_body", "max_connections", "max_in_flight", "allowed_hosts",
 )  # fmt: skip
 Digests = Mapping[str, str]
 

@@ -145,6 +145,9 @@ def _degraded(node: "Node", health: Json, nodes: list[Json], replication: Replic
         found += [f"{name} has other options: {what}" for name, what in sorted(node.sameness.differs.items())]
         if node.link.keeps is not None:
             found.append(f"automatic failover is paused: only {node.link.keeps} may lead, until `luigi-ha resume`")
+    watch = node.primary_watch
+    if watch is not None and watch.managed and watch.why_not is not None:
+        found.append(f"a lost primary is left to Patroni's own time: {watch.why_not}")
     if replication is not None and replication.degraded is not None:
         found.append(replication.degraded)
     elif replication is None and node.store is not None:
@@ -175,7 +178,7 @@ def _if_it_dies(node: "Node", one: Json, nodes: list[Json], replication: Replica
     else:
         said.append("nobody notices that its scheduler is gone")
     if one["beside_the_primary"]:
-        said.append("PostgreSQL's primary goes with it: its own failover decides how long calls wait")
+        said.append(_if_the_primary_goes(node))
     elif replication is not None and _only_synchronous(one, replication):
         strict = replication.durability.value == "strict"
         said.append("no synchronous standby is left: " + ("calls wait" if strict else "commits are on one machine"))
@@ -184,6 +187,13 @@ def _if_it_dies(node: "Node", one: Json, nodes: list[Json], replication: Replica
     else:
         said.append("nothing acknowledged is lost")
     return "; ".join(said)
+
+
+def _if_the_primary_goes(node: "Node") -> str:
+    watch = node.primary_watch
+    if watch is None or watch.why_not is not None:
+        return "PostgreSQL's primary goes with it: its own failover decides how long calls wait"
+    return f"PostgreSQL's primary goes with it: its standby {watch.said()['standby']} is promoted at once"
 
 
 def _kept(keeps: str) -> str:

@@ -40,6 +40,12 @@ def register(node: "Node") -> None:
     metrics.gauge("luigi_ha_lease_left_seconds", text, lambda: node.link.remaining() if node.link else 0.0)
     text = "1 while a commit of the leader is on a second machine before it is acknowledged"
     metrics.gauge("luigi_ha_synchronous", text, lambda: float(_synchronous(node)))
+    text = "1 while the loss of the host of PostgreSQL's primary makes its standby the primary at once"
+    metrics.gauge("luigi_ha_database_failover_armed", text, lambda: float(_armed(node)))
+
+
+def _armed(node: "Node") -> bool:
+    return node.primary_watch is not None and node.primary_watch.why_not is None
 
 
 def _synchronous(node: "Node") -> bool:

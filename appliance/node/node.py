@@ -38,6 +38,7 @@ from luigi_ha.appliance.node.database import reach, remember, require_present, r
 from luigi_ha.appliance.node.leading import Leading
 from luigi_ha.appliance.node.operations import operations
 from luigi_ha.appliance.node.peers import Peers
+from luigi_ha.appliance.node.primary_watch import PrimaryAccess, PrimaryWatch
 from luigi_ha.appliance.node.report import Reporter
 from luigi_ha.appliance.node.roles import Roles
 from luigi_ha.appliance.node.sameness import Sameness
@@ -71,6 +72,7 @@ class NodeOptions:
     pair: str = ""  # the directory of the pair on this machine that listens on one port; "": alone on its port
     for_peers: str = ""  # Unix socket on which those reach this one
     outlives_keeper: bool = False  # whether it goes on until the lease ends when its keeper has died
+    primary: PrimaryAccess | None = None  # to the database's primary; None: that is nothing of ours
 
 
 class Node:
@@ -105,6 +107,8 @@ class Node:
             max_connections=serve.max_connections, max_in_flight=serve.max_in_flight,
         )  # fmt: skip
         self.peers = Peers(self.holder, self.access.tls)
+        self.primary_access = node.primary
+        self.primary_watch: PrimaryWatch | None = None
         self.reporter = Reporter(self)
         self.api = ApiServer(listen, self.dispatcher, operations(self), node.options.cors, self.access.admit)
         self.supervisor = Supervisor() if self.link is None else Supervisor({})

@@ -38,11 +38,11 @@ class Peers:
         able = [name for name in answers if self.known.get(name, {}).get("able") == "yes"]
         return [name for name in able if reaches(answers[name])]
 
-    async def ask(self, address: str) -> dict[str, Any] | None:
-        """What the node at this address answers to GET /health; None: it does not."""
+    async def ask(self, address: str, within: float = ANSWER_WITHIN) -> dict[str, Any] | None:
+        """What the node at this address answers to GET /health; None: it does not, within so many seconds."""
         path = address.removeprefix("unix:")
         unix = path != address
-        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
+        timeout = aiohttp.ClientTimeout(total=within)
         connector = aiohttp.UnixConnector(path) if unix else aiohttp.TCPConnector()
         try:
             async with (

@@ -25,6 +25,7 @@ from luigi_ha.appliance.node.promotion import NotOurs, catch_up, fence, require_
 from luigi_ha.appliance.node.states import State
 from luigi_ha.appliance.store import DatabaseAway, Failover, FencedError, NotAPrefix, Position, StoreError, Unusable
 from luigi_ha.ha.keeper.messages import Follow, Lead, Peer
+from luigi_ha.ha.keeper.why import SWITCHOVER
 
 if TYPE_CHECKING:
     from luigi_ha.appliance.node.node import Node
@@ -171,11 +172,15 @@ class Roles:
             return
         self._gave_way = False
         node.life.fire("promote", epoch=order.epoch, cause=order.cause, previous=order.previous)
+        if node.primary_watch is not None:
+            node.primary_watch.led()
         self.leader = None
         node.gate.close("this node is taking the lead")
         node.relay.retarget(None)
         node.dispatcher.pass_on(None)
         await self._stop_following()
+        if order.cause == SWITCHOVER and node.primary_watch is not None:
+            await node.primary_watch.bring_along()
         try:
             events, warm = await self._assume(Epoch(order.epoch), self.mirror)
         except NotOurs:

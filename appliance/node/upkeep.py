@@ -8,6 +8,7 @@ from luigi_ha.appliance import log
 from luigi_ha.appliance.clock import monotonic
 from luigi_ha.appliance.node.access import read_tokens, renew_certificates
 from luigi_ha.appliance.node.database import remember
+from luigi_ha.appliance.node.primary_watch import PrimaryWatch
 from luigi_ha.appliance.node.promotion import TROUBLE_AFTER, better_placed
 from luigi_ha.appliance.node.sameness import compare_options
 from luigi_ha.appliance.node.states import State
@@ -148,6 +149,13 @@ async def notice_trouble(node: "Node") -> None:
             await asyncio.sleep(MADE_WAY)
 
 
+async def watch_primary(node: "Node") -> None:
+    """Whether the database's primary lives; and make another the primary if its host is dead and we lead."""
+    if node.primary_access is not None:
+        node.primary_watch = PrimaryWatch(node, node.primary_access)
+        await node.primary_watch.run()
+
+
 async def look_at_replication(node: "Node") -> None:
     """Where the data is, asked of the primary now and then; a change is told loudly."""
     said: str | None = None
@@ -173,6 +181,7 @@ async def look_at_replication(node: "Node") -> None:
 ALL = (
     compare_options,
     look_at_replication,
+    watch_primary,
     notice_trouble,
     take_leave,
     prune,

@@ -78,6 +78,12 @@ class Primary:
             return shown(self._place) if self._place is not None else None
 
     @property
+    def system(self) -> int | None:
+        """The system identifier of the cluster it is of."""
+        with self._lock:
+            return self._lineage.system if self._lineage is not None else None
+
+    @property
     def timeline(self) -> int | None:
         """The highest timeline seen."""
         with self._lock:

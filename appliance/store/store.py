@@ -187,6 +187,11 @@ class Store:
             reader.close()
 
     @property
+    def system(self) -> int | None:
+        """The system identifier of the PostgreSQL cluster; None: not seen yet, or another database."""
+        return self._connector.primary.system if self._connector.primary is not None else None
+
+    @property
     def primary(self) -> str | None:
         """ "host:port" of the PostgreSQL server that was found to be the primary last; None: none yet, or another
         database."""

@@ -82,15 +82,6 @@ def etcd_elsewhere(lab: Lab) -> None:
         lab.faults.move_etcd_leader(next(node.name for node in lab.plan.nodes if node.name != state.leader))
 
 
-def etcd_there(lab: Lab) -> None:
-    """Just before the strike: the leader itself moves etcd's leader away again."""
-    leader = lab.leader()
-    if leader is None:
-        raise LabError("nobody leads")
-    if lab.state().etcd_leader != leader:
-        lab.faults.move_etcd_leader(leader)
-
-
 def both(*steps: Arrange) -> Arrange:
     def arrange(lab: Lab) -> None:
         for step in steps:
@@ -107,8 +98,42 @@ def unplug_bystander(lab: Lab) -> Bite:
 
 
 def unplug_with_etcd(lab: Lab) -> Bite:
-    etcd_there(lab)
+    etcd_to(lab, str(lab.leader()))
     return lab.faults.unplug("leader")
+
+
+def etcd_to(lab: Lab, host: str) -> None:
+    """Just before the strike: the leader itself moves etcd's leader to where it does least harm."""
+    if lab.state().etcd_leader != host:
+        lab.faults.move_etcd_leader(host)
+
+
+def unplug_primary(lab: Lab) -> Bite:
+    return lab.faults.unplug("primary")
+
+
+def unplug_primary_with_etcd(lab: Lab) -> Bite:
+    etcd_to(lab, str(lab.state().primary))
+    return lab.faults.unplug("primary")
+
+
+def unplug_etcd_leader(lab: Lab) -> Bite:
+    """A host that has etcd's leader, and neither leads nor has the primary."""
+    state = lab.state()
+    host = next(node.name for node in lab.plan.nodes if node.name not in (state.leader, state.primary))
+    etcd_to(lab, host)
+    return lab.faults.unplug(host)
+
+
+def switchover_with_primary(lab: Lab) -> Bite:
+    """To the host of the synchronous standby: the primary goes along."""
+    state = lab.state()
+    to = state.synchronous[0]
+    at = now()
+    switch_to(lab, to)
+    if lab.state().primary != to:
+        raise LabError(f"the primary did not go along to {to}")
+    return Bite("switchover", to, at, "the command says so, and the primary is there too")
 
 
 def switchover(lab: Lab) -> Bite:
@@ -177,6 +202,11 @@ _TABLE = (
     Scenario("kill-keeper-no-hook", beside, kill(Target.KEEPER), nothing, watch=8.0, hook=False),
     Scenario("kill-both-no-hook", beside, kill(Target.BOTH), nothing, watch=8.0, hook=False),
     Scenario("switchover", nothing, switchover, nothing, watch=3.0),
+    Scenario("switchover-with-primary", beside, switchover_with_primary, nothing, watch=3.0, rest=5.0),
+    Scenario("unplug-primary", leader_apart, unplug_primary, plug, watch=14.0),
+    Scenario("unplug-primary-and-etcd", leader_apart, unplug_primary_with_etcd, plug, watch=18.0),
+    Scenario("unplug-etcd-leader", beside, unplug_etcd_leader, plug, watch=10.0),
+    Scenario("unplug-all-three", beside, unplug_with_etcd, plug, watch=18.0),
     Scenario("unplug-bystander", beside, unplug_bystander, plug, watch=6.0),
     Scenario("unplug-leader", apart, unplug_leader, plug, watch=8.0),
     Scenario("unplug-leader-and-etcd", leader_apart, unplug_with_etcd, plug, watch=14.0),

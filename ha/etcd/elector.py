@@ -15,7 +15,7 @@ id is chosen here, before the request, and revoked until that has been confirmed
 import asyncio
 import math
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing, suppress
 
 from luigi_ha.ha.clock import Clock, monotonic
@@ -273,8 +273,8 @@ class EtcdElector:
     async def members(self) -> list[Member]:
         return self._keys.members_of((await self._read()).items)
 
-    async def spread(self) -> str | None:
-        return await self._transport.spread(self.timing.request_timeout)
+    async def spread(self, shun: Collection[str] = ()) -> str | None:
+        return await self._transport.spread(shun, self.timing.request_timeout)
 
     async def release(self, name: str, reason: str = "") -> bool:
         return await self._wishes.release(name, reason)

@@ -4,7 +4,7 @@ Not promised: that a request was executed at most once. See `luigi_ha.ha.etcd.tr
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import aiohttp
@@ -59,7 +59,7 @@ class Gateway:
     async def stream(self, prefix: str, revision: int, budget: float) -> GatewayStream:
         return await self.endpoints.open(lambda endpoint: GatewayStream(self, endpoint, prefix, revision), budget)
 
-    async def spread(self, budget: float) -> str | None:
+    async def spread(self, shun: Collection[str], budget: float) -> str | None:
         own, seconds = self.config.own_endpoint, min(budget, self.config.attempt_timeout)
         if own is None:
             return None
@@ -71,7 +71,7 @@ class Gateway:
             body = {"targetID": str(member)}
             await self.ask(endpoint, "/v3/maintenance/transfer-leadership", body, lambda _reply: None, budget)
 
-        return await spread(own, [each for each in self.config.endpoints if each != own], status, move)
+        return await spread(own, [each for each in self.config.endpoints if each != own], shun, status, move)
 
     async def close(self) -> None:
         if self._session is not None:

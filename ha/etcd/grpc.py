@@ -5,7 +5,7 @@ of the gateway. Not promised: that a request was executed at most once. See `lui
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from luigi_ha.ha.errors import HaError, Unknown
@@ -76,7 +76,7 @@ class Grpc:
     async def stream(self, prefix: str, revision: int, budget: float) -> GrpcStream:
         return await self.endpoints.open(lambda endpoint: GrpcStream(self, endpoint, prefix, revision), budget)
 
-    async def spread(self, budget: float) -> str | None:
+    async def spread(self, shun: Collection[str], budget: float) -> str | None:
         own, seconds = self.config.own_endpoint, min(budget, self.config.attempt_timeout)
         if own is None:
             return None
@@ -90,7 +90,7 @@ class Grpc:
             question = self._unary("MaintenanceStub", "MoveLeader", request)
             await self.ask(endpoint, question, lambda _reply: None, budget)
 
-        return await spread(own, [each for each in self.config.endpoints if each != own], status, move)
+        return await spread(own, [each for each in self.config.endpoints if each != own], shun, status, move)
 
     async def close(self) -> None:
         await self.channels.close()

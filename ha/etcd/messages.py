@@ -26,6 +26,8 @@ def _compare(guard: Guard) -> Any:
     rpc, key = library().rpc, guard.key.encode()
     if guard.field is Field.CREATED:
         return rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.CREATE, key=key, create_revision=guard.revision)
+    if guard.field is Field.LEASE:
+        return rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.LEASE, key=key, lease=guard.revision)
     return rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=key, mod_revision=guard.revision)
 
 

@@ -1,6 +1,8 @@
 """Being seen: a key under a lease of its own, kept by a task beside the election.
 
-It has nothing to do with leadership, and nothing waits for it. A key that has vanished is put again at the next turn.
+It has nothing to do with leadership. Its end tells others that this keeper is dead or cut off, as soon as the end of a
+leadership would: whoever moves the database's primary away from a dead host asks for it. A key that has vanished is put
+again within a ttl.
 """
 
 import asyncio
@@ -9,10 +11,9 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from luigi_ha.ha.elector import PRESENCE
 from luigi_ha.ha.errors import Definitive, HaError, Unknown
 from luigi_ha.ha.etcd.transport import Put, Transport
-from luigi_ha.ha.lease import Timing
+from luigi_ha.ha.lease import NEVER, Timing
 from luigi_ha.ha.log import Events
 
 RETRY = 0.5  # s after a failure
@@ -26,10 +27,12 @@ class Presence:
     def __init__(self, transport: Transport, key: str, timing: Timing, new_id: Callable[[], int]) -> None:
         self._transport = transport
         self._key = key
-        self._ttl = timing.ttl
+        self._timing = timing
+        self._looked = NEVER  # by the loop's clock: when the key itself was seen last
         self._budget = timing.request_timeout
         self._new_id = new_id
         self._value = ""
+        self._told = ""  # what the key said then
         self._id = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._changed = asyncio.Event()
@@ -72,7 +75,7 @@ class Presence:
                 self._answer(Unknown("closed"), waiting)
                 raise
             else:
-                well, pause = True, self._ttl
+                well, pause = True, self._timing.renew_every
                 self._answer(None, waiting)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -83,8 +86,12 @@ class Presence:
             self._id = 0
         if not self._id:
             lease = self._new_id()
-            await self._transport.grant(lease, math.ceil(PRESENCE * self._ttl), self._budget)
+            await self._transport.grant(lease, math.ceil(self._timing.ttl), self._budget)
             self._id = lease
+            self._looked = NEVER
+        now = asyncio.get_running_loop().time()
+        if self._told == self._value and now + self._timing.renew_every - self._looked < self._timing.ttl:
+            return
         found = (await self._transport.read(self._key, self._budget)).items.get(self._key)
         if found is None or found.value != self._value or found.lease != self._id:
             try:
@@ -92,6 +99,7 @@ class Presence:
             except Definitive as error:
                 self._id = 0
                 raise Unknown(f"the lease ended meanwhile: {error}") from error
+        self._looked, self._told = now, self._value
 
     def _answer(self, error: HaError | None, waiting: list[asyncio.Future[None]] | None = None) -> None:
         for told in self._waiting if waiting is None else waiting:

@@ -1,12 +1,14 @@
-"""Keeping etcd's own leader away from a host: when that host is lost, the others then need no election first.
+"""Keeping etcd's own leader away from the hosts that matter: when one is lost, the others then need no election first.
 
 Without it the loss of one machine costs an election of etcd plus a lease, and the lease runs anew in full: twice the
-time. Whoever leads asks for this now and then; it costs one status call while there is nothing to do.
+time. Those hosts are the scheduler leader's, and the one of the database's primary if that is another. Whoever leads
+asks for this now and then; while both are one host it costs one status call.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from luigi_ha.ha.errors import HaError
 from luigi_ha.ha.log import Events
@@ -29,30 +31,43 @@ class Status(NamedTuple):
 async def spread(
     own: str,
     others: Sequence[str],
+    shun: Collection[str],
     status: Callable[[str], Awaitable[Status]],
     move: Callable[[str, int], Awaitable[None]],
 ) -> str | None:
-    """If the member at `own` leads, make it hand over to the most advanced healthy one of `others`; returns where that
-    is. `move` is asked of the leader, with the id of its successor."""
+    """If the member at `own`, or one on a host of `shun`, leads, make it hand over to the most advanced healthy one of
+    the rest; returns where that is. Where no other is left, those of `shun` take it from `own`. `move` is asked of the
+    leader, with the id of its successor."""
     here = await status(own)
-    if not here.leader or here.leader != here.member or not others:
+    shunned = [endpoint for endpoint in others if urlsplit(endpoint).hostname in shun]
+    if not here.leader or not others or (here.leader != here.member and not shunned):
         return None
-    answers = await asyncio.gather(*(status(each) for each in others), return_exceptions=True)
-    fit: list[tuple[int, str, int]] = []
-    for endpoint, answer in zip(others, answers, strict=True):
-        if isinstance(answer, Status):
-            if _fit(answer, here):
-                fit.append((answer.applied, endpoint, answer.member))
-        elif not isinstance(answer, HaError):
-            raise answer
+    found = {own: here, **await _asked(others, status)}
+    leader = next((each for each in (own, *shunned) if each in found and found[each].member == here.leader), None)
+    if leader is None:
+        return None
+    fit = [each for each in others if each in found and _fit(found[each], found[leader])]
+    fit = [each for each in fit if each not in shunned] or (fit if leader == own else [])
     if not fit:
         return None
-    _, endpoint, member = max(fit)
-    await move(own, member)
+    endpoint = max(fit, key=lambda each: (found[each].applied, each))
+    await move(leader, found[endpoint].member)
     _log.info("etcd_leader_moved", to=endpoint)
     return endpoint
 
 
-def _fit(there: Status, here: Status) -> bool:
-    well = there.leader == here.member and there.member != here.member
-    return well and not there.learner and not there.errors and there.applied >= here.applied - BEHIND
+async def _asked(endpoints: Sequence[str], status: Callable[[str], Awaitable[Status]]) -> dict[str, Status]:
+    """What those say that answer."""
+    answers = await asyncio.gather(*(status(each) for each in endpoints), return_exceptions=True)
+    found = {}
+    for endpoint, answer in zip(endpoints, answers, strict=True):
+        if isinstance(answer, Status):
+            found[endpoint] = answer
+        elif not isinstance(answer, HaError):
+            raise answer
+    return found
+
+
+def _fit(there: Status, leader: Status) -> bool:
+    well = there.leader == leader.member and there.member != leader.member
+    return well and not there.learner and not there.errors and there.applied >= leader.applied - BEHIND

@@ -9,7 +9,7 @@ Every implementation promises
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,11 +54,13 @@ class Field(enum.Enum):
 
     CREATED = "CREATE"
     MODIFIED = "MOD"
+    LEASE = "LEASE"
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A transaction changes nothing unless the key's revision is this one; 0: there is no such key."""
+    """A transaction changes nothing unless the key's revision, or the id of its lease, is this one; 0: there is no such
+    key."""
 
     key: str
     revision: int
@@ -131,8 +133,8 @@ class Transport(Protocol):
     async def stream(self, prefix: str, revision: int, budget: float) -> Stream:
         """Watch from `revision` on, that one included."""
 
-    async def spread(self, budget: float) -> str | None:
-        """If the member on our host leads etcd and another endpoint's is well, make that one lead. Names its endpoint;
-        None: nothing was to be done, or could be."""
+    async def spread(self, shun: Collection[str], budget: float) -> str | None:
+        """If the member on our host leads etcd, or one on a host of `shun`, and another endpoint's is well, make that
+        one lead. Names its endpoint; None: nothing was to be done, or could be."""
 
     async def close(self) -> None: ...

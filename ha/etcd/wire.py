@@ -32,7 +32,7 @@ def prefix_range(prefix: str) -> dict[str, str]:
 
 def transaction(guards: Sequence[Guard], changes: Sequence[Change]) -> dict[str, Any]:
     """The body of a transaction."""
-    names = {Field.CREATED: "create_revision", Field.MODIFIED: "mod_revision"}
+    names = {Field.CREATED: "create_revision", Field.MODIFIED: "mod_revision", Field.LEASE: "lease"}
     return {
         "compare": [
             {

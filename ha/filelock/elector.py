@@ -17,7 +17,7 @@ import asyncio
 import fcntl
 import os
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -161,7 +161,7 @@ class FileLockElector:
     async def members(self) -> list[Member]:
         return await self._run(self._presence.members)
 
-    async def spread(self) -> str | None:
+    async def spread(self, shun: Collection[str] = ()) -> str | None:  # noqa: ARG002 - the port's
         return None
 
     async def release(self, name: str, reason: str = "") -> bool:  # noqa: ARG002 - the kernel has done it

@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
+from urllib.parse import urlsplit
 
 from luigi_ha.ha.elector import Elector, View
 from luigi_ha.ha.errors import HaError
@@ -132,12 +133,18 @@ class News:
                 continue
             since = loop.time()
             try:
-                moved = await self._elector.spread()
+                moved = await self._elector.spread(await self._beside_the_primary())
             except HaError as error:
                 _log.info("store_not_spread", error=str(error))
             else:
                 if moved is not None:
                     _log.info("store_spread", leader=moved)
+
+    async def _beside_the_primary(self) -> set[str]:
+        """The host of another member that has the database's primary: etcd's leader is better on a third."""
+        others = (each.about for each in await self._elector.members() if each.name != self._options.name)
+        hosts = {urlsplit(about.get("address", "")).hostname for about in others if about.get("preferred") == "yes"}
+        return {host for host in hosts if host}
 
     async def tell_members(self, _see: See) -> None:
         """Who is present, and whom a pause keeps, to the scheduler."""

@@ -122,7 +122,7 @@ class Reign:
         if refused is not None:
             _log.warning("hand_over_refused", to=asked.to, reason=refused)
         else:
-            refused = await self._hand_over(asked.to, "switchover")
+            refused = await self._hand_over(asked.to, why.SWITCHOVER)
         try:
             await self._seat.elector.answer_switchover(asked, refused)
         except HaError as error:

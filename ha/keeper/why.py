@@ -6,6 +6,7 @@ from luigi_ha.ha.elector import Leader, View, refusal
 from luigi_ha.ha.keeper.messages import Able, Unable
 
 THEN = "; then "
+SWITCHOVER = "switchover"  # somebody has asked for it
 SILENT = "no word from "
 
 
@@ -14,7 +15,7 @@ def cause(view: View, name: str, last: Leader | None, above: int, mode: Literal[
     if view.farewell is not None and view.farewell.reason:
         return view.farewell.reason
     if view.successor == name:
-        return "switchover"
+        return SWITCHOVER
     if last is not None:
         silent = "its lease ended" if mode == "etcd" else "its process has ended"
         return f"{SILENT}{last.name}: {silent}"

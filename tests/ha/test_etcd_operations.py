@@ -66,11 +66,34 @@ def test_etcds_leader_stays_where_nobody_else_is_well_or_it_is_not_ours(
             ((leader.endpoint, "http://127.0.0.1:1"), True),
         ):
             transport = etcd_transport(replace(config, endpoints=endpoints, own_member=own), via)
-            assert await transport.spread(1.0) is None
+            assert await transport.spread((), 1.0) is None
             await transport.close()
         others[0].freeze()
         transport = etcd_transport(ours, via)
-        assert await transport.spread(1.5) == others[1].endpoint
+        assert await transport.spread((), 1.5) == others[1].endpoint
+        await transport.close()
+
+    asyncio.run(play())
+
+
+def test_etcds_leader_leaves_a_host_that_is_shunned_for_one_that_is_not(
+    cluster: Cluster, config: EtcdConfig, via: str
+) -> None:
+    """The primary's host is another than ours: etcd's leader goes to the third."""
+
+    async def play() -> None:
+        leader = cluster.leader()
+        ours, third = (member for member in cluster.members if member is not leader)
+        named = tuple(  # members on one machine: each gets a name of its own for it
+            member.endpoint.replace("127.0.0.1", host)
+            for member, host in ((ours, "127.0.0.1"), (leader, "localhost"), (third, "127.0.0.1"))
+        )
+        transport = etcd_transport(replace(config, endpoints=named, own_member=True), via)
+        assert await transport.spread((), 1.5) is None, "it is not on our host"
+        assert await transport.spread({"elsewhere"}, 1.5) is None
+        assert await transport.spread({"localhost"}, 1.5) == third.endpoint
+        assert cluster.leader() is third
+        assert await transport.spread({"localhost"}, 1.5) is None
         await transport.close()
 
     asyncio.run(play())

@@ -1,0 +1,236 @@
+"""Moving the database's primary away from a host that is dead, without waiting for its manager to believe it.
+
+Every node looks at the primary; only the node that leads acts, so it is one at a time. It acts when all of this holds:
+
+* The keeper of the primary's host is not present in etcd any more.
+* Nothing on that host answers this node, neither PostgreSQL nor its manager, and no other node is answered either.
+* No pause keeps the leadership where it is.
+* The manager's own conditions, read anew (`luigi_ha.ha.primary`).
+
+In every other case the manager's own time applies. A planned switchover moves the primary along with the leadership.
+
+Invariant: the lease is asked once more immediately before the move, which itself is guarded against what comes later.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from luigi_ha.appliance import log
+from luigi_ha.appliance.clock import monotonic
+from luigi_ha.appliance.node.evidence import FRESH
+from luigi_ha.ha.elector import Elector
+from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.primary import Outlook, PrimaryMover, Server
+
+if TYPE_CHECKING:
+    from luigi_ha.appliance.node.node import Node
+
+LOOK_EVERY = 2.0  # s between two looks at the manager's keys
+NOTICE_EVERY = 0.5  # s between two questions whether the primary answers
+ACT_EVERY = 0.1  # s, while it does not and we lead
+ANSWER_WITHIN = 0.5  # s for a server to take a connection
+PROMOTED_WITHIN = 3.0  # s for the standby to become the primary, in a planned switchover
+
+_log = log.get("node")
+
+
+@dataclass(frozen=True, slots=True)
+class PrimaryAccess:
+    """What is opened on the node's event loop, once."""
+
+    mover: Callable[[Callable[[], int | None]], PrimaryMover]
+    """Given what tells the database's system identifier, None while it is not known."""
+    observer: Callable[[], Elector]
+    """Sees the election without taking part in it."""
+
+
+class PrimaryWatch:
+    """What one node knows of the primary, and what it does about it. Belongs to the node's event loop."""
+
+    def __init__(self, node: "Node", access: PrimaryAccess) -> None:
+        self._node = node
+        self._mover = access.mover(self._system)
+        self._observer = access.observer()
+        self._outlook = Outlook(why_not="not looked yet")
+        self._looked_at = float("-inf")
+        self._nodes: dict[str, str] = {}  # a host's name or address -> the node there, also while that is gone
+        self._silent_since: float | None = None
+        self._said: str | None = ""
+        self._wake = asyncio.Event()
+
+    @property
+    def why_not(self) -> str | None:
+        """Why the primary would not be moved at once if its host were lost now; None: it would."""
+        outlook, link = self._outlook, self._node.link
+        if outlook.why_not is not None:
+            return outlook.why_not
+        if outlook.primary is not None and self._node_of(outlook.primary) is None:
+            return f"no node of ours is known on the primary's host, {outlook.primary.host}"
+        if link is not None and link.keeps is not None:
+            return "automatic failover is paused"
+        return None
+
+    @property
+    def managed(self) -> bool:
+        """Whether the database has a manager that we know."""
+        return self._outlook.managed
+
+    def said(self) -> dict[str, Any]:
+        """For /health."""
+        outlook, since = self._outlook, self._silent_since
+        return {
+            "armed": self.why_not is None,
+            "why_not": self.why_not,
+            "primary": outlook.primary.name if outlook.primary is not None else None,
+            "standby": outlook.standby.name if outlook.standby is not None else None,
+            "primary_silent_for": monotonic() - since if since is not None else None,
+        }
+
+    def led(self) -> None:
+        """This node leads from now on: look at once."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """For as long as the node runs."""
+        try:
+            while True:
+                await self._look()
+                await self._notice()
+                acts = self._silent_since is not None and self._leads is not None
+                if acts:
+                    await self._act()
+                self._wake.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ACT_EVERY if acts else NOTICE_EVERY):
+                        await self._wake.wait()
+        finally:
+            await self._mover.close()
+            await self._observer.close()
+
+    async def bring_along(self) -> None:
+        """In a planned switchover to this node, while calls wait: make the standby of our host the primary. Ends with
+        the primary where it was if that cannot be."""
+        try:
+            if self._node.options.serve.prefer != "primary":
+                return
+            outlook = await self._mover.look()
+            standby = outlook.standby
+            if outlook.why_not is not None or standby is None or self._node_of(standby) != self._node.holder:
+                return
+            began = monotonic()
+            await self._mover.move(outlook)
+            done = await self._mover.promoted(standby, PROMOTED_WITHIN)
+        except HaError as error:
+            _log.warning("primary_not_brought_along", reason=str(error))
+        else:
+            _log.info("primary_brought_along", now=standby.name, promoted=done, seconds=monotonic() - began)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def _system(self) -> int | None:
+        store = self._node.store
+        return store.system if store is not None else None
+
+    @property
+    def _leads(self) -> int | None:
+        return self._node.link.leads if self._node.link is not None else None
+
+    async def _look(self) -> None:
+        for name, about in self._node.peers.known.items():
+            for host in (name, about.get("host", ""), urlsplit(about.get("address", "")).hostname or ""):
+                self._nodes[host] = name
+        if self._silent_since is not None or monotonic() - self._looked_at < LOOK_EVERY:
+            return  # what is read while the primary is lost says what Patroni makes of it, not what it was
+        try:
+            self._outlook = await self._mover.look()
+        except HaError as error:
+            self._outlook = Outlook(why_not=f"etcd does not say who is the primary: {error}")
+        self._looked_at = monotonic()
+        self._tell()
+
+    def _tell(self) -> None:
+        why_not = self.why_not
+        if why_not != self._said:
+            self._said = why_not
+            outlook = self._outlook
+            if why_not is None and outlook.primary is not None and outlook.standby is not None:
+                _log.info("database_failover_armed", primary=outlook.primary.name, standby=outlook.standby.name)
+            elif self.managed:
+                _log.warning("database_failover_not_armed", reason=why_not)
+
+    async def _notice(self) -> None:
+        primary, mirror = self._outlook.primary, self._node.roles.mirror
+        begun = monotonic()
+        if primary is None:
+            self._silent_since = None
+            return
+        reads = mirror is not None and mirror.away is None and mirror.age <= FRESH
+        if reads or await answers(primary):
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = begun
+
+    def _node_of(self, server: Server) -> str | None:
+        return self._nodes.get(server.host) or self._nodes.get(server.name)
+
+    # -- acting --------------------------------------------------------------------------------------------------
+
+    async def _act(self) -> None:
+        """Move the primary if its host is dead, by all the evidence there is."""
+        primary, epoch, link = self._outlook.primary, self._leads, self._node.link
+        if primary is None or epoch is None or link is None or self.why_not is not None:
+            return
+        try:
+            present = {member.name: member.about for member in await self._observer.members()}
+            if self._node_of(primary) in present:
+                return  # its keeper lives: what ails the database is its manager's to judge
+            others = [about.get("address", "") for name, about in present.items() if name != self._node.holder]
+            if await self._others_are_answered(others, primary) or not link.valid(epoch):
+                return
+            began = monotonic()
+            _log.warning("primary_lost", primary=primary.name, silent_for=monotonic() - (self._silent_since or began))
+            await self._mover.move(self._outlook)
+        except HaError as error:
+            _log.warning("primary_not_moved", primary=primary.name, reason=str(error))
+            await asyncio.sleep(NOTICE_EVERY)
+        else:
+            standby = self._outlook.standby
+            _log.warning("primary_moved", before=primary.name, now=standby.name if standby is not None else None)
+            self._outlook, self._silent_since = Outlook(why_not="the primary has just been moved"), None
+            self._looked_at = float("-inf")
+
+    async def _others_are_answered(self, addresses: list[str], primary: Server) -> bool:
+        """Whether another node says that the primary's host answers it. One that says nothing is not asked twice."""
+        peers = self._node.peers
+        found = await asyncio.gather(*(peers.ask(address, ANSWER_WITHIN) for address in addresses))
+        said = [(health or {}).get("database_failover") or {} for health in found]
+        return any(each.get("primary") == primary.name and each.get("primary_silent_for") is None for each in said)
+
+
+async def answers(server: Server) -> bool:
+    """Whether PostgreSQL or its manager on this server takes a connection."""
+    api = urlsplit(server.api)
+    places = [(server.host, server.port)] + ([(api.hostname, api.port)] if api.hostname and api.port else [])
+    tries = [asyncio.ensure_future(_connects(host, port)) for host, port in places]
+    try:
+        for each in asyncio.as_completed(tries):
+            if await each:
+                return True
+    finally:
+        for one in tries:
+            one.cancel()
+    return False
+
+
+async def _connects(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
