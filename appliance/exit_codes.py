@@ -12,3 +12,4 @@ class ExitCode(enum.IntEnum):
     UNREACHABLE = 3
     FENCED = 4
     SCHEMA = 5
+    INCONCLUSIVE = 6

@@ -21,6 +21,7 @@ from luigi_ha.appliance.cli import (
     serve,
     task,
     token,
+    verify,
     worker,
 )
 from luigi_ha.appliance.cli.errors import ALL_CODES
@@ -70,5 +71,6 @@ app.command(epilog=leadership.RESUME_CODES)(leadership.resume)
 app.command(epilog=leadership.RELEASE_CODES)(leadership.release)
 app.command(epilog=doctor.DOCTOR_CODES)(doctor.doctor)
 app.add_typer(database.app, name="db")
+app.command("verify-history", epilog=verify.VERIFY_CODES)(verify.verify_history)
 app.add_typer(token.app, name="token")
 app.add_typer(lab.app, name="lab")

@@ -21,6 +21,7 @@ def etcd_config(serve: Serve) -> EtcdConfig:
     """Where etcd is; Fatal if that cannot work."""
     return EtcdConfig(
         endpoints=serve.etcd_endpoints,
+        attempt_timeout=min(0.5, 0.45 * serve.request_timeout),  # one that is dead must not use up a renewal
         ca_file=Path(serve.etcd_ca_file) if serve.etcd_ca_file else None,
         cert_file=Path(serve.etcd_cert_file) if serve.etcd_cert_file else None,
         key_file=Path(serve.etcd_key_file) if serve.etcd_key_file else None,

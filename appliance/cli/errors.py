@@ -11,7 +11,7 @@ NO_SCHEMA = "the database schema must be upgraded, or is newer than this program
 ALL_CODES = (
     "Exit codes: 0 done; 1 failed, or no such thing; 2 wrong usage or configuration; 3 the scheduler, the database or "
     "etcd cannot be reached, or nobody leads; 4 fenced: a newer scheduler has taken over the database; "
-    "5 the database schema must be upgraded, or is newer than this program."
+    "5 the database schema must be upgraded, or is newer than this program; 6 inconclusive: too little was seen to say."
 )
 
 

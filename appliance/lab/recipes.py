@@ -33,6 +33,7 @@ from luigi_ha.appliance.lab.plan import (
 from luigi_ha.appliance.lab.services import Recipe
 
 SCOPE = "luigi"  # Patroni's name of the cluster
+QUICK = {"lease_ttl": 2.0, "renew_every": 0.5, "request_timeout": 0.9}
 ETCD_RESTART, PATRONI_RESTART, SERVE_RESTART = 0.5, 1.0, 0.2  # s
 _POST_BOOTSTRAP = """#!/bin/sh
 # Patroni runs this once, on the first primary. No standby is there yet: these commits must not wait for one.
@@ -174,6 +175,7 @@ def serve(plan: Plan, host: Host) -> str:
         **({"vip": [f"{VIP}/{PREFIX}"], "vip_interface": "eth0"} if plan.vip else {}),
         "prefer": "primary",
         "durability": "available" if plan.witness else "strict",
+        **(QUICK if plan.quick else {}),
     }
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items())
 

@@ -14,7 +14,6 @@ Invariant: the lease is asked once more immediately before the move, which itsel
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from luigi_ha.appliance.clock import monotonic
 from luigi_ha.appliance.node.evidence import FRESH
 from luigi_ha.ha.elector import Elector
 from luigi_ha.ha.errors import HaError
+from luigi_ha.ha.keeper.why import is_silent
 from luigi_ha.ha.primary import Outlook, PrimaryMover, Server
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 2.0  # s between two looks at the manager's keys
 NOTICE_EVERY = 0.5  # s between two questions whether the primary answers
-ACT_EVERY = 0.1  # s, while it does not and we lead
+ACT_EVERY = 0.02  # s between two looks at whether we lead, while it does not
+AGAIN = 0.1  # s between two attempts
 ANSWER_WITHIN = 0.5  # s for a server to take a connection
 PROMOTED_WITHIN = 3.0  # s for the standby to become the primary, in a planned switchover
 
@@ -60,7 +61,7 @@ class PrimaryWatch:
         self._nodes: dict[str, str] = {}  # a host's name or address -> the node there, also while that is gone
         self._silent_since: float | None = None
         self._said: str | None = ""
-        self._wake = asyncio.Event()
+        self._fell_silent: str | None = None  # who led before us, if its lease ended without a word
 
     @property
     def why_not(self) -> str | None:
@@ -90,26 +91,32 @@ class PrimaryWatch:
             "primary_silent_for": monotonic() - since if since is not None else None,
         }
 
-    def led(self) -> None:
-        """This node leads from now on: look at once."""
-        self._wake.set()
+    def leads_after(self, previous: str | None, cause: str) -> None:
+        """This node leads from now on. The end of a leader's lease is as good as the end of its presence."""
+        self._fell_silent = previous if is_silent(cause) else None
 
     async def run(self) -> None:
         """For as long as the node runs."""
         try:
-            while True:
-                await self._look()
-                await self._notice()
-                acts = self._silent_since is not None and self._leads is not None
-                if acts:
-                    await self._act()
-                self._wake.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(ACT_EVERY if acts else NOTICE_EVERY):
-                        await self._wake.wait()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_noticing(), name="notice the primary")
+                tasks.create_task(self._keep_acting(), name="move the primary")
         finally:
             await self._mover.close()
             await self._observer.close()
+
+    async def _keep_noticing(self) -> None:
+        while True:
+            await self._look()
+            await self._notice()
+            await asyncio.sleep(NOTICE_EVERY)
+
+    async def _keep_acting(self) -> None:
+        while True:
+            silent = self._silent_since is not None
+            if silent and self._leads is not None and not await self._act():
+                await asyncio.sleep(AGAIN)
+            await asyncio.sleep(ACT_EVERY if silent else NOTICE_EVERY)
 
     async def bring_along(self) -> None:
         """In a planned switchover to this node, while calls wait: make the standby of our host the primary. Ends with
@@ -123,9 +130,10 @@ class PrimaryWatch:
                 return
             began = monotonic()
             await self._mover.move(outlook)
+            self._expect(standby)
             done = await self._mover.promoted(standby, PROMOTED_WITHIN)
         except HaError as error:
-            _log.warning("primary_not_brought_along", reason=str(error))
+            _log.warning("primary_not_brought_along", error=str(error))
         else:
             _log.info("primary_brought_along", now=standby.name, promoted=done, seconds=monotonic() - began)
 
@@ -179,29 +187,40 @@ class PrimaryWatch:
 
     # -- acting --------------------------------------------------------------------------------------------------
 
-    async def _act(self) -> None:
-        """Move the primary if its host is dead, by all the evidence there is."""
-        primary, epoch, link = self._outlook.primary, self._leads, self._node.link
-        if primary is None or epoch is None or link is None or self.why_not is not None:
-            return
+    async def _act(self) -> bool:
+        """Move the primary if its host is dead, by all the evidence there is. Whether it was moved."""
+        outlook, epoch, link = self._outlook, self._leads, self._node.link
+        primary, standby = outlook.primary, outlook.standby
+        if primary is None or standby is None or epoch is None or link is None or self.why_not is not None:
+            return False
         try:
-            present = {member.name: member.about for member in await self._observer.members()}
-            if self._node_of(primary) in present:
-                return  # its keeper lives: what ails the database is its manager's to judge
-            others = [about.get("address", "") for name, about in present.items() if name != self._node.holder]
-            if await self._others_are_answered(others, primary) or not link.valid(epoch):
-                return
-            began = monotonic()
-            _log.warning("primary_lost", primary=primary.name, silent_for=monotonic() - (self._silent_since or began))
-            await self._mover.move(self._outlook)
+            if not await self._is_lost(primary) or not link.valid(epoch):
+                return False
+            since = self._silent_since
+            _log.warning("primary_lost", primary=primary.name, silent_for=monotonic() - since if since else None)
+            await self._mover.move(outlook)
         except HaError as error:
-            _log.warning("primary_not_moved", primary=primary.name, reason=str(error))
-            await asyncio.sleep(NOTICE_EVERY)
-        else:
-            standby = self._outlook.standby
-            _log.warning("primary_moved", before=primary.name, now=standby.name if standby is not None else None)
-            self._outlook, self._silent_since = Outlook(why_not="the primary has just been moved"), None
-            self._looked_at = float("-inf")
+            _log.warning("primary_not_moved", primary=primary.name, error=str(error))
+            return False
+        self._expect(standby)
+        _log.warning("primary_replaced", before=primary.name, now=standby.name)
+        self._outlook, self._silent_since = Outlook(why_not="the primary has just been moved"), None
+        self._looked_at = float("-inf")
+        return True
+
+    async def _is_lost(self, primary: Server) -> bool:
+        """Whether its host is dead: its keeper is not heard of any more, and it answers nobody."""
+        name = self._node_of(primary)
+        present = {member.name: member.about for member in await self._observer.members()}
+        if name in present and name != self._fell_silent:
+            return False  # its keeper lives: what ails the database is its manager's to judge
+        others = [about.get("address", "") for each, about in present.items() if each not in (self._node.holder, name)]
+        return not await self._others_are_answered(others, primary)
+
+    def _expect(self, standby: Server) -> None:
+        """Who asks for the primary need not wait for the one before."""
+        if self._node.store is not None:
+            self._node.store.expect_primary(standby.host, standby.port)
 
     async def _others_are_answered(self, addresses: list[str], primary: Server) -> bool:
         """Whether another node says that the primary's host answers it. One that says nothing is not asked twice."""

@@ -5,6 +5,7 @@ exactly what the log up to that position says.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -172,3 +173,9 @@ def read_log(connection: Connection, after: int, limit: int) -> Iterator[LogEntr
             raise Corrupt(f"luigi_event: expected seq {expected}, found {seq}: older entries were dropped")
         link = event_bytes(seq, call_bytes(epoch, at, method, actor), kind, data)
         yield LogEntry(seq, epoch, at, unescape(method), unescape(actor), decode(kind, JsonText(data)), link)
+
+
+def within(resources: ExitStack, records: Iterator[Change]) -> Iterator[Change]:
+    """The records; what they are read from is released when they end, fail or are closed."""
+    with resources:
+        yield from records

@@ -27,6 +27,7 @@ from luigi_ha.appliance.store.target import Target
 GRACE = 0.3  # s that others have to answer after the first that will do
 ASK_AGAIN = 0.2  # s after which hosts that are not the primary are asked again while others have not answered
 SHORT_GRACE = 0.05  # the same, if that one was the primary the last time too
+SOON = 0.03  # s after which hosts are asked again while it is known who is about to be the primary
 # The driver does not tell the SQLSTATE of a refused connection; a server that speaks another language is retried.
 DEFINITE = ("does not exist", "authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted")
 
@@ -70,6 +71,7 @@ class Primary:
         self._silent: set[Place] = set()  # did not answer the last time: nobody waits for them
         self._lineage: Lineage | None = None
         self._place: Place | None = None
+        self._expected: Place | None = None  # about to be the primary, says who made it that
 
     @property
     def place(self) -> str | None:
@@ -88,6 +90,11 @@ class Primary:
         """The highest timeline seen."""
         with self._lock:
             return self._lineage.timeline if self._lineage is not None else None
+
+    def expect(self, place: Place) -> None:
+        """This one is about to be promoted: nobody waits for others when it has been."""
+        with self._lock:
+            self._expected = place
 
     def deposed(self, connection: Connection) -> bool:
         """Whether a higher timeline has been seen since this connection was opened."""
@@ -169,7 +176,8 @@ class Primary:
             if best is None and undecided <= silent and len(self._target.hosts) > 1:
                 # A dead host must not make each look at the others take as long as the first.
                 until = min(until, began + GRACE)
-            answer = race.next(until if best is not None else min(until, clock.monotonic() + ASK_AGAIN))
+            again = ASK_AGAIN if self._expected is None else SOON
+            answer = race.next(until if best is not None else min(until, clock.monotonic() + again))
             if answer is None:
                 if clock.monotonic() >= until:
                     break
@@ -184,7 +192,7 @@ class Primary:
                 race.refused.add(answer.place)
             elif best is None or _beats(answer.connection, best):
                 best, answer.connection = answer.connection, best
-                until = min(until, clock.monotonic() + (SHORT_GRACE if self._known(best) else GRACE))
+                until = min(until, clock.monotonic() + self._grace(best))
             _close(answer.connection)
         problems.update(dict.fromkeys(undecided, "no answer yet"))
         if best is not None:
@@ -199,6 +207,12 @@ class Primary:
             return ""
         return f"an old primary: it writes timeline {lineage.timeline}, and timeline {self.timeline} has been seen"
 
+    def _grace(self, best: Connection | None) -> float:
+        """How long others have to answer after this one."""
+        if best is not None and best.place == self._expected and not self._known(best):
+            return 0.0  # a timeline of its own: it has been promoted
+        return SHORT_GRACE if self._known(best) else GRACE
+
     def _known(self, connection: Connection | None) -> bool:
         return connection is not None and (connection.place, connection.lineage) == (self._place, self._lineage)
 
@@ -211,6 +225,7 @@ class Primary:
                 raise DatabaseAway(f"cannot connect to {self._target.shown}: an old primary answered; asking again")
             moved = self._place is not None and self._place != connection.place
             before, self._place = self._place, connection.place
+            self._expected = None
             if lineage is not None:
                 self._lineage = lineage
         if moved:

@@ -6,14 +6,14 @@ stale after a failover. Every call ends within its deadline or raises; only the 
 Not promised: that two calls see the same state. `load` is one snapshot; everything else is one statement.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from luigi_ha.appliance import clock, log
-from luigi_ha.appliance.engine.changes import Change, Epoch
+from luigi_ha.appliance.engine.changes import Epoch
 from luigi_ha.appliance.places import memories
 from luigi_ha.appliance.store import (
     dialects,
@@ -26,6 +26,7 @@ from luigi_ha.appliance.store import (
     schema,
     target,
     tokens,
+    verification,
 )
 from luigi_ha.appliance.store.errors import DatabaseAway, SchemaMissing, StoreError, Unusable
 from luigi_ha.appliance.store.failovers import Failover
@@ -39,6 +40,7 @@ from luigi_ha.appliance.store.seen import Memory
 from luigi_ha.appliance.store.tailing import LIMIT, Tail, TailReader
 from luigi_ha.appliance.store.target import Kind
 from luigi_ha.appliance.store.tokens import TokenRecord
+from luigi_ha.appliance.store.verification import Verification
 from luigi_ha.appliance.store.writer import Writer
 
 CALL_TIMEOUT = 5.0
@@ -167,12 +169,19 @@ class Store:
             position, last_time = loading.read_position(connection)
             count = loading.count_records(connection)
             held = resources.pop_all()
-            return Snapshot(position, last_time, count, _within(held, loading.read_records(connection)), held.close)
+            records = loading.within(held, loading.read_records(connection))
+            return Snapshot(position, last_time, count, records, held.close)
 
     def log(self, after: int, limit: int = 1000) -> list[LogEntry]:
         """The log's entries that follow seq `after`. Raises Corrupt if retention dropped the first of them."""
         with self._connection("reading the log") as connection:
             return list(loading.read_log(connection, after, limit))
+
+    def verify(self, progress: Callable[[int, int], object]) -> Verification:
+        """Check the whole log; `progress` is told how many entries were read, and of how many."""
+        self.check().require()
+        with self._connection("verifying the log") as connection:
+            return verification.verify(connection, progress)
 
     def tail_reader(self) -> TailReader:
         """A mirror's reader, with a connection of its own that it keeps."""
@@ -196,6 +205,11 @@ class Store:
         """ "host:port" of the PostgreSQL server that was found to be the primary last; None: none yet, or another
         database."""
         return self._connector.primary.place if self._connector.primary is not None else None
+
+    def expect_primary(self, host: str, port: int) -> None:
+        """This PostgreSQL server is about to be the primary: do not wait for others once it is."""
+        if self._connector.primary is not None:
+            self._connector.primary.expect((host, port))
 
     def now(self) -> float:
         """The database's wall clock, s since the epoch of 1970."""
@@ -294,9 +308,3 @@ class Store:
     def close(self) -> None:
         """Give up what is held; the store can still be used."""
         self._engine.dispose()
-
-
-def _within(resources: ExitStack, records: Iterator[Change]) -> Iterator[Change]:
-    """The records; what they are read from is released when they end, fail or are closed."""
-    with resources:
-        yield from records

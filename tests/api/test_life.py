@@ -10,10 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import pytest
@@ -29,6 +29,11 @@ COMMAND = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve"]
 ALONE = ["--election", "none"]
 
 
+class Reply(NamedTuple):
+    status: int
+    body: bytes
+
+
 class Process:
     """`luigi-ha serve` as a process of its own."""
 
@@ -41,24 +46,27 @@ class Process:
             self.popen = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(environment or {})})
 
     def call(self, method: str, **arguments: Any) -> Any:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=patient(10))
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        connection.request("POST", f"/api/{method}", urlencode({"data": json.dumps(arguments)}), headers)
-        reply = connection.getresponse()
-        body = reply.read()
-        connection.close()
-        assert reply.status == 200, body
-        return json.loads(body)["response"]
+        reply = self._asked(method, **arguments)
+        assert reply.status == 200, reply.body
+        return json.loads(reply.body)["response"]
+
+    def _asked(self, method: str, **arguments: Any) -> Reply:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=patient(10))) as connection:
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            connection.request("POST", f"/api/{method}", urlencode({"data": json.dumps(arguments)}), headers)
+            reply = connection.getresponse()
+            return Reply(reply.status, reply.read())
 
     def ready(self) -> None:
-        until = time.monotonic() + patient(15)
+        """Wait until it serves. A call parks while it starts, and is answered 503 if that takes longer."""
+        until = time.monotonic() + patient(60)
         while time.monotonic() < until and self.popen.poll() is None:
             try:
-                self.call("is_paused")
+                if self._asked("is_paused").status == 200:
+                    return
             except OSError:
-                time.sleep(0.05)
-            else:
-                return
+                pass
+            time.sleep(0.05)
         raise AssertionError(self.log.read_text())
 
 

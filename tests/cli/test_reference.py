@@ -35,7 +35,7 @@ def parsed(arguments: list[str]) -> Any:
 
 def test_there_are_all_commands() -> None:
     wanted = """
-        serve status why history failovers prune switchover pause resume release doctor worker submit exec
+        serve status why history failovers verify-history prune switchover pause resume release doctor worker submit exec
         task_list task_show task_retry task_cancel task_done task_log worker_list worker_drain worker_undrain
         resource_list resource_set scheduler_pause scheduler_resume
         db_upgrade db_check db_accept db_backup db_restore token_create token_list token_revoke
@@ -68,7 +68,8 @@ def test_no_two_groups_of_commands_have_one_list_of_exit_codes_for_all() -> None
     assert len(set(told.values())) > len(told) / 2
     for name, codes in told.items():
         assert (4 in dict(codes)) == (name in ("serve", "submit")), name
-        assert (5 in dict(codes)) == (name == "serve" or name.startswith(("db ", "token "))), name
+        assert (5 in dict(codes)) == (name in ("serve", "verify-history") or name.startswith(("db ", "token "))), name
+        assert (6 in dict(codes)) == (name == "verify-history"), name
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from drills.failover.pipelines import run as run_pipeline
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.faults import Bite
 from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import PORT, VIP
 from luigi_ha.appliance.lab.targets import Target
 from tests.support.patience import patient
 
@@ -99,5 +101,69 @@ def test_stock_luigi_gets_all_done_once_when_the_leader_is_killed(lab: Lab, tmp_
     assert verdict.good, (verdict, seen)
 
 
+def failover_of_the_database(lab: Lab) -> dict[str, Any]:
+    """What `status` says of it."""
+    said = json.loads(lab.run("client", ["luigi-ha", "status", "--json"]).stdout)
+    found: dict[str, Any] = said["database_failover"]
+    return found
+
+
+def armed(lab: Lab, wanted: bool) -> dict[str, Any]:
+    """Wait until it is armed, or is not."""
+    until = time.monotonic() + patient(40)
+    while (found := failover_of_the_database(lab))["armed"] is not wanted:
+        if time.monotonic() > until:
+            raise AssertionError(found)
+        time.sleep(0.2)
+    return found
+
+
+def test_a_pause_disarms_the_failover_of_the_database_and_says_so(lab: Lab) -> None:
+    lab.wait_until_ready()
+    now = lab.state()
+    found = armed(lab, True)
+    assert (found["primary"], found["standby"]) == (now.primary, now.synchronous[0])
+    host = str(now.leader)
+    config = str(lab.plan.of(lab.plan.host(host)) / "luigi-ha.toml")
+    lab.run(host, ["luigi-ha", "pause", "--config", config])
+    assert armed(lab, False)["why_not"] == "automatic failover is paused"
+    metrics = lab.ask("client", VIP, PORT, "/metrics")[1]
+    assert "\nluigi_ha_database_failover_armed 0" in metrics
+    lab.run(host, ["luigi-ha", "resume", "--config", config])
+    armed(lab, True)
+    assert "\nluigi_ha_database_failover_armed 1" in lab.ask("client", VIP, PORT, "/metrics")[1]
+
+
+def test_the_primary_goes_along_in_a_planned_switchover(lab: Lab, tmp_path: Path) -> None:
+    armed(lab, True)
+    verdict = fail_over(lab, "switchover-with-primary", tmp_path)
+    assert (verdict.failed_in_flight, verdict.failed_after) == (0, 0), verdict.reasons
+    assert verdict.gap < GAP
+
+
+def test_a_node_that_is_gone_alone_moves_no_primary(lab: Lab) -> None:
+    """The keeper of the primary's host is not heard of any more; its PostgreSQL and its Patroni are."""
+    lab.wait_until_ready()
+    primary = str(lab.state().primary)
+    armed(lab, True)
+    lab.hold_back(primary, "serve")
+    try:
+        until = time.monotonic() + patient(60)
+        while lab.leader() in (None, primary):
+            assert time.monotonic() < until, "no other node leads"
+            time.sleep(0.1)
+        for _ in range(20):
+            assert lab.state().primary == primary
+            time.sleep(0.25)
+    finally:
+        lab.let(primary, "serve")
+    lab.wait_until_ready()
+
+
 def test_another_node_leads_after_the_loss_of_the_host_with_the_primary_too(lab: Lab, tmp_path: Path) -> None:
+    armed(lab, True)
+    logs = lab.plan.logs
+    before = sum(path.read_text().count("primary_replaced") for path in logs.glob("*-serve.log"))
     assert fail_over(lab, "unplug-leader-and-primary", tmp_path).gap < PRIMARY_GAP
+    after = sum(path.read_text().count("primary_replaced") for path in logs.glob("*-serve.log"))
+    assert after == before + 1, "Patroni's own time was waited for"

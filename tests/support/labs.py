@@ -27,7 +27,7 @@ def lab_up(name: str, **options: bool) -> Iterator[Lab]:
             pytest.skip(str(error))
         lab = Lab(place, ready_seconds=patient(READY_SECONDS))
         try:
-            lab.up(print, **options)
+            lab.up(print, **{"quick": False, **options})
             yield lab
         finally:
             lab.down()

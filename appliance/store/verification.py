@@ -1,0 +1,217 @@
+"""Checking a whole log after the fact: what can be said of a history from the database alone.
+
+Each check has a name, and finds what it is for in a log in which one entry was removed, moved, forged or written by a
+leader that had been replaced:
+
+    dense        the numbers of the entries have no gap, up to the one that the leadership row names
+    chain        the hash of all entries, from the first ever, is the one in the leadership row
+    epochs       no entry follows one of a newer epoch; no leader, and none on record, is of a newer one than the last
+    time         scheduler time never falls
+    columns      what an entry's columns say (for people and their queries) is what its data says
+    transitions  a run begins once, under a number and an id of its own; no task runs twice at once, or again once done
+
+Reads in pages, so a log of any length fits; it keeps a line for each task that is there. May be run while nodes run:
+entries that come later are not looked at.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from luigi_ha.appliance.engine.changes import JsonText, TaskPut, TaskRemoved, TaskState
+from luigi_ha.appliance.store import tables
+from luigi_ha.appliance.store.errors import Corrupt
+from luigi_ha.appliance.store.loading import read_position
+from luigi_ha.appliance.store.position import HASH_BYTES, call_bytes, chained, event_bytes
+from luigi_ha.appliance.store.records import decode
+from luigi_ha.appliance.store.text import unescape
+
+PAGE = 5000  # entries
+SHOWN = 20  # findings of each check that are kept; the others are counted
+CHECKS = ("dense", "chain", "epochs", "time", "columns", "transitions")
+_COLUMNS = (
+    "seq", "epoch", "at", "method", "actor", "kind", "task_num", "task_id", "status", "worker_id", "run_id", "attempt",
+    "data",
+)  # fmt: skip
+_RUNNING, _DONE = "RUNNING", "DONE"
+CLAIM = "add_task"  # a client says itself that a task runs: it was not handed out
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong."""
+
+    check: str
+    seq: int
+    text: str
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was found. `undecided`: what could not be checked, and why."""
+
+    first: int = 0
+    last: int = 0
+    entries: int = 0
+    epochs: int = 0
+    tasks: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    wrong: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHECKS, 0))
+    undecided: list[str] = field(default_factory=list)
+
+    def add(self, check: str, seq: int, text: str) -> None:
+        self.wrong[check] += 1
+        if self.wrong[check] <= SHOWN:
+            self.findings.append(Finding(check, seq, text))
+
+
+class _Task(NamedTuple):
+    status: str
+    attempt: int
+    run_id: str | None
+
+
+def verify(connection: Connection, progress: Callable[[int, int], object]) -> Verification:
+    """Check the log as it is now. `progress` is told how many entries were read, and of how many."""
+    end, last_time = read_position(connection)
+    found = Verification(last=end.seq)
+    log = _Log(found)
+    for row in _entries(connection, end.seq):
+        log.take(row)
+        if found.entries % PAGE == 0:
+            progress(row.seq, end.seq)
+    log.finish(end.seq, end.hash, int(end.epoch), last_time)
+    _failovers(connection, found, int(end.epoch))
+    progress(end.seq, end.seq)
+    return found
+
+
+def _entries(connection: Connection, last: int) -> Iterator[Any]:
+    t = tables.event.c
+    after: int | None = None
+    while True:
+        query = select(*(t[name] for name in _COLUMNS)).where(t.seq <= last).order_by(t.seq).limit(PAGE)
+        rows = connection.execute(query if after is None else query.where(t.seq > after)).all()
+        connection.rollback()  # no transaction stays open on the primary while this works
+        yield from rows
+        if len(rows) < PAGE:
+            return
+        after = rows[-1].seq
+
+
+class _Log:
+    """The entries one after the other."""
+
+    def __init__(self, found: Verification) -> None:
+        self._found = found
+        self._chain: bytes | None = bytes(HASH_BYTES)
+        self._before: Any = None
+        self._tasks: dict[int, _Task] = {}
+        self._runs: dict[str, int] = {}  # run id -> the task that it is of
+
+    def take(self, row: Any) -> None:
+        self._found.entries += 1
+        if self._before is None:
+            self._begin(row)
+        else:
+            self._follows(row, self._before)
+        self._before = row
+        if self._chain is not None:
+            call = call_bytes(row.epoch, row.at, row.method, row.actor)
+            self._chain = chained(self._chain, event_bytes(row.seq, call, row.kind, row.data))
+        try:
+            record = decode(row.kind, JsonText(row.data))
+        except Corrupt as error:
+            self._found.add("columns", row.seq, str(error))
+            return
+        if isinstance(record, TaskPut):
+            self._compare(row, _columns(record))
+            if record.state is not None:
+                self._state(row, record.num, record.state)
+        elif isinstance(record, TaskRemoved):
+            self._compare(row, (record.num, record.task_id, None, None, None, None))
+            self._tasks.pop(record.num, None)
+
+    def _begin(self, row: Any) -> None:
+        """The first entry that is there."""
+        found = self._found
+        found.first, found.epochs = row.seq, 1
+        if row.seq > 1:
+            self._chain = None
+            found.undecided.append(f"chain: the entries before {row.seq} are gone, and the hash there with them")
+
+    def _follows(self, row: Any, before: Any) -> None:
+        """Whether this entry may come after that one."""
+        found = self._found
+        if row.seq != before.seq + 1:
+            found.add("dense", row.seq, f"the entries {before.seq + 1} to {row.seq - 1} are missing")
+        if row.epoch < before.epoch:
+            found.add("epochs", row.seq, f"written under epoch {row.epoch}, after one of epoch {before.epoch}")
+        if row.at < before.at:
+            found.add("time", row.seq, f"at {row.at!r}, after one at {before.at!r}")
+        found.epochs += row.epoch != before.epoch
+
+    def finish(self, seq: int, last_hash: str, epoch: int, last_time: float) -> None:
+        """Compare the end with the leadership row."""
+        found, last = self._found, self._before
+        found.tasks = len(self._tasks)
+        if last is None:
+            if seq:
+                found.add("dense", seq, f"the log is empty; its last entry should be {seq}")
+            else:
+                found.undecided.append("the log is empty: nothing to check")
+            return
+        if last.seq != seq:
+            found.add("dense", last.seq, f"the log ends here; its last entry should be {seq}")
+        if last.epoch > epoch:
+            found.add("epochs", last.seq, f"written under epoch {last.epoch}, and the leadership is at {epoch}")
+        if last.at > last_time:
+            found.add("time", last.seq, f"at {last.at!r}, and the leadership is at {last_time!r}")
+        if self._chain is not None and self._chain.hex() != last_hash:
+            text = f"the entries up to here have the hash {self._chain.hex()}, the leadership has {last_hash}"
+            found.add("chain", last.seq, f"{text}: an entry was changed, moved, added or removed")
+
+    def _compare(self, row: Any, said: tuple[Any, ...]) -> None:
+        texts = (unescape(each) for each in (row.task_id, row.status, row.worker_id, row.run_id))
+        for name, column, data in zip(_COLUMNS[6:12], (row.task_num, *texts, row.attempt), said, strict=True):
+            if column != data:
+                self._found.add("columns", row.seq, f"{name} is {column!r}, and its data says {data!r}")
+
+    def _state(self, row: Any, num: int, state: TaskState) -> None:
+        before = self._tasks.get(num)
+        self._tasks[num] = _Task(state.status, state.attempt, state.run_id)
+        for wrong in self._wrong(num, before, state, handed_out=row.method != CLAIM):
+            self._found.add("transitions", row.seq, f"{unescape(row.task_id)}: {wrong}")
+
+    def _wrong(self, num: int, before: _Task | None, state: TaskState, *, handed_out: bool) -> Iterator[str]:
+        """What no run of a scheduler does to a task."""
+        begins = before is None or state.attempt != before.attempt
+        run = state.run_id if begins and state.attempt and state.batch_id is None else None
+        if run is not None and self._runs.setdefault(run, num) != num:
+            yield f"run id {run} is of another task too"
+        if before is None:
+            return
+        if not begins and state.run_id != before.run_id:
+            yield f"attempt {state.attempt} has another run id"
+        if state.attempt < before.attempt:
+            yield f"attempt {state.attempt}, after attempt {before.attempt}"
+        if state.attempt > before.attempt + 1:
+            yield f"attempt {state.attempt}, after attempt {before.attempt}: some are missing"
+        if begins and handed_out and before.status in (_DONE, _RUNNING):
+            what = "it is done" if before.status == _DONE else f"attempt {before.attempt} runs"
+            yield f"attempt {state.attempt} begins, and {what}"
+
+
+def _columns(record: TaskPut) -> tuple[Any, ...]:
+    state = record.state
+    if state is None:
+        return (record.num, record.task_id, None, None, None, None)
+    return (record.num, record.task_id, state.status, state.worker_id, state.run_id, state.attempt)
+
+
+def _failovers(connection: Connection, found: Verification, epoch: int) -> None:
+    t = tables.failover.c
+    for later, holder in connection.execute(select(t.epoch, t.holder).where(t.epoch > epoch).order_by(t.epoch)):
+        text = f"{unescape(holder)} is on record as the leader of epoch {later}, and the leadership is at {epoch}"
+        found.add("epochs", found.last, text)
