@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.servers import Scheduler, luigid
-from tests.support.ports import free_port
+from luigi_ha.appliance.lab.ports import free_port
 
 ROOT = str(Path(__file__).parents[1])
 LONGEST = 300.0  # s for one chain

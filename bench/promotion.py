@@ -27,8 +27,8 @@ from urllib.request import urlopen
 
 from bench.fill import fill
 from bench.load import need_wrk, throughput, write_json
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support.etcd import etcd_cluster
-from tests.support.ports import free_port
 from tests.support.servers import postgres_server
 
 WAIT = 900.0  # s for a node to have read a million tasks

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.ports import free_port
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support.servers import postgres_server
 
 START_SECONDS = 300.0

@@ -15,8 +15,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support import user_directory
-from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTED = "from luigi_ha.appliance.cli.reference import documented\nfor each in documented(): print(each.name)"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drills.wire import BrokenError, Connection, NotSentError
-from tests.support.ports import free_port
+from luigi_ha.appliance.lab.ports import free_port
 
 READY_SECONDS = 60.0
 _OPTIONS = """\

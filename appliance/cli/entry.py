@@ -6,7 +6,7 @@ from luigi_ha.appliance.cli import hook
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.exit_codes import ExitCode
 
-EXTRAS = {"luigi": "worker", "boto3": "s3", "etcd3": "etcd3", "patroni": "lab"}  # by package
+EXTRAS = {"cryptography": "drill", "luigi": "worker", "boto3": "s3", "etcd3": "etcd3", "patroni": "lab"}  # by package
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,5 @@
-"""Commands that other packages bring: entry points of the group `luigi_ha.commands`, name -> function of typer's kind.
+"""Commands that other packages bring: entry points of the group `luigi_ha.commands`, name -> function of typer's kind,
+or a whole group of commands (`typer.Typer`).
 
 A function may have `luigi_ha_command`: more arguments of typer's `command`, such as an epilog.
 They are looked for only when a name is none of ours, or all are listed: looking takes longer than many commands do.
@@ -47,6 +48,10 @@ def _other(name: str, beside: Any) -> Any:
     for point in metadata.entry_points(group=GROUP, name=name):
         frame = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         function = point.load()
+        if isinstance(function, typer.Typer):
+            group = typer.main.get_command(function)
+            group.name = name
+            return group
         frame.command(name, **getattr(function, "luigi_ha_command", {}))(function)
         command = typer.main.get_command(frame)
         if beside is not None:

@@ -19,9 +19,9 @@ from luigi_ha.appliance.cli.app import app
 ONCE = "it says what is wanted this time; a variable would change what is typed later"
 WITHOUT_VARIABLE = {
     **dict.fromkeys(
-        ("as_json", "check", "expires", "failsafe", "family", "limit", "namespace", "output", "peer", "reason",
-         "replace", "role", "search", "status", "stop_hook", "through_retries", "timeout", "verbose", "wait", "watch",
-         "vip", "whole_host", "within", "witness", "worker"),
+        ("as_json", "check", "expires", "failsafe", "family", "key", "limit", "namespace", "on", "output", "peer",
+         "pipeline", "reason", "replace", "role", "rounds", "search", "seed", "status", "stop_hook", "through_retries",
+         "timeout", "verbose", "wait", "watch", "vip", "whole_host", "within", "witness", "worker"),
         ONCE,
     ),
 }  # fmt: skip

@@ -14,27 +14,23 @@ Reads in pages, so a log of any length fits; it keeps a line for each task that 
 entries that come later are not looked at.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from luigi_ha.appliance.engine.changes import JsonText, TaskPut, TaskRemoved, TaskState
+from luigi_ha.appliance.engine.changes import Epoch, JsonText, TaskPut, TaskRemoved, TaskState
 from luigi_ha.appliance.store import tables
 from luigi_ha.appliance.store.errors import Corrupt
 from luigi_ha.appliance.store.loading import read_position
-from luigi_ha.appliance.store.position import HASH_BYTES, call_bytes, chained, event_bytes
+from luigi_ha.appliance.store.position import HASH_BYTES, Position, call_bytes, chained, event_bytes
 from luigi_ha.appliance.store.records import decode
 from luigi_ha.appliance.store.text import unescape
 
 PAGE = 5000  # entries
 SHOWN = 20  # findings of each check that are kept; the others are counted
 CHECKS = ("dense", "chain", "epochs", "time", "columns", "transitions")
-_COLUMNS = (
-    "seq", "epoch", "at", "method", "actor", "kind", "task_num", "task_id", "status", "worker_id", "run_id", "attempt",
-    "data",
-)  # fmt: skip
 _RUNNING, _DONE = "RUNNING", "DONE"
 CLAIM = "add_task"  # a client says itself that a task runs: it was not handed out
 
@@ -72,29 +68,61 @@ class _Task(NamedTuple):
     run_id: str | None
 
 
+class Entry(NamedTuple):
+    """A row of `luigi_event`, text as it is stored."""
+
+    seq: int
+    epoch: int
+    at: float
+    method: str
+    actor: str | None
+    kind: str
+    task_num: int | None
+    task_id: str | None
+    status: str | None
+    worker_id: str | None
+    run_id: str | None
+    attempt: int | None
+    data: str
+
+
+BEGINNING = Position(Epoch(0), 0, "0" * 2 * HASH_BYTES)
+
+
+def check(entries: Iterable[Entry], start: Position, end: Position, last_time: float) -> Verification:
+    """Check a part of a log: the entries between two positions of it. Scheduler time stands at `last_time` at its end.
+    What is known of tasks begins with it, too."""
+    found = Verification(last=end.seq)
+    log = _Log(found, start)
+    for entry in entries:
+        log.take(entry)
+    log.finish(end, last_time)
+    return found
+
+
 def verify(connection: Connection, progress: Callable[[int, int], object]) -> Verification:
     """Check the log as it is now. `progress` is told how many entries were read, and of how many."""
     end, last_time = read_position(connection)
     found = Verification(last=end.seq)
-    log = _Log(found)
+    log = _Log(found, BEGINNING)
     for row in _entries(connection, end.seq):
         log.take(row)
         if found.entries % PAGE == 0:
             progress(row.seq, end.seq)
-    log.finish(end.seq, end.hash, int(end.epoch), last_time)
+    log.finish(end, last_time)
     _failovers(connection, found, int(end.epoch))
     progress(end.seq, end.seq)
     return found
 
 
-def _entries(connection: Connection, last: int) -> Iterator[Any]:
+def _entries(connection: Connection, last: int) -> Iterator[Entry]:
     t = tables.event.c
     after: int | None = None
     while True:
-        query = select(*(t[name] for name in _COLUMNS)).where(t.seq <= last).order_by(t.seq).limit(PAGE)
+        query = select(*(t[name] for name in Entry._fields)).where(t.seq <= last).order_by(t.seq).limit(PAGE)
         rows = connection.execute(query if after is None else query.where(t.seq > after)).all()
         connection.rollback()  # no transaction stays open on the primary while this works
-        yield from rows
+        yield from map(Entry._make, rows)
         if len(rows) < PAGE:
             return
         after = rows[-1].seq
@@ -103,14 +131,15 @@ def _entries(connection: Connection, last: int) -> Iterator[Any]:
 class _Log:
     """The entries one after the other."""
 
-    def __init__(self, found: Verification) -> None:
+    def __init__(self, found: Verification, start: Position) -> None:
         self._found = found
-        self._chain: bytes | None = bytes(HASH_BYTES)
-        self._before: Any = None
+        self._start = start
+        self._chain: bytes | None = bytes.fromhex(start.hash)
+        self._before: Entry | None = None
         self._tasks: dict[int, _Task] = {}
         self._runs: dict[str, int] = {}  # run id -> the task that it is of
 
-    def take(self, row: Any) -> None:
+    def take(self, row: Entry) -> None:
         self._found.entries += 1
         if self._before is None:
             self._begin(row)
@@ -133,15 +162,17 @@ class _Log:
             self._compare(row, (record.num, record.task_id, None, None, None, None))
             self._tasks.pop(record.num, None)
 
-    def _begin(self, row: Any) -> None:
+    def _begin(self, row: Entry) -> None:
         """The first entry that is there."""
-        found = self._found
+        found, start = self._found, self._start
         found.first, found.epochs = row.seq, 1
-        if row.seq > 1:
+        if row.seq != start.seq + 1 and start == BEGINNING:
             self._chain = None
             found.undecided.append(f"chain: the entries before {row.seq} are gone, and the hash there with them")
+        elif row.seq != start.seq + 1:
+            found.add("dense", row.seq, f"the entries {start.seq + 1} to {row.seq - 1} are missing")
 
-    def _follows(self, row: Any, before: Any) -> None:
+    def _follows(self, row: Entry, before: Entry) -> None:
         """Whether this entry may come after that one."""
         found = self._found
         if row.seq != before.seq + 1:
@@ -152,12 +183,12 @@ class _Log:
             found.add("time", row.seq, f"at {row.at!r}, after one at {before.at!r}")
         found.epochs += row.epoch != before.epoch
 
-    def finish(self, seq: int, last_hash: str, epoch: int, last_time: float) -> None:
+    def finish(self, end: Position, last_time: float) -> None:
         """Compare the end with the leadership row."""
-        found, last = self._found, self._before
+        found, last, seq, epoch = self._found, self._before, end.seq, int(end.epoch)
         found.tasks = len(self._tasks)
         if last is None:
-            if seq:
+            if seq != self._start.seq:
                 found.add("dense", seq, f"the log is empty; its last entry should be {seq}")
             else:
                 found.undecided.append("the log is empty: nothing to check")
@@ -168,17 +199,17 @@ class _Log:
             found.add("epochs", last.seq, f"written under epoch {last.epoch}, and the leadership is at {epoch}")
         if last.at > last_time:
             found.add("time", last.seq, f"at {last.at!r}, and the leadership is at {last_time!r}")
-        if self._chain is not None and self._chain.hex() != last_hash:
-            text = f"the entries up to here have the hash {self._chain.hex()}, the leadership has {last_hash}"
+        if self._chain is not None and self._chain.hex() != end.hash:
+            text = f"the entries up to here have the hash {self._chain.hex()}, the leadership has {end.hash}"
             found.add("chain", last.seq, f"{text}: an entry was changed, moved, added or removed")
 
-    def _compare(self, row: Any, said: tuple[Any, ...]) -> None:
+    def _compare(self, row: Entry, said: tuple[Any, ...]) -> None:
         texts = (unescape(each) for each in (row.task_id, row.status, row.worker_id, row.run_id))
-        for name, column, data in zip(_COLUMNS[6:12], (row.task_num, *texts, row.attempt), said, strict=True):
+        for name, column, data in zip(Entry._fields[6:12], (row.task_num, *texts, row.attempt), said, strict=True):
             if column != data:
                 self._found.add("columns", row.seq, f"{name} is {column!r}, and its data says {data!r}")
 
-    def _state(self, row: Any, num: int, state: TaskState) -> None:
+    def _state(self, row: Entry, num: int, state: TaskState) -> None:
         before = self._tasks.get(num)
         self._tasks[num] = _Task(state.status, state.attempt, state.run_id)
         for wrong in self._wrong(num, before, state, handed_out=row.method != CLAIM):

@@ -7,7 +7,7 @@
 
 Each package is installed into an environment of its own (.cache/compat-*), with the luigi it wants and nothing of ours.
 While tasks are at work the leader is killed. Exit code 0: each pipeline ended with code 0, all of its tasks were done,
-none twice, and the scheduler says so (drills.failover.effects judges); 1: not so; 3: a run decides nothing.
+none twice, and the scheduler says so (luigi_ha.appliance.drill.effects judges); 1: not so; 3: a run decides nothing.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from drills.compat.packages import ALL, NEEDS, PIPELINES, WORKERS, Package, install
-from drills.failover import effects
-from drills.failover.effects import Evidence, Verdict
 from drills.failover.pipelines import self_test
 from drills.fleet.__main__ import LAB, logs, somewhere
 from drills.fleet.daemons import say, wait_for
 from drills.fleet.evidence import Strike
 from drills.fleet.gather import FAILED, INCONCLUSIVE, PASSED, exit_code, keep
-from drills.fleet.place import DrillError, Place, TooLong, now
+from luigi_ha.appliance.drill import effects
+from luigi_ha.appliance.drill.effects import Evidence, Verdict
+from luigi_ha.appliance.drill.place import DrillError, Place, TooLong, now
 from luigi_ha.appliance.lab.errors import LabError
 
 STARTS_WITHIN, ENDS_WITHIN = 180.0, 400.0  # s

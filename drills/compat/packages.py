@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drills.fleet.place import ROOT, DrillError
+from luigi_ha.appliance.drill.place import ROOT, DrillError
 
 PIPELINES = Path(__file__).parent / "pipelines"
 SLICES, HALVES = 12, 2

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from drills.failover import scenarios
-from drills.failover.judge import Verdict, judge, read, summary
 from drills.failover.scenarios import Scenario
+from luigi_ha.appliance.drill.calls import Verdict, judge, read, summary
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.lab import Lab
 
@@ -50,7 +50,8 @@ def run(lab: Lab, scenario: Scenario, number: int, place: Path) -> tuple[Verdict
     lab.wait_until_ready(READY)
     prefix = f"{scenario.name.replace('-', '')}{number}x{int(time.time())}"
     records = place / f"{prefix}.jsonl"
-    command = [sys.executable, "-m", "drills.failover.prober", lab.plan.vip_url, str(records), "--prefix", prefix]
+    module = "luigi_ha.appliance.drill.prober"
+    command = [sys.executable, "-m", module, lab.plan.vip_url, str(records), "--prefix", prefix]
     prober = lab.run_in("client", command)
     try:
         time.sleep(LEAD_IN)

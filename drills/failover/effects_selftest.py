@@ -4,8 +4,8 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from drills.failover.effects import Effect, Evidence, judge, read
-from drills.failover.pipeline_tasks import required
+from luigi_ha.appliance.drill.effects import Effect, Evidence, judge, read
+from luigi_ha.appliance.drill.pipeline_tasks import required
 
 LAYERS = "4,2,1"
 _NEEDED = required(LAYERS)

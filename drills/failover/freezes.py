@@ -29,16 +29,18 @@ from typing import Any
 from drills.failover import scenarios
 from drills.failover.__main__ import known
 from drills.failover.holders import Holders
-from drills.failover.judge import judge, read
 from drills.failover.late import LATE_CALLS, LateCalls, misplaced
 from drills.failover.scenarios import now
+from luigi_ha.appliance.drill.calls import judge, read
 from luigi_ha.appliance.lab import network
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.lab import Lab
 from luigi_ha.appliance.lab.plan import PORT, VIP, Host
+from luigi_ha.appliance.lab.recipes import QUICK
 from luigi_ha.appliance.lab.targets import Target, found
 
-LEASE_TTL, STALL_AFTER, KILL_FROZEN_AFTER = 3.0, 3.0, 60.0  # s; the product's defaults, which the lab runs with
+LEASE_TTL = QUICK["lease_ttl"]  # the lab runs with it
+STALL_AFTER, KILL_FROZEN_AFTER = 3.0, 60.0  # s; the product's defaults
 LIMITS = {  # s from SIGSTOP until the address must be gone
     Target.SCHEDULER: LEASE_TTL + STALL_AFTER,
     Target.KEEPER: LEASE_TTL,
@@ -127,7 +129,8 @@ def freeze(lab: Lab, target: Target, seconds: float, place: Path) -> Finding:
     prefix = f"freeze{target.value}{int(time.time())}"
     records, words = place / f"{prefix}.jsonl", log_of(lab, host).stat().st_size
     holders = Holders(lab, VIP)
-    command = [sys.executable, "-m", "drills.failover.prober", lab.plan.vip_url, str(records), "--prefix", prefix]
+    module = "luigi_ha.appliance.drill.prober"
+    command = [sys.executable, "-m", module, lab.plan.vip_url, str(records), "--prefix", prefix]
     prober = lab.run_in("client", command)
     try:
         time.sleep(2.0)

@@ -6,8 +6,8 @@
 
 Brings up a lab of its own (root). For each run: arranges the cluster, starts stock `luigi` with its default settings on
 the lab's client, strikes at a random moment while tasks are at work, waits for luigi's end, and judges by what the
-tasks wrote (drills.failover.effects). Exit code 0: every run decides something, ended with code 0, all tasks done, none
-twice; 1 otherwise.
+tasks wrote (luigi_ha.appliance.drill.effects). Exit code 0: every run decides something, ended with code 0, all tasks
+done, none twice; 1 otherwise.
 """
 
 import argparse
@@ -27,10 +27,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from drills.failover import effects, scenarios
-from drills.failover.effects import Evidence, Verdict
+from drills.failover import scenarios
 from drills.failover.effects_selftest import check
-from drills.failover.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
+from luigi_ha.appliance.drill import effects
+from luigi_ha.appliance.drill.effects import Evidence, Verdict
+from luigi_ha.appliance.drill.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.faults import Bite
 from luigi_ha.appliance.lab.lab import Lab
@@ -62,7 +63,7 @@ class Pipeline:
         config.write_text(f"[core]\nautoload_range=false\nlock_pid_dir={directory / 'lock'}\n{more}")
         words = {"lot": self.lot, "layers": layers, "seconds": seconds, "layer": layers.count(","), "number": 0}
         words |= {"scheduler-url": lab.plan.vip_url, "workers": workers}
-        argv = ["luigi", "--module", "drills.failover.pipeline_tasks", "Piece"]
+        argv = ["luigi", "--module", "luigi_ha.appliance.drill.pipeline_tasks", "Piece"]
         environ = {DIRECTORY: str(directory), "PYTHONPATH": str(ROOT), "LUIGI_CONFIG_PATH": str(config)}
         self.began = scenarios.now()
         self._process = lab.run_in(

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from drills.fleet import scenarios, selftest
-from drills.fleet.cluster import InLab
 from drills.fleet.daemons import say
 from drills.fleet.gather import Result, exit_code, keep, statuses, tell
 from drills.fleet.load import Size, load
-from drills.fleet.loopback import OnLoopback
-from drills.fleet.place import DrillError, Place, TooLong, ask
+from luigi_ha.appliance.drill.cluster import InLab
+from luigi_ha.appliance.drill.pair import OnLoopback
+from luigi_ha.appliance.drill.place import DrillError, Place, TooLong, ask
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.lab import Lab
 

@@ -11,10 +11,12 @@ from typing import Any, Self
 
 from drills.fleet import evidence
 from drills.fleet.evidence import Effect, Word
-from drills.fleet.place import BIN, ROOT, DrillError, Place, TooLong
 from drills.fleet.tasks import EFFECTS, MODULE, WORKER
+from luigi_ha.appliance.drill.place import BIN, DrillError, Place, TooLong
 from luigi_ha.appliance.lab import processes
 from luigi_ha.appliance.lab.processes import Process
+
+ROOT = Path(__file__).resolve().parents[2]
 
 ENDS_WITHIN = 120.0  # s from SIGTERM, with short tasks
 

@@ -48,18 +48,6 @@ class Word(NamedTuple):
     reason: str
 
 
-class Strike(NamedTuple):
-    """A fault. `over`: when another scheduler led; epochs before and after it."""
-
-    fault: str
-    host: str
-    at: float  # CLOCK_BOOTTIME, s
-    over: float
-    before: int
-    after: int
-    proof: str
-
-
 @dataclass(frozen=True)
 class Evidence:
     """All that is known of one lot of tasks, after it. `runs`: tasks that were to be run more than once; only the last

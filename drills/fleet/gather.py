@@ -11,8 +11,8 @@ from drills.fleet import work
 from drills.fleet.daemons import Fleet, say
 from drills.fleet.evidence import Evidence, read_log, statement
 from drills.fleet.judge import figures, judge
-from drills.fleet.place import Place, ask
 from drills.fleet.work import Described
+from luigi_ha.appliance.drill.place import Place, ask
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 EXIT_CODES = {PASSED: 0, FAILED: 1, INCONCLUSIVE: 3}

@@ -15,7 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from drills.fleet.evidence import REMOVED, Effect, Entry, Evidence, Strike, Word
+from drills.fleet.evidence import REMOVED, Effect, Entry, Evidence, Word
+from luigi_ha.appliance.drill.place import Strike
 
 SHOWN = 3  # examples of each wrong
 REPORTING = 0.25  # s: a run that ended so shortly ago is still being reported, and the worker asks for the next

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from drills.fleet import work
 from drills.fleet.daemons import Fleet, effects_file, say, wait_for
-from drills.fleet.evidence import Evidence, Strike
+from drills.fleet.evidence import Evidence
 from drills.fleet.gather import Result, conclude, register
 from drills.fleet.judge import bitten
-from drills.fleet.place import DrillError, Place, TooLong, now
+from luigi_ha.appliance.drill.place import DrillError, Place, Strike, TooLong, now
 from luigi_ha.appliance.lab.errors import LabError
 
 LOW = 2000  # tasks not over, below which more are added as long as faults strike; fewer in a smaller load

@@ -15,7 +15,9 @@ from drills.fleet.daemons import Daemon, Fleet, effects_file, say, wait_for
 from drills.fleet.evidence import Effect, read_log, statement
 from drills.fleet.gather import Result, conclude, register, statuses
 from drills.fleet.load import STARTS_WITHIN, Feeder, Size
-from drills.fleet.place import ROOT, Place, ask, now
+from luigi_ha.appliance.drill.place import Place, ask, now
+
+ROOT = Path(__file__).resolve().parents[2]
 
 DRAIN_SCRIPT = ROOT / "examples" / "shell" / "drain.sh"
 GIVEN_UP_WITHIN = 330.0  # s: worker_disconnect_delay, worker_grace and prune_every, and what a busy machine adds

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from drills.fleet.evidence import REMOVED, Effect, Entry, Evidence, Strike, Word
+from drills.fleet.evidence import REMOVED, Effect, Entry, Evidence, Word
 from drills.fleet.judge import bitten, judge
+from luigi_ha.appliance.drill.place import Strike
 
 NEEDS = {"a": (), "b": ("a",), "c": ("a", "b"), "f": ()}
 

@@ -19,13 +19,13 @@ import psutil
 import pytest
 
 from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.store import open_store
 from tests.access.certificates import HERE, trusting
 from tests.access.tokens import Made, keep, made
 from tests.ha.authority import Authority
 from tests.support.etcd import etcd_cluster
 from tests.support.patience import patient
-from tests.support.ports import free_port
 from tests.support.servers import MEMORY, postgres_server
 
 WAIT = 90.0  # s

@@ -17,9 +17,9 @@ import luigi.rpc
 import pytest
 
 from luigi_ha.appliance.api.access_roles import Role
+from luigi_ha.appliance.lab.ports import free_port
 from tests.access.tokens import database, made
 from tests.support.patience import patient
-from tests.support.ports import free_port
 from tests.support.rpc_errors import rpc_error
 
 VIEWER, WORKER, OPERATOR = made(Role.VIEWER, "eyes"), made(Role.WORKER, "etl"), made(Role.OPERATOR, "boss")

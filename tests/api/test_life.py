@@ -18,12 +18,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.node import ExitCode
 from luigi_ha.appliance.node.states import TRANSITIONS, Life, State
 from luigi_ha.ha.supervisor import Supervisor
 from tests.api.serving import eventually, form, request, run, serving, whole
 from tests.support.patience import allowed, patient
-from tests.support.ports import free_port
 
 COMMAND = [sys.executable, "-m", "luigi_ha.appliance.cli", "serve"]
 ALONE = ["--election", "none"]

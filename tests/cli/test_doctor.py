@@ -15,6 +15,7 @@ from luigi_ha.appliance.cli.doctor_certificates import valid_between
 from luigi_ha.appliance.cli.doctor_clock import others
 from luigi_ha.appliance.cli.pairing import lock_directory
 from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.store import open_store
 from luigi_ha.ha.elector import Candidate
 from luigi_ha.ha.etcd.config import EtcdConfig
@@ -29,7 +30,6 @@ from tests.cli.test_commands import luigi_ha
 from tests.ha.authority import Authority
 from tests.support import servers
 from tests.support.etcd import Cluster, etcd_cluster
-from tests.support.ports import free_port
 from tests.vip.segment import Segment, segment, why_not
 
 VERDICTS = ("ok", "warn", "fail")

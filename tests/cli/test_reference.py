@@ -40,7 +40,7 @@ def test_there_are_all_commands() -> None:
         task_list task_show task_retry task_cancel task_done task_log worker_list worker_drain worker_undrain
         resource_list resource_set scheduler_pause scheduler_resume
         db_upgrade db_check db_accept db_backup db_restore token_create token_list token_revoke
-        lab_up lab_status lab_shell lab_fault lab_down
+        lab_up lab_status lab_shell lab_fault lab_down drill_list drill_run drill_verify drill_show
     """
     assert {each.replace("_", " ") for each in wanted.split()} == set(BY_NAME)
 
@@ -70,7 +70,7 @@ def test_no_two_groups_of_commands_have_one_list_of_exit_codes_for_all() -> None
     for name, codes in told.items():
         assert (4 in dict(codes)) == (name in ("serve", "submit")), name
         assert (5 in dict(codes)) == (name in ("serve", "verify-history") or name.startswith(("db ", "token "))), name
-        assert (6 in dict(codes)) == (name == "verify-history"), name
+        assert (6 in dict(codes)) == (name in ("verify-history", "drill run", "drill verify", "drill show")), name
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -17,10 +17,10 @@ from luigi_ha.appliance.cli import transport, where
 from luigi_ha.appliance.cli.client import At, Scheduler
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.config import sources
+from luigi_ha.appliance.lab.ports import free_port
 from tests.cli.running import Done, luigi_ha
 from tests.support.node_process import NodeProcess, node_process
 from tests.support.patience import patient
-from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="module")

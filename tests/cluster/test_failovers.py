@@ -14,9 +14,9 @@ import pytest
 
 from drills.failover import scenarios
 from drills.failover.__main__ import run
-from drills.failover.judge import Verdict
 from drills.failover.pipelines import FAULTS, Fault
 from drills.failover.pipelines import run as run_pipeline
+from luigi_ha.appliance.drill.calls import Verdict
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.faults import Bite
 from luigi_ha.appliance.lab.lab import Lab

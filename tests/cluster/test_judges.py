@@ -2,12 +2,12 @@
 
 import pytest
 
-from drills.failover.effects import read
 from drills.failover.effects_selftest import check
 from drills.failover.holders import gone, overlap
-from drills.failover.judge import Call, judge
 from drills.failover.late import misplaced
-from drills.failover.pipeline_tasks import required
+from luigi_ha.appliance.drill.calls import Call, judge
+from luigi_ha.appliance.drill.effects import read
+from luigi_ha.appliance.drill.pipeline_tasks import required
 
 TOLD = check()
 

@@ -13,11 +13,11 @@ import luigi.scheduler
 import pytest
 
 from luigi_ha.appliance.config import ConfigError
+from luigi_ha.appliance.lab.ports import free_port
 from tests.config import reference
 from tests.config.comparing import values
 from tests.config.generating import Case
 from tests.support.patience import patient
-from tests.support.ports import free_port
 
 TAKEN = {
     "an infinite delay": "[scheduler]\nworker_disconnect_delay = inf\nremove_delay = nan\ndisable_window = -1\n",

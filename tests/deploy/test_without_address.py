@@ -76,7 +76,7 @@ def boot() -> float:
 def test_the_leader_is_killed_and_calls_go_on(lab: Lab, tmp_path: Path, path: str) -> None:
     records = tmp_path / "records.jsonl"
     pods = [f"http://{host.address}:{PORT}" for host in lab.plan.servers]
-    prober = ("drills.failover.prober", URL, str(records), "--prefix", f"s{path[1:]}", "--every", "0.02")
+    prober = ("luigi_ha.appliance.drill.prober", URL, str(records), "--prefix", f"s{path[1:]}", "--every", "0.02")
     with running(lab, "tests.deploy.service", "18082", path, *pods), running(lab, *prober):
         until(lambda: good(records) > STEADY, lambda: f"calls are answered: {calls(records)[-3:]}")
         before = lab.leader()

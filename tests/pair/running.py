@@ -18,8 +18,8 @@ from urllib.request import urlopen
 
 import psutil
 
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support.patience import patient
-from tests.support.ports import free_port
 
 WAIT = 90.0  # s for what takes one or two on a machine that has nothing else to do
 

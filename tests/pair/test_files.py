@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from luigi_ha.appliance.lab.ports import free_port
 from tests.pair.running import Caller, Node, Pair, pair
 from tests.pair.test_pair import luigi_ha
 from tests.support.patience import patient
-from tests.support.ports import free_port
 
 Strike = Callable[[Path], None]
 

@@ -10,13 +10,13 @@ from luigi_ha.appliance.config import Serve
 from luigi_ha.appliance.config.options import Options
 from luigi_ha.appliance.config.shared import different, digests
 from luigi_ha.appliance.engine.settings import Settings
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.node import Node as Scheduler
 from luigi_ha.appliance.node import NodeOptions
 from luigi_ha.ha.keeper.messages import Peer
 from tests.pair.running import Node, Pair, pair
 from tests.pair.test_pair import luigi_ha
 from tests.support.patience import patient
-from tests.support.ports import free_port
 
 
 def another(two: Pair, directory: Path, port: int = 0, **environment: str) -> Node:

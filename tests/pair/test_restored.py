@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from luigi_ha.appliance.lab.ports import free_port
 from tests.pair.running import get
 from tests.support.etcd import etcd_cluster
 from tests.support.patience import patient
-from tests.support.ports import free_port
 from tests.support.servers import MEMORY, postgres_server
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until, write
 from tests.support.patience import allowed, patient
-from tests.support.ports import free_port
 from tests.support.proxy import Relay
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
 

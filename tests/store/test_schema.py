@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from luigi_ha.appliance.engine.changes import TaskPut, WorkerPut
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.store import (
     BadUrl,
     DatabaseAway,
@@ -40,7 +41,6 @@ from luigi_ha.appliance.store.tables import metadata
 from luigi_ha.appliance.store.target import Kind, parse
 from tests.store.samples import Model, batch, change, creation, loaded, replayed, write
 from tests.support.patience import allowed, patient
-from tests.support.ports import free_port
 from tests.support.servers import MariadbServer, PostgresServer
 
 

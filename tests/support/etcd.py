@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.support.ports import free_port
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support.servers import START_SECONDS, Server, ServerError
 
 HEARTBEAT_MS = 50

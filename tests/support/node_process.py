@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support.patience import patient
-from tests.support.ports import free_port
 
 START_SECONDS = 90.0
 

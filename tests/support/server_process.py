@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support.patience import patient
-from tests.support.ports import free_port
 
 START_SECONDS = 60.0
 DISK = Path("/tmp")

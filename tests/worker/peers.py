@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support.patience import patient
-from tests.support.ports import free_port
 
 ROOT = str(Path(__file__).resolve().parents[2])
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import pytest
 from luigi.rpc import RPCError
 
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.worker.client import (
     BadAddress,
     Credentials,
@@ -23,7 +24,6 @@ from luigi_ha.worker.client import (
     parse_addresses,
 )
 from tests.support.patience import allowed, patient
-from tests.support.ports import free_port
 from tests.worker.peers import Misbehaving, black_hole, drips, eventually, hangs_up, node, says
 
 QUICK = Patience(first=0.02, most=0.1, connect=0.3, attempt=1.0, give_up_after=20)

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
+from luigi_ha.appliance.lab.ports import free_port
 from tests.support.patience import patient
-from tests.support.ports import free_port
 from tests.worker import late, pipelines
 from tests.worker.peers import Node, eventually, node
 from tests.worker.workers import Worker, await_status, error_of, open_gate, submit, worker

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.worker.daemon.options import OptionError, Options, size
 from tests.support.patience import patient
-from tests.support.ports import free_port
 from tests.worker import pipelines
 from tests.worker.peers import ROOT, eventually, node
 from tests.worker.workers import Worker, await_status, no_configuration, submit

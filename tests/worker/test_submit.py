@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.worker.submitting.following import MOST_LOOKS, Following
 from tests.support.patience import patient
-from tests.support.ports import free_port
 from tests.worker import pipelines
 from tests.worker.peers import ROOT, Misbehaving, Node, eventually, node, says
 from tests.worker.workers import MODULE, await_status, no_configuration, open_gate, worker

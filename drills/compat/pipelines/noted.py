@@ -1,4 +1,4 @@
-"""What a task of these pipelines writes down when it begins and ends, as drills.failover.pipeline_tasks does.
+"""What a task of these pipelines writes down when it begins and ends, as luigi_ha.appliance.drill.pipeline_tasks does.
 
 Imported beside a pipeline in an environment that has nothing of ours.
 """

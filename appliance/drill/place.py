@@ -1,20 +1,18 @@
 """Where a drill happens: schedulers that can be killed, a host for workers, and the database behind it all.
 
-drills.fleet.cluster   a real cluster in a lab; the workers are on its client host and know nothing but the virtual IP
-drills.fleet.loopback  two schedulers on one machine, on SQLite; for a quick look, and for trying the drill itself
+luigi_ha.appliance.drill.pair     two nodes on this machine, on SQLite; needs no root and nothing to install
+luigi_ha.appliance.drill.cluster  a real cluster in a lab; clients are on its client host and know the virtual IP alone
 """
 
+import enum
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from drills.fleet.evidence import Strike
-
-ROOT = Path(__file__).resolve().parents[2]
 LEADS_WITHIN = 180.0  # s; as a rule some seconds, but a busy machine may start programs for a minute
 ASKING = 15.0  # s for one question
 PATIENCE = 120.0  # s for a question of the drill itself
@@ -29,6 +27,18 @@ class TooLong(DrillError):  # noqa: N818
     """What is drilled did not do something in time, though nothing kept it from doing so."""
 
 
+class Strike(NamedTuple):
+    """A fault. `over`: when another scheduler led; epochs before and after it."""
+
+    fault: str
+    host: str
+    at: float  # CLOCK_BOOTTIME, s
+    over: float
+    before: int
+    after: int
+    proof: str
+
+
 @dataclass(frozen=True)
 class Answer:
     """Of one HTTP question."""
@@ -37,10 +47,19 @@ class Answer:
     value: Any
 
 
+class Part(enum.Enum):
+    """Of a node."""
+
+    SCHEDULER = "scheduler"
+    KEEPER = "keeper"
+    NODE = "node"  # both
+
+
 class Place(Protocol):
     """See the module."""
 
     url: str
+    nodes: tuple[str, ...]
 
     def popen(self, argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":
         """A program on the workers' host; it dies with us."""
@@ -65,6 +84,25 @@ class Place(Protocol):
 
     def rows(self, query: str) -> list[list[str]]:
         """What the database says; empty text for NULL."""
+
+
+class Breakable(Place, Protocol):
+    """A place whose nodes can be broken one by one."""
+
+    def health(self, node: str) -> Mapping[str, Any] | None:
+        """What the node says of itself, asked directly; None: it does not answer."""
+
+    def pids(self, node: str, part: Part) -> list[int]:
+        """Its processes, as this machine numbers them."""
+
+    def stop(self, node: str) -> str:
+        """End it in order; the proof."""
+
+    def start(self, node: str) -> None:
+        """Start it again, if it does not run."""
+
+    def switch_to(self, node: str) -> str:
+        """By the product's own command; what it says."""
 
 
 def now() -> float:

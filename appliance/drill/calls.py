@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ENOUGH = 20  # calls before the fault, and after it, below which a run decides nothing
+SERVED_LATELY = 1.0  # s before the end in which somebody must have been served
 STRIKING = 0.005  # s: what began so soon after the deed may have been in flight
 
 
@@ -46,9 +47,7 @@ def read(path: Path) -> list[Call]:
     return sorted((Call(*json.loads(line)) for line in lines if line.endswith("]")), key=lambda call: call.began)
 
 
-def judge(
-    calls: Sequence[Call], at: float, until: float, known: Iterable[str], over: float | None = None
-) -> Verdict:
+def judge(calls: Sequence[Call], at: float, until: float, known: Iterable[str], over: float | None = None) -> Verdict:
     """`at`: when the fault struck; `over`: when what it kills had ended, which takes calls until then; `until`: when
     the run was over; `known`: task ids in the database afterwards."""
     well = sorted(call.ended for call in calls if call.wrong is None)
@@ -62,7 +61,7 @@ def judge(
     inconclusive = None
     if len(before) < ENOUGH:
         inconclusive = f"{len(before)} calls answered before the fault: too few"
-    if until - moments[-1] > 1.0:  # nobody was served at the end: the gap lasts at least until then
+    if until - moments[-1] > SERVED_LATELY:  # nobody was served at the end: the gap lasts at least until then
         gaps.append(until - moments[-1])
     return Verdict(
         gap=max(gaps, default=until - at),

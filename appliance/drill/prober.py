@@ -1,6 +1,6 @@
 """A client that calls all the time and writes down what it saw.
 
-    python -m drills.failover.prober http://10.9.0.100:8082 records.jsonl --prefix run7 --every 0.02
+    python -m luigi_ha.appliance.drill.prober http://10.9.0.100:8082 records.jsonl --prefix run7 --every 0.02
 
 Every `every` seconds a call of add_task begins, whatever became of the ones before, on a connection of its own and with
 the patience of a stock client (10 s). Each line of the output is one call: its id, when it began and ended

@@ -1,0 +1,116 @@
+"""The place that counts: three hosts with etcd, PostgreSQL under Patroni and luigi-ha, in a lab."""
+
+import csv
+import io
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from luigi_ha.appliance.drill.place import ASKING, Answer, DrillError, Part, Strike, await_leader, now, silent
+from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import PORT, VIP, Host
+from luigi_ha.appliance.lab.targets import Target, found
+
+
+class InLab:
+    """A cluster of three hosts."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.url = lab.plan.vip_url
+        self.nodes = tuple(host.name for host in lab.plan.servers)
+
+    def popen(self, argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":
+        with log.open("ab") as out:
+            return self.lab.run_in(
+                "client", argv, env=dict(env), cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+
+    def once(self, method: str, path: str, body: Any = None, timeout: float = ASKING) -> Answer:
+        return Answer(*self.lab.ask("client", VIP, PORT, path, method=method, body=body, timeout=timeout))
+
+    def leading(self) -> tuple[str, int] | None:
+        found_ = [(host.name, said["epoch"]) for host in self.lab.plan.servers if (said := self._health(host))]
+        return found_[0] if len(found_) == 1 else None
+
+    # -- one node ------------------------------------------------------------------------------------------------
+
+    def health(self, node: str) -> Mapping[str, Any] | None:
+        host = self.lab.plan.host(node)
+        try:
+            _status, said = self.lab.ask(host.name, host.address, PORT, "/health", timeout=1.0)
+        except (OSError, LabError):
+            return None
+        return said if isinstance(said, dict) else None
+
+    def pids(self, node: str, part: Part) -> list[int]:
+        target = {Part.KEEPER: Target.KEEPER, Part.SCHEDULER: Target.SCHEDULER, Part.NODE: Target.BOTH}[part]
+        return [each.pid for each in found(self.lab.init(node), target)]
+
+    def stop(self, node: str) -> str:
+        self.lab.hold_back(node, "serve")
+        until = time.monotonic() + 60
+        while self.pids(node, Part.NODE):
+            if time.monotonic() > until:
+                raise DrillError(f"{node} has not ended within a minute")
+            time.sleep(0.05)
+        return "its service was stopped, and none of its processes is left"
+
+    def start(self, node: str) -> None:
+        if node not in self.lab.inits():
+            self.lab.faults.plug(node)
+        self.lab.let(node, "serve")
+
+    def switch_to(self, node: str) -> str:
+        config = str(self.lab.plan.of(self.lab.plan.host(node)) / "luigi-ha.toml")
+        return self.lab.run(node, ["luigi-ha", "switchover", node, "--config", config]).stdout.strip()
+
+    # -- all of them ---------------------------------------------------------------------------------------------
+
+    def kill_leader(self) -> Strike:
+        name, before = await_leader(self, 0)
+        bite = self.lab.faults.kill(name, Target.BOTH)
+        _name, after = await_leader(self, before)
+        return Strike("kill", name, bite.at, now(), before, after, bite.proof)
+
+    def outage(self) -> Strike:
+        _name, before = await_leader(self, 0)
+        at, proofs = now(), []
+        for host in self.lab.plan.servers:
+            self.lab.hold_back(host.name, "serve")
+            try:
+                proofs.append(self.lab.faults.kill(host.name, Target.BOTH).proof)
+            except LabError as error:  # its supervisor was quicker
+                proofs.append(str(error))
+        until = time.monotonic() + 30
+        while any(found(self.lab.init(host.name), Target.BOTH) for host in self.lab.plan.servers):
+            if time.monotonic() > until:
+                raise DrillError("schedulers are left that do not die")
+            time.sleep(0.05)
+        proof = f"{'; '.join(proofs)}; {silent(self)}"
+        return Strike("outage", "all", at, now(), before, before, proof)
+
+    def restore(self) -> int:
+        for host in self.lab.plan.servers:
+            self.lab.let(host.name, "serve")
+        return await_leader(self, 0)[1]
+
+    def wait_until_ready(self) -> None:
+        self.lab.wait_until_ready(180.0)
+
+    def rows(self, query: str) -> list[list[str]]:
+        primary = self.lab.resolve("primary")
+        copy = f"COPY ({query}) TO STDOUT (FORMAT csv)"
+        argv = ["psql", "-h", primary.address, "-U", "luigi", "-d", "luigi", "-c", copy]
+        return list(csv.reader(io.StringIO(self.lab.run(primary.name, argv).stdout)))
+
+    def _health(self, host: Host) -> dict[str, Any] | None:
+        """What a leader says of itself; None of anybody else."""
+        try:
+            status, said = self.lab.ask(host.name, host.address, PORT, "/leader", timeout=1.0)
+        except (OSError, LabError):
+            return None
+        return said if status == 200 and isinstance(said, dict) else None

@@ -1,0 +1,112 @@
+"""`luigi-ha drill`: the flags; what the commands do is in `deeds`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luigi_ha.appliance.cli.asking import Json
+from luigi_ha.appliance.cli.errors import USAGE, exit_codes
+from luigi_ha.appliance.exit_codes import ExitCode
+
+RUN_CODES = exit_codes(
+    {
+        ExitCode.OK: "passed: every fault bit, and no check found anything",
+        ExitCode.FAILED: "failed: a check found something; or the place was not well to begin with",
+        ExitCode.CONFIG: USAGE,
+        ExitCode.INCONCLUSIVE: "inconclusive: a fault did not bite, or too little was seen",
+    }
+)
+VERIFY_CODES = exit_codes(
+    {
+        ExitCode.OK: "the report is what was signed, and its rounds passed, judged again",
+        ExitCode.FAILED: "it is not; or its rounds did not pass",
+        ExitCode.CONFIG: f"{USAGE}, or no report there",
+        ExitCode.INCONCLUSIVE: "it is what was signed, and its verdict is: inconclusive",
+    }
+)
+LIST_CODES = exit_codes({ExitCode.OK: "done", ExitCode.CONFIG: USAGE})
+Reports = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="LUIGI_HA_REPORTS",
+        help="Where the reports of drills are kept, each in a directory of its own. [~/.local/state/luigi-ha/drills]",
+    ),
+]
+Report = Annotated[Path, typer.Argument(metavar="REPORT", help="The directory of a report.")]
+app = typer.Typer(
+    help="Break a scheduler on purpose: a verdict to trust, and a report to file.", no_args_is_help=True,
+    rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+@app.command("list", epilog=LIST_CODES)
+def list_(as_json: Json = False) -> None:
+    """The faults, and the checks that each round is judged by.
+
+    Example: luigi-ha drill list
+    """
+    from luigi_ha.appliance.drill import deeds  # noqa: PLC0415 - see appliance.cli.app
+
+    deeds.show_faults(as_json=as_json)
+
+
+@app.command(epilog=RUN_CODES)
+def run(
+    faults: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FAULT]...", help="See `drill list`. [kill-scheduler kill-node switchover]"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="How often each fault strikes.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the moments and choices of faults. [one by the clock, told]"),
+    ] = None,
+    on: Annotated[
+        str,
+        typer.Option(
+            help="Where; made for it: pair (two nodes on this machine) or lab (three hosts in namespaces, as root).",
+        ),
+    ] = "pair",
+    pipeline: Annotated[
+        bool, typer.Option("--pipeline/--no-pipeline", help="Let stock luigi run a pipeline through each fault.")
+    ] = True,
+    reports: Reports = None,
+    as_json: Json = False,
+) -> None:
+    """Strike faults, one after the other, while clients call and a pipeline of stock luigi runs; judge, and report.
+
+    From nothing to a report, which says PASSED, FAILED or INCONCLUSIVE; about twenty seconds for each fault. Everything
+    that it needs is started for it and ended afterwards.
+
+    Example: luigi-ha drill run kill-scheduler switchover --rounds 2
+    """
+    from luigi_ha.appliance.drill import deeds  # noqa: PLC0415
+
+    raise typer.Exit(deeds.run(faults or [], rounds, seed, on, reports, pipeline=pipeline, as_json=as_json))
+
+
+@app.command(epilog=VERIFY_CODES)
+def verify(
+    report: Report,
+    key: Annotated[str, typer.Option(help="The public key (base64) that must have signed it. [any]")] = "",
+    as_json: Json = False,
+) -> None:
+    """Check a report again: its signature, the hashes of its records, the report before it; and judge each round anew.
+
+    Example: luigi-ha drill verify ~/.local/state/luigi-ha/drills/2026-11-30T09-00-00Z-pair
+    """
+    from luigi_ha.appliance.drill import deeds  # noqa: PLC0415
+
+    raise typer.Exit(deeds.verify(report, key, as_json=as_json))
+
+
+@app.command(epilog=VERIFY_CODES)
+def show(report: Report, as_json: Json = False) -> None:
+    """A report's table, and what was wrong. It is checked again first.
+
+    Example: luigi-ha drill show ~/.local/state/luigi-ha/drills/2026-11-30T09-00-00Z-pair
+    """
+    from luigi_ha.appliance.drill import deeds  # noqa: PLC0415
+
+    raise typer.Exit(deeds.show(report, as_json=as_json))

@@ -1,0 +1,194 @@
+"""What the commands of `luigi-ha drill` do."""
+
+import base64
+import binascii
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.shown import line
+from luigi_ha.appliance.drill import faults, page, report, rounds
+from luigi_ha.appliance.drill.judging import CHECKS, FAILED, PASSED
+from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError
+from luigi_ha.appliance.exit_codes import ExitCode
+
+DEFAULT = ("kill-scheduler", "kill-node", "switchover")
+PLACES = ("pair", "lab")
+CODES = {PASSED: ExitCode.OK, FAILED: ExitCode.FAILED}
+LAB = Path("/var/tmp/luigi-ha-drill")  # noqa: S108 - root's, and the lab refuses what is not its own
+
+
+def show_faults(*, as_json: bool) -> None:
+    """The faults and the checks."""
+    if as_json:
+        found = [{"name": each.name, "text": each.text, "safe": each.safe} for each in faults.ALL.values()]
+        print(json.dumps({"faults": found, "checks": list(CHECKS), "places": list(PLACES)}))
+        return
+    width = max(map(len, faults.ALL))
+    print("\n".join(f"{each.name:<{width}}  {each.text}" for each in faults.ALL.values()))
+    print(f"\nchecks of each round: {', '.join(CHECKS)}")
+
+
+def run(
+    names: Sequence[str], count: int, seed: int | None, on: str, reports: Path | None, *, pipeline: bool, as_json: bool
+) -> ExitCode:
+    """All rounds, and the report."""
+    if on not in PLACES:
+        raise CommandError(f"--on {on}: expected {' or '.join(PLACES)}", ExitCode.CONFIG)
+    try:
+        chosen = faults.chosen(names or DEFAULT)
+    except DrillError as error:
+        raise CommandError(str(error), ExitCode.CONFIG) from error
+    if pipeline and not (BIN / "luigi").exists():
+        hint = "expected --no-pipeline, or: pip install 'luigi-ha[drill]'"
+        raise CommandError(f"stock luigi is not installed beside luigi-ha; {hint}", ExitCode.CONFIG)
+    seed = time.time_ns() % 1_000_000 if seed is None else seed
+    directory = _new(reports or _reports(), on)
+    rng, number, total = random.Random(seed), 0, len(chosen) * count  # noqa: S311 - it must be repeatable
+    _say(f"drill on a {on}: {total} rounds, seed {seed}")
+    with tempfile.TemporaryDirectory(prefix="luigi-ha-drill-") as where, _somewhere(on, Path(where)) as place:
+        _require_well(place)
+        for _ in range(count):
+            for fault in chosen:
+                number += 1
+                path = directory / report.ROUNDS / f"{number:03}-{fault.name}"
+                _say(f"[{number}/{total}] {fault.name}: {fault.text} ...")
+                rounds.run(place, fault, path, rng, rounds.Settings(pipeline))
+                _say(f"[{number}/{total}] {fault.name}: {_in_short(path)}")
+    asked = [each.name for each in chosen]
+    made = report.write(directory, {"place": on, "seed": seed, "asked": asked, "rounds_each": count})
+    shown = page.write(directory, made)
+    print(json.dumps({"report": str(directory), **made}) if as_json else f"{_table(made)}\n{shown}")
+    return CODES.get(made["verdict"], ExitCode.INCONCLUSIVE)
+
+
+def verify(directory: Path, key: str, *, as_json: bool) -> ExitCode:
+    """Check a report again, and say what is wrong with it."""
+    made, problems = _checked(directory, key)
+    code = ExitCode.FAILED if problems.found else CODES.get(made["verdict"], ExitCode.INCONCLUSIVE)
+    if as_json:
+        said = {"broken": problems.broken, "differs": problems.differs, "notes": problems.notes}
+        print(json.dumps({"verdict": made["verdict"], "sound": not problems.found, **said}))
+    else:
+        sound = "NOT what was signed and judged" if problems.found else "what was signed, and judged again the same"
+        print(f"{directory}: {made['verdict'].upper()}; the report is {sound}")
+        print("".join(f"  {line(each)}\n" for each in (*problems.broken, *problems.differs, *problems.notes)), end="")
+    return code
+
+
+def show(directory: Path, *, as_json: bool) -> ExitCode:
+    """The table of a report."""
+    made, problems = _checked(directory, "")
+    print(json.dumps(made) if as_json else _table(made))
+    for each in (*problems.broken, *problems.differs):
+        print(f"not what was signed and judged: {line(each)}", file=sys.stderr)
+    return ExitCode.FAILED if problems.found else CODES.get(made["verdict"], ExitCode.INCONCLUSIVE)
+
+
+def _checked(directory: Path, key: str) -> tuple[dict[str, Any], report.Problems]:
+    try:
+        wanted = base64.b64decode(key, validate=True) if key else None
+    except binascii.Error as error:
+        raise CommandError(f"--key {key}: {error}; expected base64", ExitCode.CONFIG) from error
+    try:
+        return report.check(directory, wanted)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"{directory}: no report: {type(error).__name__}: {error}"
+        raise CommandError(f"{what}; expected a directory with {report.REPORT}", ExitCode.CONFIG) from error
+
+
+def _reports() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "luigi-ha" / "drills"
+
+
+def _new(reports: Path, on: str) -> Path:
+    """The directory of a new report; later ones sort after it."""
+    directory = reports / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{on}"
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise CommandError(f"--reports {reports}: {error.strerror}; expected a place for reports") from error
+    return directory
+
+
+@contextmanager
+def _somewhere(on: str, directory: Path) -> Iterator[Breakable]:
+    """Where it happens; made for it, and gone afterwards."""
+    if on == "pair":
+        from luigi_ha.appliance.drill.pair import OnLoopback  # noqa: PLC0415 - each place has needs of its own
+
+        with OnLoopback(directory) as pair:
+            yield pair
+        return
+    from luigi_ha.appliance.drill.cluster import InLab  # noqa: PLC0415
+    from luigi_ha.appliance.lab.lab import Lab  # noqa: PLC0415
+
+    lab = Lab(LAB)
+    try:
+        lab.up(_say)
+        yield InLab(lab)
+    finally:
+        lab.down()
+
+
+def _require_well(place: Breakable) -> None:
+    """CommandError with what is less than it should be, before anything is broken."""
+    place.wait_until_ready()
+    degraded = place.once("GET", "/api/cluster").value.get("degraded") or []
+    if degraded:
+        raise CommandError(f"not begun: {'; '.join(map(str, degraded))}; expected a place where all is well")
+
+
+def _in_short(path: Path) -> str:
+    """A round in a line."""
+    from luigi_ha.appliance.drill.judging import judge  # noqa: PLC0415
+    from luigi_ha.appliance.drill.records import Record  # noqa: PLC0415
+
+    found = judge(Record.load(path))
+    said = [found.verdict]
+    if "gap" in found.figures:
+        said.append(f"nobody was served for {found.figures['gap']:.2f} s")
+        said.append(f"{found.figures['acknowledged']} calls acknowledged, {found.figures['lost']} lost")
+    if "done" in found.figures:
+        said.append(f"{found.figures['done']} of {found.figures['tasks']} tasks done, {found.figures['twice']} twice")
+    return "; ".join([*said, *_told(found.wrong), *_told(found.undecided)])
+
+
+def _told(part: Mapping[str, Sequence[str]]) -> list[str]:
+    """What checks say."""
+    return [f"{name}: {line(text)}" for name, texts in part.items() for text in texts]
+
+
+def _table(made: Mapping[str, Any]) -> str:
+    rows = [("fault", "rounds", "passed", "gap p50/p95/max", "wait p50/max", "lost", "failed", "done", "twice")]
+    for row in made["table"]:
+        gap, wait = row.get("gap"), row.get("longest_wait")
+        rows.append(
+            (
+                row["fault"], str(row["rounds"]), str(row["passed"]),
+                f"{gap['p50']:.2f} / {gap['p95']:.2f} / {gap['max']:.2f}" if gap else "-",
+                f"{wait['p50']:.2f} / {wait['max']:.2f}" if wait else "-", str(row["lost"]),
+                f"{row['failed_in_flight']}+{row['failed_after']}", f"{row['done']}/{row['tasks']}", str(row["twice"]),
+            )
+        )  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    wrong = [
+        f"{one['directory']}: {text}" for one in made["rounds"] for part in ("wrong", "undecided")
+        for text in _told(one[part])
+    ]  # fmt: skip
+    return "\n".join([*lines, *wrong, f"{made['verdict'].upper()} (seed {made['seed']})"])
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,219 @@
+"""One round: a fault under load, and the records of it.
+
+    ready -> callers and a pipeline begin -> the fault -> some seconds -> mended -> all is over -> records are written
+
+Whatever happens, what was started here is ended. A place that fails leaves a record without a bite: inconclusive.
+"""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luigi_ha.appliance.drill import effects, records
+from luigi_ha.appliance.drill.faults import Bite, Fault
+from luigi_ha.appliance.drill.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
+from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, await_leader, now
+from luigi_ha.appliance.lab.errors import LabError
+
+LEAD_IN = 1.5  # s of calls before the fault
+LAYERS, SECONDS, WORKERS = "4,2,1", 2.0, 2
+RETRY_WAIT = 1  # s; luigi's own is 30: a call that was cut off is asked again sooner, so that a round ends
+LATEST = 120.0  # s after which luigi is ended
+STARTS_WITHIN = 90.0
+LOOK_EVERY = 0.03  # s between two looks at the nodes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of all rounds of a drill."""
+
+    pipeline: bool = True
+    seconds: float = SECONDS
+
+
+def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings) -> None:
+    """One round; its records are in `directory` afterwards, which is made here."""
+    directory.mkdir(parents=True)
+    told = {"name": fault.name, "text": fault.text, "moves": fault.moves}
+    about: dict[str, Any] = {"fault": told, "began": now(), "bite": None}
+    try:
+        place.wait_until_ready()
+        about["log"] = {"begun": records.position(place)}
+        with _Observer(place, directory / records.NODES), _callers(place, directory) as prefix:
+            about["prefix"] = prefix
+            _struck(place, fault, directory, rng, settings, about)
+        about["ended"] = now()
+        place.wait_until_ready()
+        _gather(place, directory, about)
+    except (DrillError, LabError, OSError) as error:
+        about |= {"bite": None, "trouble": f"{type(error).__name__}: {error}"}
+    records.write(directory / records.ROUND, about)
+
+
+def _struck(
+    place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings, about: dict[str, Any]
+) -> None:
+    """The middle of it."""
+    pipeline = _Pipeline(place, directory, settings.seconds) if settings.pipeline else None
+    bite: Bite | None = None
+    try:
+        time.sleep(LEAD_IN)
+        if pipeline is not None:
+            pipeline.wait_for_starts(WORKERS)
+            time.sleep(rng.uniform(0.0, settings.seconds / 2))
+        about["leader_before"] = list(await_leader(place, 0))
+        bite = fault.strike(place, rng)
+        about["bite"] = bite.as_json()
+        time.sleep(fault.watch)
+    finally:
+        if bite is not None:
+            fault.mend(place, bite)
+        if pipeline is not None:
+            about["pipeline"] = pipeline.finish()
+    about["leader_after"] = list(await_leader(place, 0))
+    time.sleep(0.5)
+
+
+def _gather(place: Breakable, directory: Path, about: dict[str, Any]) -> None:
+    """What the database has, when nothing happens any more."""
+    ended = records.position(place)
+    about["log"]["ended"] = ended
+    written = records.entries(place, about["log"]["begun"][1], ended[1])
+    records.write_lines(directory / records.LOG, written)
+    prefix = about["prefix"]
+    ids = place.rows(f"SELECT task_id FROM luigi_task WHERE task_id LIKE '{prefix}\\_%' ESCAPE '\\'")  # noqa: S608
+    known: dict[str, Any] = {"acknowledged": sorted(row[0] for row in ids)}
+    if about.get("pipeline") is not None:
+        pattern = f"Piece\\_%\\_{about['pipeline']['lot']}\\_%"
+        rows = place.rows(f"SELECT status FROM luigi_task WHERE task_id LIKE '{pattern}' ESCAPE '\\'")  # noqa: S608
+        known["statuses"] = dict(Counter(row[0] for row in rows))
+    records.write(directory / records.KNOWN, known)
+
+
+@contextmanager
+def _callers(place: Breakable, directory: Path) -> Iterator[str]:
+    """Callers, fifty times a second; the prefix of their tasks."""
+    prefix = f"d{time.time_ns() // 1_000_000}"
+    command = [sys.executable, "-m", "luigi_ha.appliance.drill.prober", place.url, str(directory / records.CALLS)]
+    process = place.popen([*command, "--prefix", prefix], {}, directory, directory / "callers.log")
+    try:
+        yield prefix
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class _Pipeline:
+    """Stock luigi, with tasks that outlive a failover."""
+
+    def __init__(self, place: Breakable, directory: Path, seconds: float) -> None:
+        self._directory = directory
+        self._lot = f"l{time.time_ns() // 1_000_000}"
+        self._words = directory / "luigi.txt"
+        config = directory / "luigi.cfg"
+        options = {"autoload_range": "false", "lock_pid_dir": directory / "lock", "rpc-retry-wait": RETRY_WAIT}
+        config.write_text("[core]\n" + "".join(f"{name}={value}\n" for name, value in options.items()))
+        words = {"lot": self._lot, "layers": LAYERS, "seconds": seconds, "layer": LAYERS.count(","), "number": 0}
+        words |= {"scheduler-url": place.url, "workers": WORKERS}
+        argv = [str(BIN / "luigi"), "--module", "luigi_ha.appliance.drill.pipeline_tasks", "Piece"]
+        self._began = now()
+        self._process = place.popen(
+            [*argv, *(f"--{name}={value}" for name, value in words.items())],
+            {DIRECTORY: str(directory), "LUIGI_CONFIG_PATH": str(config), "PYTHONUNBUFFERED": "1"},
+            directory, self._words,
+        )  # fmt: skip
+        self._heard: list[tuple[float, str]] = []
+        self._over = threading.Event()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+
+    def wait_for_starts(self, count: int) -> None:
+        """DrillError if so many tasks do not begin."""
+        until = time.monotonic() + STARTS_WITHIN
+        while sum(effect.what == "start" for effect in self._effects()) < count:
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise DrillError(f"luigi began fewer than {count} tasks: {self._words.read_text()[-600:]}")
+            time.sleep(0.01)
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for luigi's end; what is to be known of it."""
+        code: int | None = None
+        with suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(LATEST)
+        ended = now()
+        if code is None:
+            self._process.kill()
+            self._process.wait()
+        self._over.set()
+        self._listening.join()
+        records.write_lines(self._directory / records.WORDS, self._heard)
+        targets = self._directory / TARGETS
+        there = sorted(path.name for path in targets.iterdir()) if targets.exists() else []
+        shutil.rmtree(targets, ignore_errors=True)
+        return {
+            "lot": self._lot, "layers": LAYERS, "tasks": len(required(LAYERS)), "exit_code": code, "targets": there,
+            "began": self._began, "ended": ended,
+        }  # fmt: skip
+
+    def _effects(self) -> list[effects.Effect]:
+        log = self._directory / LOG
+        return effects.read(log.read_text()) if log.exists() else []
+
+    def _listen(self) -> None:
+        """Note luigi's words when they come."""
+        with self._words.open() as words:
+            while True:
+                over = self._over.is_set()
+                for line in words:
+                    self._heard.append((now(), line.rstrip()))
+                if over:
+                    return
+                time.sleep(0.02)
+
+
+class _Observer:
+    """Asks each node all the time how it is, and writes down what changes."""
+
+    def __init__(self, place: Breakable, path: Path) -> None:
+        self._place = place
+        self._path = path
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._watch, args=(node,), daemon=True) for node in place.nodes]
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _watch(self, node: str) -> None:
+        before: list[Any] | None = None
+        while not self._over.is_set():
+            said = self._place.health(node)
+            seen = [None, 0, False]
+            if said is not None:
+                seen = [said.get("state"), said.get("epoch"), bool(said.get("leading"))]
+            if seen != before:
+                before = seen
+                with self._lock, self._path.open("a") as out:
+                    out.write(json.dumps([round(now(), 4), node, *seen]) + "\n")
+            self._over.wait(LOOK_EVERY)

@@ -1,0 +1,84 @@
+"""`luigi-ha drill`, as a new user types it: from nothing to a report, on two nodes made for it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luigi_ha.appliance.drill import faults, report
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.lab.processes import every
+from tests.drill.sound import made, rewrite
+from tests.support.patience import patient
+
+
+def typed(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(Path(sys.executable).with_name("luigi-ha")), "drill", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=patient(300), check=False)
+
+
+def test_list_names_faults_and_checks() -> None:
+    done = typed("list")
+    assert done.returncode == ExitCode.OK
+    assert all(name in done.stdout for name in faults.ALL)
+    said = json.loads(typed("list", "--json").stdout)
+    assert [each["name"] for each in said["faults"]] == list(faults.ALL)
+    assert "double-run" in said["checks"]
+
+
+def test_a_drill_ends_with_a_report_that_can_be_checked_again_and_leaves_nothing(tmp_path: Path) -> None:
+    done = typed("run", "kill-scheduler", "switchover", "--seed", "5", "--reports", str(tmp_path), "--json")
+    assert done.returncode == ExitCode.OK, (done.stdout[-3000:], done.stderr[-3000:])
+    assert "[2/2] switchover: passed" in done.stderr, "progress is told"
+    said: dict[str, Any] = json.loads(done.stdout)
+    assert said["verdict"] == "passed"
+    for one in said["rounds"]:
+        assert (one["wrong"], one["undecided"]) == ({}, {})
+        assert one["figures"]["lost"] == one["figures"]["twice"] == 0
+        assert one["figures"]["done"] == one["figures"]["tasks"] == 7
+        assert one["bite"]["proof"]
+    directory = said["report"]
+    again = typed("verify", directory)
+    assert (again.returncode, "PASSED; the report is what was signed" in again.stdout) == (ExitCode.OK, True)
+    assert typed("verify", directory, "--key", said["key"]).returncode == ExitCode.OK
+    assert "PASSED (seed 5)" in typed("show", directory).stdout
+    assert (Path(directory) / report.PAGE).stat().st_size > 5000
+    ours = [each.argv for each in every() if any("luigi-ha-drill-" in word for word in each.argv)]
+    assert ours == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "kill-schedular"], "no fault kill-schedular; expected some of kill-scheduler"),
+        (["run", "--on", "moon"], "--on moon: expected pair or lab"),
+        (["verify", "/nowhere"], "/nowhere: no report"),
+        (["show", "/"], "/: no report"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(words: list[str], said: str) -> None:
+    done = typed(*words)
+    assert done.returncode == ExitCode.CONFIG
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_place_for_reports_that_is_none_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = typed("run", "--reports", str(tmp_path / "file" / "x"))
+    assert done.returncode == ExitCode.FAILED
+    assert "expected a place for reports" in done.stderr
+
+
+def test_verify_and_show_fail_for_a_report_that_was_changed(tmp_path: Path) -> None:
+    directory = made(tmp_path)
+    assert typed("verify", str(directory)).returncode == ExitCode.OK
+    rewrite(directory / report.REPORT, lambda r: r.update(verdict="passed", seed=8))
+    done = typed("verify", str(directory), "--json")
+    assert done.returncode == ExitCode.FAILED
+    assert json.loads(done.stdout)["broken"] == ["report.json is not what was signed"]
+    assert "not what was signed" in typed("show", str(directory)).stderr
+    assert typed("verify", str(directory), "--key", "no base64!").returncode == ExitCode.CONFIG

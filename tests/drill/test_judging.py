@@ -1,0 +1,118 @@
+"""What judges a round is shown sound records, and every damage to them; each must be named by its check."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luigi_ha.appliance.drill.judging import CHECKS, FAILED, INCONCLUSIVE, PASSED, Judgement, judge
+from luigi_ha.appliance.drill.records import Record
+from tests.drill.sound import ENDED, STRUCK, write
+
+Damage = Callable[[dict[str, Any]], object]
+
+
+def judged(tmp_path: Path, damage: Damage = lambda _: None) -> Judgement:
+    return judge(Record.load(write(tmp_path / "round", damage)))
+
+
+def test_a_sound_round_passes_and_is_measured(tmp_path: Path) -> None:
+    found = judged(tmp_path)
+    assert (found.verdict, found.wrong, found.undecided) == (PASSED, {}, {})
+    assert found.figures["lost"] == found.figures["twice"] == found.figures["failed_after"] == 0
+    assert found.figures["gap"] == pytest.approx(0.59, abs=0.03)
+    assert (found.figures["done"], found.figures["tasks"], found.figures["epochs"]) == (7, 7, 2)
+
+
+def lose_one(whole: dict[str, Any]) -> None:
+    whole["known"]["acknowledged"].remove("d1_80")
+
+
+def nobody_after(whole: dict[str, Any]) -> None:
+    whole["calls"] = [[*call[:2], call[1] + 5, "timeout"] if call[1] > STRUCK else call for call in whole["calls"]]
+
+
+def nobody_at_the_end(whole: dict[str, Any]) -> None:
+    whole["calls"] = [call for call in whole["calls"] if call[1] < ENDED - 3]
+
+
+def forge(whole: dict[str, Any]) -> None:
+    entry = whole["log"][6]
+    whole["log"][6] = entry._replace(data=entry.data.replace("DONE", "FAILED"))
+
+
+WRONG: dict[str, tuple[Damage, str]] = {
+    "an acknowledged call is not there": (lose_one, "acknowledged"),
+    "nobody is answered after the fault": (nobody_after, "answered"),
+    "nobody is answered at the end": (nobody_at_the_end, "answered"),
+    "nobody leads afterwards": (lambda w: w["about"].update(leader_after=None), "answered"),
+    "luigi failed": (lambda w: w["about"]["pipeline"].update(exit_code=1), "finished"),
+    "luigi had to be ended": (lambda w: w["about"]["pipeline"].update(exit_code=None), "finished"),
+    "a task is not done": (lambda w: w["about"]["pipeline"]["targets"].remove("1-0"), "finished"),
+    "the scheduler says otherwise": (lambda w: w["known"].update(statuses={"DONE": 6, "RUNNING": 1}), "finished"),
+    "a task ran twice": (
+        lambda w: w.update(effects=w["effects"] + "start 108.000000 0-0 8\nend 109.000000 0-0 8\n"), "double-run",
+    ),
+    "a task began twice at once": (lambda w: w.update(effects=w["effects"] + "start 106.5 1-0 8\n"), "double-run"),
+    "an entry of the log is missing": (lambda w: w["log"].pop(3), "log"),
+    "two entries changed places": (lambda w: w["log"].insert(2, w["log"].pop(3)), "log"),
+    "an entry was forged": (forge, "log"),
+    "the old leader wrote after the new one": (
+        lambda w: w["log"].__setitem__(-1, w["log"][-1]._replace(epoch=10)), "log",
+    ),
+    "the tail of the log is lost": (lambda w: w["log"].pop(), "log"),
+    "two nodes led under one epoch": (lambda w: w["nodes"].append([109.0, "one", "leading", 20, True]), "leaders"),
+    "a process was left": (lambda w: w["about"].update(left=["keeper 4711"]), "left-behind"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_each_damage_fails_the_round_by_the_check_for_it(what: str, tmp_path: Path) -> None:
+    damage, name = WRONG[what]
+    found = judged(tmp_path, damage)
+    assert found.verdict == FAILED
+    assert name in found.wrong, found
+    assert set(found.wrong) | set(found.undecided) <= set(CHECKS)
+
+
+def few_before(whole: dict[str, Any]) -> None:
+    whole["calls"] = [call for call in whole["calls"] if call[1] > STRUCK - 1]
+
+
+def few_after(whole: dict[str, Any]) -> None:
+    later = [call for call in whole["calls"] if call[1] > STRUCK][-15:]
+    whole["calls"] = [call for call in whole["calls"] if call[1] <= STRUCK] + later
+
+
+UNDECIDED: dict[str, tuple[Damage, str]] = {
+    "the fault did not strike": (lambda w: w["about"].update(bite=None, trouble="it would not die"), "bit"),
+    "the same leadership goes on": (lambda w: w["about"].update(leader_after=["one", 10]), "bit"),
+    "too few calls before it": (few_before, "acknowledged"),
+    "too few calls after it": (few_after, "answered"),
+    "no task was at work": (lambda w: w["about"]["bite"].update(at=103.0, over=103.0), "finished"),
+    "no task began after it": (lambda w: w["about"]["bite"].update(at=108.0, over=108.0), "finished"),
+    "no node was seen to lead": (lambda w: w.update(nodes=[]), "leaders"),
+}
+
+
+@pytest.mark.parametrize("what", UNDECIDED)
+def test_what_saw_too_little_is_inconclusive_and_never_passed(what: str, tmp_path: Path) -> None:
+    damage, name = UNDECIDED[what]
+    found = judged(tmp_path, damage)
+    assert found.verdict == INCONCLUSIVE, found
+    assert name in found.undecided
+
+
+def test_a_fault_that_moves_no_leader_need_not_move_one(tmp_path: Path) -> None:
+    def damage(whole: dict[str, Any]) -> None:
+        whole["about"]["fault"]["moves"] = False
+        whole["about"]["leader_after"] = ["one", 10]
+
+    assert judged(tmp_path, damage).verdict == PASSED
+
+
+def test_a_round_without_a_pipeline_is_judged_by_the_rest(tmp_path: Path) -> None:
+    found = judged(tmp_path, lambda w: w["about"].pop("pipeline"))
+    assert found.verdict == PASSED
+    assert "tasks" not in found.figures
