@@ -98,7 +98,8 @@ def configure(style: LogFormat = "keyvalue", level: str = "info", stream: TextIO
     logging.raiseExceptions = False
 
 
-def _parts(record: logging.LogRecord) -> tuple[str, str, dict[str, Any]]:
+def parts(record: logging.LogRecord) -> tuple[str, str, dict[str, Any]]:
+    """The part of the program, the event's name and its fields."""
     fields = getattr(record, _FIELDS, None)
     if fields is None:
         return record.name, "library", {"message": record.getMessage()}
@@ -113,7 +114,7 @@ class KeyValue(logging.Formatter):
     """`time level part event key=value ...`; values with spaces or quotes are quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
-        part, event, fields = _parts(record)
+        part, event, fields = parts(record)
         words = [_moment(record), record.levelname.lower(), part, event]
         words += [f"{key}={_plain(value)}" for key, value in fields.items()]
         line = " ".join(words)
@@ -124,7 +125,7 @@ class JsonLines(logging.Formatter):
     """One JSON object per line: time, level, part, event, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        part, event, fields = _parts(record)
+        part, event, fields = parts(record)
         line = {"time": _moment(record), "level": record.levelname.lower(), "part": part, "event": event, **fields}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

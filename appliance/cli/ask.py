@@ -9,6 +9,7 @@ from luigi_ha.appliance.cli import watching
 from luigi_ha.appliance.cli.asking import Json, asks
 from luigi_ha.appliance.cli.client import At, Scheduler
 from luigi_ha.appliance.cli.errors import USAGE, asking_codes, exit_codes
+from luigi_ha.appliance.cli.incident_page import incident_page
 from luigi_ha.appliance.cli.naming import remembered, task_path
 from luigi_ha.appliance.cli.shown import failover, line, moment, shown, told
 from luigi_ha.appliance.exit_codes import ExitCode
@@ -105,6 +106,22 @@ def failovers(
     _failovers(Scheduler(at), limit, as_json=as_json)
 
 
+@asks
+def incident(
+    at: At,
+    number: Annotated[int, typer.Argument(min=1, max=100_000, help="1: the last one; 2: the one before; ...")] = 1,
+    as_json: Json = False,
+) -> None:
+    """A change of leader that nobody had wanted, as a page: its cause, who waited, and what happened, in ms.
+
+    Markdown, to be filed or sent. The new leader wrote it down itself; its log has the same lines, and more.
+
+    Example: luigi-ha incident > incident.md
+    """
+    found = Scheduler(at).get("/api/cluster/incident", {"number": number})
+    print(json.dumps(found, indent=2) if as_json else incident_page(found))
+
+
 def _failovers(scheduler: Scheduler, limit: int, *, as_json: bool) -> None:
     found = scheduler.get("/api/cluster/failovers", {"limit": limit})
     if as_json:
@@ -142,4 +159,5 @@ def prune(at: At, as_json: Json = False) -> None:
 HISTORY_CODES = asking_codes(failed=FORGOTTEN)
 WHY_CODES = asking_codes(failed=FORGOTTEN)
 FAILOVERS_CODES = asking_codes()
+INCIDENT_CODES = asking_codes(failed="there is no such incident")
 PRUNE_CODES = asking_codes()

@@ -39,6 +39,7 @@ from luigi_ha.appliance.node.leading import Leading
 from luigi_ha.appliance.node.operations import operations
 from luigi_ha.appliance.node.peers import Peers
 from luigi_ha.appliance.node.primary_watch import PrimaryAccess, PrimaryWatch
+from luigi_ha.appliance.node.recent import Recent
 from luigi_ha.appliance.node.report import Reporter
 from luigi_ha.appliance.node.roles import Roles
 from luigi_ha.appliance.node.sameness import Sameness
@@ -107,6 +108,7 @@ class Node:
             max_connections=serve.max_connections, max_in_flight=serve.max_in_flight,
         )  # fmt: skip
         self.peers = Peers(self.holder, self.access.tls)
+        self.recent = Recent()
         self.primary_access = node.primary
         self.primary_watch: PrimaryWatch | None = None
         self.reporter = Reporter(self)
@@ -132,6 +134,7 @@ class Node:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signal, signal.Signals(number).name)
         give_back_freed()
+        self.recent.start()
         _log.info("starting", open_files=raise_open_files_limit(), node=self.holder)
         self.postman.start()
         try:
@@ -300,6 +303,7 @@ class Node:
         if self.link is not None:
             self.link.close()
         _log.info("stopped", exit_code=int(code))
+        self.recent.stop()
         return code
 
     async def _finish_calls(self, until: float) -> None:

@@ -11,6 +11,7 @@ from luigi_ha.appliance.api.operations import JsonObject, Operations
 from luigi_ha.appliance.api.views import OWN_WRITES
 from luigi_ha.appliance.clock import monotonic
 from luigi_ha.appliance.node.cluster import describe, failovers
+from luigi_ha.appliance.node.incidents import incident
 from luigi_ha.appliance.node.states import State
 from luigi_ha.appliance.store import DatabaseAway, HistoryEntry
 from luigi_ha.appliance.store.history import REMOVED
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def operations(node: "Node") -> Operations:
     """The node's answers. A standby answers from its mirror."""
     asked = _Asked(node)
-    return Operations(node.reporter.health, asked.cluster, asked.history, asked.why, asked.failovers)
+    return Operations(node.reporter.health, asked.cluster, asked.history, asked.why, asked.failovers, asked.incident)
 
 
 class _Asked:
@@ -36,6 +37,10 @@ class _Asked:
 
     async def failovers(self, limit: int) -> list[JsonObject]:
         return await failovers(self._node, limit)
+
+    async def incident(self, number: int) -> JsonObject:
+        """The last but `number` change of leader that nobody had wanted. KeyError."""
+        return await incident(self._node, number)
 
     async def why(self, task_id: str) -> JsonObject:
         """KeyError for what never was."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from luigi_ha.appliance import log
 from luigi_ha.appliance.api.errors import Unavailable
-from luigi_ha.appliance.clock import monotonic, wall
+from luigi_ha.appliance.clock import monotonic
 from luigi_ha.appliance.engine.changes import Epoch
 from luigi_ha.appliance.node.database import beside_the_primary, load, opened
+from luigi_ha.appliance.node.incidents import failover_of
 from luigi_ha.appliance.node.leading import throw_away
 from luigi_ha.appliance.node.mirror import Mirror
 from luigi_ha.appliance.node.outage import Outage
@@ -198,11 +199,7 @@ class Roles:
             "promoted", epoch=node.epoch, seconds=seconds, events=events, warm=warm, cause=order.cause,
             unserved=toll.seconds, waited=toll.waited, refused=toll.refused,
         )  # fmt: skip
-        failover = Failover(
-            epoch=Epoch(order.epoch), at=wall(), holder=node.holder, previous=order.previous,
-            cause=order.cause + toll.shown, parked_seconds=toll.seconds, promotion_seconds=seconds, warm=warm,
-            events_read=events,
-        )  # fmt: skip
+        failover = failover_of(node, order, toll, seconds, events=events, warm=warm)
         self._recording = asyncio.create_task(self._record(failover), name="record")
 
     async def _record(self, failover: Failover) -> None:

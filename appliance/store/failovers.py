@@ -25,9 +25,11 @@ class Failover:
     promotion_seconds: float  # from the order to lead until calls were served
     warm: bool  # from a mirror, without reading the state tables
     events_read: int  # read from the log on the way
+    story: str | None = None  # JSON: what happened, moment by moment; None: not asked for, or of an earlier version
 
 
 _NAMES = tuple(field.name for field in fields(Failover))
+_SHORT = _NAMES[:-1]
 
 
 def record(connection: Connection, failover: Failover) -> None:
@@ -49,8 +51,17 @@ def record(connection: Connection, failover: Failover) -> None:
 def read(connection: Connection, limit: int) -> list[Failover]:
     """The last `limit`, oldest first."""
     t = tables.failover.c
-    rows = connection.execute(select(*(t[name] for name in _NAMES)).order_by(t.epoch.desc()).limit(limit)).all()
+    rows = connection.execute(select(*(t[name] for name in _SHORT)).order_by(t.epoch.desc()).limit(limit)).all()
     return [_failover(row) for row in reversed(rows)]
+
+
+def read_story(connection: Connection, epoch: int) -> Failover | None:
+    """The one of this epoch, whole; None: there is none."""
+    t = tables.failover.c
+    row = connection.execute(select(*(t[name] for name in _NAMES)).where(t.epoch == epoch)).first()
+    if row is None:
+        return None
+    return replace(_failover(row), story=unescape(row.story))
 
 
 def _failover(row: Any) -> Failover:

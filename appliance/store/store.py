@@ -231,6 +231,11 @@ class Store:
         ):
             return replication.read(cursor, self.durability, session)
 
+    def story(self, epoch: int) -> Failover | None:
+        """One change of leader with its story; None: there is none under this epoch."""
+        with self._connection("reading the story of a failover") as connection:
+            return failovers.read_story(connection, epoch)
+
     def record_failover(self, failover: Failover) -> None:
         """Remember a change of leader. Harmless to repeat; raises FencedError if that epoch leads no more."""
         with self._connection("recording a failover", write=True) as connection:

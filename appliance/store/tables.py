@@ -181,6 +181,7 @@ failover = Table(
     Column("promotion_seconds", Double, nullable=False),
     Column("warm", Boolean, nullable=False),
     Column("events_read", BigInteger, nullable=False),
+    Column("story", LongText),  # JSON; see luigi_ha.appliance.node.recent
 )
 
 token = Table(

@@ -157,7 +157,7 @@ class Reign:
         seat = self._seat
         successor = await self._successor()
         if successor is not None:
-            await self._hand_over(successor, f"{self._name} was stopped")
+            await self._hand_over(successor, f"{self._name}{why.STOPPED}")
             if self._handed:
                 return f"handed over to {successor}"
         if seat.over() is None:
@@ -166,7 +166,7 @@ class Reign:
                 lambda: not seat.scheduler.alive or not seat.elector.lease.valid(seat.clock()),
                 seat.options.drain_timeout,
             )
-        return f"{self._name} was stopped"
+        return f"{self._name}{why.STOPPED}"
 
     async def _successor(self) -> str | None:
         """Any node that can lead, one with its database first, then a preferred one. None: nobody can, or a pause keeps

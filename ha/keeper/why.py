@@ -7,6 +7,8 @@ from luigi_ha.ha.keeper.messages import Able, Unable
 
 THEN = "; then "
 SWITCHOVER = "switchover"  # somebody has asked for it
+FIRST_START = "first start"
+STOPPED = " was stopped"
 SILENT = "no word from "
 
 
@@ -19,13 +21,19 @@ def cause(view: View, name: str, last: Leader | None, above: int, mode: Literal[
     if last is not None:
         silent = "its lease ended" if mode == "etcd" else "its process has ended"
         return f"{SILENT}{last.name}: {silent}"
-    return "nobody led" if above else "first start"
+    return "nobody led" if above else FIRST_START
 
 
 def carried(cause: str, previous: str | None, reason: str) -> str:
     """What a leader that never served says when it goes: what it was to mend comes first, and stays the first."""
     first = cause.partition(THEN)[0]
     return reason if previous is None or reason == first else f"{first}{THEN}{reason}"
+
+
+def is_planned(cause: str) -> bool:
+    """Whether somebody wanted it: no failover, but a first start, a switchover, or a stop in order."""
+    first = cause.partition(";")[0]
+    return first in (SWITCHOVER, FIRST_START) or first.endswith(STOPPED)
 
 
 def is_silent(cause: str) -> bool:

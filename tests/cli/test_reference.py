@@ -35,7 +35,7 @@ def parsed(arguments: list[str]) -> Any:
 
 def test_there_are_all_commands() -> None:
     wanted = """
-        serve status why history failovers verify-history prune
+        serve status why history failovers incident verify-history prune
         switchover pause resume release doctor worker submit exec
         task_list task_show task_retry task_cancel task_done task_log worker_list worker_drain worker_undrain
         resource_list resource_set scheduler_pause scheduler_resume

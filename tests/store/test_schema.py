@@ -79,7 +79,7 @@ def test_a_database_of_a_newer_program_is_left_alone(store: Store) -> None:
     assert store.check().state is SchemaState.TOO_NEW
     calls: list[Callable[[], object]] = [store.upgrade, store.load, lambda: store.take_leadership("x")]
     for call in calls:
-        with pytest.raises(SchemaTooNew, match="9999, newer than 0004"):
+        with pytest.raises(SchemaTooNew, match="9999, newer than 0005"):
             call()
     assert store.check().found == "9999"
 
@@ -139,10 +139,10 @@ def test_an_older_schema_is_refused_and_upgraded_with_everything_in_it(url: str,
     records = (creation(1), creation(2, attempt=1, run_id="r"), WorkerPut(1, "w", 1.5, False, "{}", "[]"))
     position = written_by_an_earlier_program(store, *records)
     status = store.check()
-    assert (status.found, status.wanted, status.state) == (revision, "0004", SchemaState.OLD)
+    assert (status.found, status.wanted, status.state) == (revision, "0005", SchemaState.OLD)
     calls: list[Callable[[], object]] = [store.load, lambda: store.take_leadership("x")]
     for call in calls:
-        with pytest.raises(SchemaMissing, match=f"is {revision}, this program needs 0004; run: luigi-ha db upgrade"):
+        with pytest.raises(SchemaMissing, match=f"is {revision}, this program needs 0005; run: luigi-ha db upgrade"):
             call()
     assert store.upgrade() == store.check()
     assert store.check().state is SchemaState.CURRENT

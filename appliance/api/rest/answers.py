@@ -101,6 +101,14 @@ async def failovers(rest: "Rest", asked: Asked) -> Answer:
     return good({"failovers": await rest.operations.failovers(asked.fields.get("limit", 20))})
 
 
+async def incident(rest: "Rest", asked: Asked) -> Answer:
+    try:
+        return good(await rest.operations.incident(asked.fields.get("number", 1)))
+    except KeyError:
+        what = "no such incident is on record"
+        raise NotFound(what, where="number", expected="1 for the last one, 2 for the one before, ...") from None
+
+
 async def openapi(rest: "Rest", _asked: Asked) -> Answer:
     return Answer(200, rest.document)
 

@@ -128,6 +128,14 @@ CLUSTER = {"type": "object", "required": ["node", "state", "leading", "ready"], 
     "node": _STRING, "state": _STRING, "leading": shown("boolean"), "ready": shown("boolean"), "leader": _MAYBE,
 }}  # fmt: skip
 FAILOVERS = reply_object(failovers=listed(shown("object"), description="oldest first"))
+INCIDENT = reply_object(
+    epoch=shown("integer", "of who led afterwards"),
+    at=shown("number", "when calls were served again, s since 1970"),
+    holder=_STRING, previous=_MAYBE, cause=_STRING,
+    promotion_seconds=shown("number"), parked_seconds=shown(["number", "null"]), warm=shown("boolean"),
+    events_read=shown("integer"),
+    story=shown(["object", "null"], "what the new leader logged: [ms, part, event, fields]"),
+)  # fmt: skip
 PROBLEM = {
     **reply_object(
         type=shown("string", "leads to what this page says about it"),

@@ -199,6 +199,11 @@ ROUTES: tuple[Route, ...] = (
         replies.FAILOVERS, query={"limit": {**_MANY, "default": 20}}, answer=answers.failovers,
     ),
     Route(
+        "GET", "/api/cluster/incident", "incident", "Cluster", "A change of leader that nobody had wanted, whole",
+        replies.INCIDENT, query={"number": {**_MANY, "default": 1, "description": "1: the last one"}},
+        more={404: ("No such incident", replies.PROBLEM)}, answer=answers.incident,
+    ),
+    Route(
         "GET", "/api/openapi.json", "openapi", "Documentation", "This API as an OpenAPI 3.1 document",
         {"type": "object"}, answer=answers.openapi,
     ),
