@@ -87,9 +87,9 @@ def check(directory: Path, key: bytes | None = None) -> tuple[Json, Problems]:
     problems.broken += [f"{name}: not in the report" for name in sorted(on_disk - told)]
     problems.broken += [f"{name}: its records are gone" for name in sorted(told - on_disk)]
     for one in report["rounds"]:
-        path = directory / ROUNDS / str(one["directory"])
-        if not path.is_dir():
+        if str(one["directory"]) not in on_disk:  # whatever path it names
             continue
+        path = directory / ROUNDS / str(one["directory"])
         now = _hashes(path)
         changed = sorted(name for name in {*now, *one["files"]} if now.get(name) != one["files"].get(name))
         problems.broken += [f"{one['directory']}/{name}: is not what it was" for name in changed]

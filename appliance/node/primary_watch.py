@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 LOOK_EVERY = 2.0  # s between two looks at the manager's keys
 NOTICE_EVERY = 0.5  # s between two questions whether the primary answers
 ACT_EVERY = 0.02  # s between two looks at whether we lead, while it does not
-AGAIN = 0.1  # s between two attempts
+AGAIN = 0.1  # s between two attempts, at first
+AGAIN_LATER = 1.0  # s, when it has been silent for
+SOON_LOST = 10.0  # s: a database that is away for long, with its keeper alive, is no reason to ask etcd all the time
 ANSWER_WITHIN = 0.5  # s for a server to take a connection
 PROMOTED_WITHIN = 3.0  # s for the standby to become the primary, in a planned switchover
 
@@ -113,20 +115,22 @@ class PrimaryWatch:
 
     async def _keep_acting(self) -> None:
         while True:
-            silent = self._silent_since is not None
-            if silent and self._leads is not None and not await self._act():
-                await asyncio.sleep(AGAIN)
-            await asyncio.sleep(ACT_EVERY if silent else NOTICE_EVERY)
+            since = self._silent_since
+            if since is not None and self._leads is not None and not await self._act():
+                await asyncio.sleep(AGAIN if monotonic() - since < SOON_LOST else AGAIN_LATER)
+            await asyncio.sleep(ACT_EVERY if since is not None else NOTICE_EVERY)
 
-    async def bring_along(self) -> None:
-        """In a planned switchover to this node, while calls wait: make the standby of our host the primary. Ends with
-        the primary where it was if that cannot be."""
+    async def bring_along(self, epoch: int) -> None:
+        """In a planned switchover to this node, under this epoch, while calls wait: make the standby of our host the
+        primary. Ends with the primary where it was if that cannot be."""
         try:
             if self._node.options.serve.prefer != "primary":
                 return
             outlook = await self._mover.look()
             standby = outlook.standby
             if outlook.why_not is not None or standby is None or self._node_of(standby) != self._node.holder:
+                return
+            if self._node.link is None or not self._node.link.valid(epoch):
                 return
             began = monotonic()
             await self._mover.move(outlook)
@@ -149,15 +153,22 @@ class PrimaryWatch:
 
     async def _look(self) -> None:
         for name, about in self._node.peers.known.items():
-            for host in (name, about.get("host", ""), urlsplit(about.get("address", "")).hostname or ""):
-                self._nodes[host] = name
-        if self._silent_since is not None or monotonic() - self._looked_at < LOOK_EVERY:
-            return  # what is read while the primary is lost says what Patroni makes of it, not what it was
-        try:
-            self._outlook = await self._mover.look()
-        except HaError as error:
-            self._outlook = Outlook(why_not=f"etcd does not say who is the primary: {error}")
+            for host in (name, about.get("host"), _host(about.get("address", ""))):
+                if host:
+                    self._nodes[host] = name
+        if monotonic() - self._looked_at < LOOK_EVERY:
+            return
         self._looked_at = monotonic()
+        try:
+            seen = await self._mover.look()
+        except HaError as error:
+            seen = Outlook(why_not=f"etcd does not say who is the primary: {error}")
+        before = self._outlook.primary
+        if self._silent_since is not None and before is not None and (not seen.primary or seen.primary == before):
+            return  # what is read while the primary is lost says how it is lost, not how it would be moved
+        if seen.primary != before:
+            self._silent_since = None
+        self._outlook = seen
         self._tell()
 
     def _tell(self) -> None:
@@ -233,7 +244,9 @@ class PrimaryWatch:
 async def answers(server: Server) -> bool:
     """Whether PostgreSQL or its manager on this server takes a connection."""
     api = urlsplit(server.api)
-    places = [(server.host, server.port)] + ([(api.hostname, api.port)] if api.hostname and api.port else [])
+    places = [(server.host, server.port)]
+    if api.hostname:
+        places.append((api.hostname, api.port or (443 if api.scheme == "https" else 80)))
     tries = [asyncio.ensure_future(_connects(host, port)) for host, port in places]
     try:
         for each in asyncio.as_completed(tries):
@@ -243,6 +256,14 @@ async def answers(server: Server) -> bool:
         for one in tries:
             one.cancel()
     return False
+
+
+def _host(url: str) -> str | None:
+    """The host of what a node says of its address; None: none."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 async def _connects(host: str, port: int) -> bool:

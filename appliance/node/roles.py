@@ -181,7 +181,7 @@ class Roles:
         node.dispatcher.pass_on(None)
         await self._stop_following()
         if order.cause == SWITCHOVER and node.primary_watch is not None:
-            await node.primary_watch.bring_along()
+            await node.primary_watch.bring_along(order.epoch)
         try:
             events, warm = await self._assume(Epoch(order.epoch), self.mirror)
         except NotOurs:

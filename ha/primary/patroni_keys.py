@@ -70,7 +70,7 @@ def _against(
 ) -> str | None:
     """What speaks against making `standby` the primary: the first of these."""
     config = _json(items.get(keys.prefix + "config"))
-    parameters = (config.get("postgresql") or {}).get("parameters") or {}
+    parameters = _object(_object(config.get("postgresql")).get("parameters"))
     commit, unknown = str(parameters.get("synchronous_commit", "on")), _unknown_versions(items, keys)
     objections = (
         (bool(unknown), f"Patroni {', '.join(unknown)} is not known; expected {' or '.join(VERSIONS)}"),
@@ -107,14 +107,15 @@ def _server(items: Items, keys: Keys, name: str) -> Server | None:
         if not parts.hostname:
             return None
         api = urlsplit(str(about.get("api_url") or ""))
-        url = f"{api.scheme}://{api.netloc}" if api.scheme and api.netloc else ""
+        usable = api.scheme in ("http", "https") and api.hostname and api.port != 0  # ValueError: no port
+        url = f"{api.scheme}://{api.netloc}" if usable else ""
         return Server(name, parts.hostname, parts.port or POSTGRES_PORT, url)
     except (KeyError, ValueError):
         return None
 
 
 def _bars_failover(items: Items, keys: Keys, name: str) -> bool:
-    tags = _json(items.get(keys.member(name))).get("tags") or {}
+    tags = _object(_json(items.get(keys.member(name))).get("tags"))
     return bool(tags.get("nofailover")) or str(tags.get("failover_priority", "1")) == "0"
 
 
@@ -133,4 +134,9 @@ def _json(item: Item | None) -> Json:
         found = json.loads(item.value) if item is not None else {}
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return _object(found)
+
+
+def _object(value: Any) -> Json:
+    """The object that this is, or an empty one: what stands there was not written by us."""
+    return value if isinstance(value, dict) else {}

@@ -54,6 +54,8 @@ def test_the_synchronous_standby_follows_the_primary() -> None:
         (lambda v: v["config"]["postgresql"]["parameters"].update(synchronous_commit="local"), "= local"),
         (lambda v: v["config"]["postgresql"]["parameters"].update(synchronous_commit=False), "= False"),
         (lambda v: v["config"]["postgresql"]["parameters"].update(synchronous_commit="remote_write"), "remote_write"),
+        (lambda v: v["members/n2"].update(conn_url="postgres://[fd00::2:5432/x"), "n2"),
+        (lambda v: v["members/n2"].update(api_url="http://10.9.0.2:port/"), "n2"),
         (lambda v: v.update(failover={"leader": "n1", "member": "n3"}), "switchover has been asked"),
     ],
 )
@@ -72,6 +74,10 @@ def test_each_of_these_alone_forbids_it(change: Change, said: str) -> None:
         (lambda v: v["config"].update(synchronous_mode="on"), "n2"),
         (lambda v: v["members/n2"].update(tags={"nosync": False}), "n2"),
         (lambda v: v["members/n2"].update(version="4.1.9"), "n2"),
+        (lambda v: v["members/n2"].update(tags=["odd"]), "n2"),
+        (lambda v: v["config"].update(postgresql=["odd"]), "n2"),
+        (lambda v: v["config"].update(postgresql={"parameters": "odd"}), "n2"),
+        (lambda v: v.update({"members/n3": "not JSON", "members/n4": member("n4")}) or v.pop("members/n3"), "n2"),
     ],
 )
 def test_none_of_these_does(change: Change, standby: str) -> None:
