@@ -17,8 +17,9 @@ from typing import Any
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.drill import faults, page, report, rounds
-from luigi_ha.appliance.drill.judging import CHECKS, FAILED, PASSED
+from luigi_ha.appliance.drill.judging import CHECKS, FAILED, PASSED, judge
 from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError
+from luigi_ha.appliance.drill.records import Record
 from luigi_ha.appliance.exit_codes import ExitCode
 
 DEFAULT = ("kill-scheduler", "kill-node", "switchover")
@@ -151,9 +152,6 @@ def _require_well(place: Breakable) -> None:
 
 def _in_short(path: Path) -> str:
     """A round in a line."""
-    from luigi_ha.appliance.drill.judging import judge  # noqa: PLC0415
-    from luigi_ha.appliance.drill.records import Record  # noqa: PLC0415
-
     found = judge(Record.load(path))
     said = [found.verdict]
     if "gap" in found.figures:

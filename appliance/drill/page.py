@@ -26,9 +26,10 @@ FIELD = (
 _PAGE = Template("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>luigi-ha drill: $verdict</title>
 <style>
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 66rem; padding: 0 1rem; color: #222 }
+body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: .6rem 0 }
-th, td { border: 1px solid #ccc; padding: .25rem .6rem; text-align: left }
+th, td { border: 1px solid #ccc; padding: .25rem .5rem; text-align: left; vertical-align: top }
+td { white-space: nowrap }
 .passed { color: #176f3d } .failed { color: #b3261e } .inconclusive { color: #8a5a00 }
 svg { border: 1px solid #ddd; width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif }
 code { background: #f3f3f3; padding: 0 .2rem } h2 { margin-top: 2rem }

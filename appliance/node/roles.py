@@ -174,7 +174,7 @@ class Roles:
         self._gave_way = False
         node.life.fire("promote", epoch=order.epoch, cause=order.cause, previous=order.previous)
         if node.primary_watch is not None:
-            node.primary_watch.leads_after(order.previous, order.cause)
+            node.primary_watch.leads_after(order.cause)
         self.leader = None
         node.gate.close("this node is taking the lead")
         node.relay.retarget(None)

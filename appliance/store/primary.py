@@ -27,6 +27,7 @@ from luigi_ha.appliance.store.target import Target
 GRACE = 0.3  # s that others have to answer after the first that will do
 ASK_AGAIN = 0.2  # s after which hosts that are not the primary are asked again while others have not answered
 SHORT_GRACE = 0.05  # the same, if that one was the primary the last time too
+EXPECTED_FOR = 10.0  # s for which one is about to be the primary
 SOON = 0.03  # s after which hosts are asked again while it is known who is about to be the primary
 # The driver does not tell the SQLSTATE of a refused connection; a server that speaks another language is retried.
 DEFINITE = ("does not exist", "authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted")
@@ -71,7 +72,7 @@ class Primary:
         self._silent: set[Place] = set()  # did not answer the last time: nobody waits for them
         self._lineage: Lineage | None = None
         self._place: Place | None = None
-        self._expected: Place | None = None  # about to be the primary, says who made it that
+        self._expected: tuple[Place, float] | None = None  # about to be the primary, says who made it that; until when
 
     @property
     def place(self) -> str | None:
@@ -94,7 +95,7 @@ class Primary:
     def expect(self, place: Place) -> None:
         """This one is about to be promoted: nobody waits for others when it has been."""
         with self._lock:
-            self._expected = place
+            self._expected = (place, clock.monotonic() + EXPECTED_FOR)
 
     def deposed(self, connection: Connection) -> bool:
         """Whether a higher timeline has been seen since this connection was opened."""
@@ -176,7 +177,7 @@ class Primary:
             if best is None and undecided <= silent and len(self._target.hosts) > 1:
                 # A dead host must not make each look at the others take as long as the first.
                 until = min(until, began + GRACE)
-            again = ASK_AGAIN if self._expected is None else SOON
+            again = SOON if self._awaits() is not None else ASK_AGAIN
             answer = race.next(until if best is not None else min(until, clock.monotonic() + again))
             if answer is None:
                 if clock.monotonic() >= until:
@@ -209,9 +210,19 @@ class Primary:
 
     def _grace(self, best: Connection | None) -> float:
         """How long others have to answer after this one."""
-        if best is not None and best.place == self._expected and not self._known(best):
-            return 0.0  # a timeline of its own: it has been promoted
+        if best is not None and best.place == self._awaits() and self._is_newer(best.lineage):
+            return 0.0  # it has been promoted
         return SHORT_GRACE if self._known(best) else GRACE
+
+    def _awaits(self) -> Place | None:
+        """Who is about to be the primary."""
+        expected = self._expected
+        return expected[0] if expected is not None and clock.monotonic() < expected[1] else None
+
+    def _is_newer(self, lineage: Lineage | None) -> bool:
+        ours = self._lineage
+        same = lineage is not None and ours is not None and lineage.system == ours.system
+        return same and lineage is not None and ours is not None and lineage.timeline > ours.timeline
 
     def _known(self, connection: Connection | None) -> bool:
         return connection is not None and (connection.place, connection.lineage) == (self._place, self._lineage)
@@ -225,7 +236,8 @@ class Primary:
                 raise DatabaseAway(f"cannot connect to {self._target.shown}: an old primary answered; asking again")
             moved = self._place is not None and self._place != connection.place
             before, self._place = self._place, connection.place
-            self._expected = None
+            if connection.place == self._awaits():
+                self._expected = None
             if lineage is not None:
                 self._lineage = lineage
         if moved:

@@ -36,6 +36,11 @@ def is_planned(cause: str) -> bool:
     return first in (SWITCHOVER, FIRST_START) or first.endswith(STOPPED)
 
 
+def silent_one(cause: str) -> str | None:
+    """The leader that was not heard of any more, if that is how it began."""
+    return cause.removeprefix(SILENT).partition(THEN)[0].rpartition(": ")[0] if is_silent(cause) else None
+
+
 def is_silent(cause: str) -> bool:
     """Whether it began with a leader that was not heard of any more."""
     return cause.startswith(SILENT)

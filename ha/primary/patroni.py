@@ -3,7 +3,7 @@
 Patroni's leader is whoever the key `leader` names. It believes a dead leader's lease for 20 s at the least. The key can
 be handed on before that, in one transaction of etcd that holds only if nothing has changed since it was read:
 
-    compare  leader and sync unmodified; members/X still under X's lease
+    compare  leader, sync and config unmodified; no failover asked for; members/X still under X's lease
     then     leader = X under X's lease;  sync = the same value once more
 
 The second put is what keeps acknowledged rows. A leader that lives, and was held up in the middle of its own turn, has
@@ -15,18 +15,22 @@ not be rewound first. A leader that lives finds the key with another's name, and
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import aiohttp
 
-from luigi_ha.ha.errors import Unknown
+from luigi_ha.ha.errors import Fatal, Unknown
 from luigi_ha.ha.etcd.transport import Field, Guard, Item, Listing, Put, Transport
+from luigi_ha.ha.lease import NEVER
 from luigi_ha.ha.log import Events
 from luigi_ha.ha.primary.patroni_keys import Keys, lease_of, outlook, scopes
 from luigi_ha.ha.primary.port import NotMoved, Outlook, Server
 
 ANSWER_WITHIN = 1.0  # s for a member's REST API
 LOOK_AGAIN = 0.02  # s between two questions whether it has been promoted
+MAY_WRITE_EVERY = 60.0  # s between two questions whether we may write
+NO_REVISION = 2**62  # no key ever has it
+OK = 200
 MANAGED_BY_NOBODY = "no Patroni in our etcd manages this database (below {namespace})"
 
 _log = Events("primary")
@@ -47,41 +51,65 @@ class PatroniMover:
         self._budget = budget
         self._namespace = namespace
         self._session: aiohttp.ClientSession | None = None
+        self._may_write = NEVER  # by the loop's clock: when we were last allowed to
 
     async def look(self) -> Outlook:
-        return (await self._read())[1]
-
-    async def move(self, outlook: Outlook) -> None:
-        standby = outlook.standby
-        if outlook.why_not is not None or standby is None:
-            raise NotMoved(outlook.why_not or "there is no synchronous standby")
-        status = await self._ask(standby, "/replica")
-        if status != 200:
-            said = f"HTTP {status}" if status is not None else "nothing"
-            raise NotMoved(f"{standby.name} is not ready to be promoted: its /replica says {said}; expected 200")
-        listing, now, keys = await self._read()
-        if now != outlook or keys is None:
-            raise NotMoved(now.why_not or "Patroni's members have changed meanwhile")
-        leader, sync = listing.items[keys.leader], listing.items[keys.sync]
-        lease = lease_of(listing.items, keys, standby)
-        guards = [
-            Guard(keys.leader, leader.mod_revision),
-            Guard(keys.sync, sync.mod_revision),
-            Guard(keys.member(standby.name), lease, Field.LEASE),
-        ]
         try:
-            outcome = await self._transport.txn(guards, changes(keys, standby, sync, lease), self._budget)
+            listing, seen, keys = await self._read()
+            if keys is not None and seen.why_not is None:
+                await self._require_write(listing, keys)
+        except Fatal as error:  # no permission: it is for a person to give it, or not
+            return Outlook(why_not=f"etcd does not let us: {error}", managed=False)
+        return seen
+
+    async def move(self, outlook: Outlook, still: Callable[[], bool], to: Server | None = None) -> Server:
+        if outlook.why_not is not None:
+            raise NotMoved(outlook.why_not)
+        standby = await self._ready(outlook.standbys if to is None else (to,))
+        listing, now, keys = await self._read()
+        if keys is None or now.primary != outlook.primary or standby not in now.standbys or now.why_not is not None:
+            raise NotMoved(now.why_not or "Patroni's members have changed meanwhile")
+        items = listing.items
+        lease = lease_of(items, keys, standby)
+        guards = [Guard(key, items[key].mod_revision) for key in (keys.leader, keys.sync, keys.config)]
+        guards += [Guard(keys.failover, 0), Guard(keys.member(standby.name), lease, Field.LEASE)]
+        if not still():
+            raise NotMoved("the lease has run out meanwhile")
+        try:
+            outcome = await self._transport.txn(guards, changes(keys, standby, items[keys.sync], lease), self._budget)
             done = outcome.succeeded
         except Unknown:  # reading tells
             done = False
         if not done and not await self._has(keys, standby, lease):
             raise NotMoved("Patroni's keys have changed meanwhile")
-        _log.info("primary_handed_over", before=leader.value, now=standby.name)
+        _log.info("primary_handed_over", before=items[keys.leader].value, now=standby.name)
+        return standby
+
+    async def _ready(self, standbys: Sequence[Server]) -> Server:
+        """The first of them that says that it is a replica, in service: none that must be rewound first."""
+        said = []
+        for standby in standbys:
+            status = await self._ask(standby, "/replica")
+            if status == OK:
+                return standby
+            said.append(f"{standby.name}: {f'HTTP {status}' if status is not None else 'nothing'}")
+        what = "; ".join(said) or "there is none"
+        raise NotMoved(f"no standby is ready to be promoted: /replica says {what}; expected 200")
+
+    async def _require_write(self, listing: Listing, keys: Keys) -> None:
+        """Fatal if we may not write what a hand-over writes; asked now and then, by a transaction that cannot hold."""
+        now = asyncio.get_running_loop().time()
+        if now - self._may_write < MAY_WRITE_EVERY:
+            return
+        leader, sync = listing.items[keys.leader], listing.items[keys.sync]
+        puts = [Put(keys.leader, leader.value, leader.lease), Put(keys.sync, sync.value, sync.lease)]
+        await self._transport.txn([Guard(keys.leader, NO_REVISION)], puts, self._budget)
+        self._may_write = now
 
     async def promoted(self, server: Server, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                while await self._ask(server, "/primary") != 200:  # noqa: ASYNC110 - another host's
+                while await self._ask(server, "/primary") != OK:  # noqa: ASYNC110 - another host's
                     await asyncio.sleep(LOOK_AGAIN)
         except TimeoutError:
             return False

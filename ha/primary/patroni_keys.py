@@ -33,6 +33,14 @@ class Keys:
         return self.prefix + "leader"
 
     @property
+    def config(self) -> str:
+        return self.prefix + "config"
+
+    @property
+    def failover(self) -> str:
+        return self.prefix + "failover"
+
+    @property
     def sync(self) -> str:
         return self.prefix + "sync"
 
@@ -60,16 +68,15 @@ def outlook(items: Items, keys: Keys) -> Outlook:
         return Outlook(why_not=f"Patroni's leader {leader.value} is not among its members now")
     names = [name for name in str(sync.get("sync_standby") or "").split(",") if name]
     candidates = [server for name in names if (server := _server(items, keys, name)) is not None]
-    candidates = [each for each in candidates if not _bars_failover(items, keys, each.name)]
-    standby = candidates[0] if candidates else None
-    return Outlook(primary, standby, _against(items, keys, leader, sync, names, standby))
+    standbys = tuple(each for each in candidates if not _bars_failover(items, keys, each.name))
+    return Outlook(primary, standbys, _against(items, keys, leader, sync, names, standbys))
 
 
 def _against(
-    items: Items, keys: Keys, leader: Item, sync: Json, names: list[str], standby: Server | None
+    items: Items, keys: Keys, leader: Item, sync: Json, names: list[str], standbys: tuple[Server, ...]
 ) -> str | None:
-    """What speaks against making `standby` the primary: the first of these."""
-    config = _json(items.get(keys.prefix + "config"))
+    """What speaks against making one of `standbys` the primary: the first of these."""
+    config = _json(items.get(keys.config))
     parameters = _object(_object(config.get("postgresql")).get("parameters"))
     commit, unknown = str(parameters.get("synchronous_commit", "on")), _unknown_versions(items, keys)
     objections = (
@@ -81,14 +88,14 @@ def _against(
         (commit not in COMMITS, f"Patroni sets synchronous_commit = {commit}; expected on"),
         (bool(config.get("pause")), "Patroni is paused"),
         (bool(config.get("standby_cluster")), "this is a standby cluster of Patroni's"),
-        (keys.prefix + "failover" in items, "a switchover has been asked of Patroni"),
+        (keys.failover in items, "a switchover has been asked of Patroni"),
         (
             sync.get("leader") != leader.value,
             f"Patroni's sync key is of {sync.get('leader') or 'nobody'}, its leader is {leader.value}",
         ),
         (bool(sync.get("quorum")), "Patroni commits by quorum: not each synchronous standby has everything"),
         (not names, "there is no synchronous standby"),
-        (standby is None, f"no synchronous standby ({', '.join(names)}) is a member that may be promoted"),
+        (not standbys, f"no synchronous standby ({', '.join(names)}) is a member that may be promoted"),
     )
     return next((said for true, said in objections if true), None)
 
@@ -116,7 +123,8 @@ def _server(items: Items, keys: Keys, name: str) -> Server | None:
 
 def _bars_failover(items: Items, keys: Keys, name: str) -> bool:
     tags = _object(_json(items.get(keys.member(name))).get("tags"))
-    return bool(tags.get("nofailover")) or str(tags.get("failover_priority", "1")) == "0"
+    barred = bool(tags.get("nofailover")) or str(tags.get("failover_priority", "1")) == "0"
+    return barred or bool(tags.get("noloadbalance"))  # its REST API would not say that it is a replica
 
 
 def _unknown_versions(items: Items, keys: Keys) -> list[str]:

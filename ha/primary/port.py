@@ -9,6 +9,7 @@ Not guaranteed: that a move is right. A primary that was alive loses a moment of
 calls `move` knows why (`luigi_ha.appliance.node.primary_watch`: its host is dead, by all the evidence there is).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,12 +36,17 @@ class Outlook:
     """Who is the primary, and who would be promoted in its place."""
 
     primary: Server | None = None
-    standby: Server | None = None
-    """The synchronous standby that `move` would promote."""
+    standbys: tuple[Server, ...] = ()
+    """The synchronous standbys, each of which has everything; `move` promotes the first that is ready."""
     why_not: str | None = None
     """Why `move` would not; None: it would."""
     managed: bool = True
     """Whether this database has a manager that this implementation knows."""
+
+    @property
+    def standby(self) -> Server | None:
+        """Who would be promoted first."""
+        return self.standbys[0] if self.standbys else None
 
 
 class PrimaryMover(Protocol):
@@ -49,9 +55,10 @@ class PrimaryMover(Protocol):
     async def look(self) -> Outlook:
         """How it is now. Unknown if the manager's store does not answer; Fatal if it never will."""
 
-    async def move(self, outlook: Outlook) -> None:
-        """Make the standby of `outlook` the primary. NotMoved if something has changed since, or speaks against it.
-        Unknown: it may have been moved; look again."""
+    async def move(self, outlook: Outlook, still: Callable[[], bool], to: Server | None = None) -> Server:
+        """Make a standby of `outlook` the primary (`to`: that one), and return which. `still` is asked immediately
+        before. NotMoved if it says no, if something has changed since, or speaks against it. Unknown: it may have been
+        moved; look again."""
 
     async def promoted(self, server: Server, seconds: float) -> bool:
         """Wait until this server is the primary, for so many seconds at most. Whether it is."""
@@ -69,7 +76,7 @@ class LeftAlone:
     async def look(self) -> Outlook:
         return self._outlook
 
-    async def move(self, outlook: Outlook) -> None:  # noqa: ARG002 - the port's
+    async def move(self, outlook: Outlook, still: Callable[[], bool], to: Server | None = None) -> Server:  # noqa: ARG002
         raise NotMoved(self._outlook.why_not or "")
 
     async def promoted(self, server: Server, seconds: float) -> bool:  # noqa: ARG002 - the port's

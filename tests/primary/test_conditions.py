@@ -20,7 +20,8 @@ def seen(change: Change = lambda _: None) -> Outlook:
 
 def test_the_synchronous_standby_follows_the_primary() -> None:
     assert seen() == Outlook(
-        Server("n1", "10.9.0.1", 5432, "http://10.9.0.1:8008"), Server("n2", "10.9.0.2", 5432, "http://10.9.0.2:8008")
+        Server("n1", "10.9.0.1", 5432, "http://10.9.0.1:8008"),
+        (Server("n2", "10.9.0.2", 5432, "http://10.9.0.2:8008"),),
     )
 
 
@@ -41,6 +42,7 @@ def test_the_synchronous_standby_follows_the_primary() -> None:
         (lambda v: v["members/n2"].pop("conn_url"), "n2"),
         (lambda v: v["members/n2"].update(tags={"nofailover": True}), "n2"),
         (lambda v: v["members/n2"].update(tags={"failover_priority": 0}), "n2"),
+        (lambda v: v["members/n2"].update(tags={"noloadbalance": True}), "n2"),
         (lambda v: v["members/n2"].update(version="4.2.0"), "Patroni 4.2.0 is not known; expected 4.1"),
         (lambda v: v["members/n3"].update(version="3.3.4"), "Patroni 3.3.4 is not known"),
         (lambda v: v["members/n3"].pop("version"), "Patroni None is not known"),

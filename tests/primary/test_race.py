@@ -48,7 +48,7 @@ async def hand_over_while_the_leader_is_held_up(endpoints: tuple[str, ...], via:
     try:
         async with asyncio.timeout(patient(60)):
             assert await process.stdout.readline() == b"read\n"
-            await mover.move(await mover.look())
+            await mover.move(await mover.look(), lambda: True)
             process.stdin.write(b"\n")
             said: dict[str, Any] = json.loads(await process.stdout.readline())
             return said
