@@ -26,7 +26,8 @@ def incident_page(found: dict[str, Any]) -> str:
     lines += [
         "## What happened, as the new leader saw it",
         "",
-        "Times in ms from the last moment at which a call can have been answered.",
+        "Times in ms from the last moment at which a call can have been answered"
+        + (" (as far as is known)." if found["parked_seconds"] is None else "."),
         "",
         "| ms | part | event | |",
         "|---:|---|---|---|",

@@ -25,7 +25,8 @@ from luigi_ha.appliance.exit_codes import ExitCode
 DEFAULT = ("kill-scheduler", "kill-node", "switchover")
 PLACES = ("pair", "lab")
 CODES = {PASSED: ExitCode.OK, FAILED: ExitCode.FAILED}
-LAB = Path("/var/tmp/luigi-ha-drill")  # noqa: S108 - root's, and the lab refuses what is not its own
+LABS = Path("/var/tmp")  # noqa: S108 - the lab's own directory is in it, and it refuses what is not its own
+PREFIX = "luigi-ha-drill-"
 
 
 def show_faults(*, as_json: bool) -> None:
@@ -56,7 +57,7 @@ def run(
     directory = _new(reports or _reports(), on)
     rng, number, total = random.Random(seed), 0, len(chosen) * count  # noqa: S311 - it must be repeatable
     _say(f"drill on a {on}: {total} rounds, seed {seed}")
-    with tempfile.TemporaryDirectory(prefix="luigi-ha-drill-") as where, _somewhere(on, Path(where)) as place:
+    with _told_as_sentences(), _somewhere(on) as place:
         _require_well(place)
         for _ in range(count):
             for fault in chosen:
@@ -101,10 +102,14 @@ def _checked(directory: Path, key: str) -> tuple[dict[str, Any], report.Problems
     except binascii.Error as error:
         raise CommandError(f"--key {key}: {error}; expected base64", ExitCode.CONFIG) from error
     try:
-        return report.check(directory, wanted)
+        made, problems = report.check(directory.resolve(), wanted)
+        shown = directory / report.PAGE
+        if not problems.found and shown.exists() and shown.read_text() != page.rendered(directory, made):
+            problems.broken.append(f"{report.PAGE}: is not of this report")
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"{directory}: no report: {type(error).__name__}: {error}"
         raise CommandError(f"{what}; expected a directory with {report.REPORT}", ExitCode.CONFIG) from error
+    return made, problems
 
 
 def _reports() -> Path:
@@ -123,23 +128,36 @@ def _new(reports: Path, on: str) -> Path:
 
 
 @contextmanager
-def _somewhere(on: str, directory: Path) -> Iterator[Breakable]:
+def _somewhere(on: str) -> Iterator[Breakable]:
     """Where it happens; made for it, and gone afterwards."""
     if on == "pair":
         from luigi_ha.appliance.drill.pair import OnLoopback  # noqa: PLC0415 - each place has needs of its own
 
-        with OnLoopback(directory) as pair:
+        with tempfile.TemporaryDirectory(prefix=PREFIX) as directory, OnLoopback(Path(directory)) as pair:
             yield pair
         return
     from luigi_ha.appliance.drill.cluster import InLab  # noqa: PLC0415
     from luigi_ha.appliance.lab.lab import Lab  # noqa: PLC0415
 
-    lab = Lab(LAB)
+    lab = Lab(LABS / f"{PREFIX}{os.getpid()}")  # nobody else's
     try:
         lab.up(_say)
         yield InLab(lab)
     finally:
         lab.down()
+
+
+@contextmanager
+def _told_as_sentences() -> Iterator[None]:
+    """What keeps a drill from going on says nothing of what is drilled: inconclusive, and no traceback."""
+    from luigi_ha.appliance.lab.errors import LabError, WrongUse  # noqa: PLC0415
+
+    try:
+        yield
+    except WrongUse as error:
+        raise CommandError(str(error), ExitCode.CONFIG) from error
+    except (DrillError, LabError) as error:
+        raise CommandError(f"the drill could not go on: {error}", ExitCode.INCONCLUSIVE) from error
 
 
 def _require_well(place: Breakable) -> None:
@@ -152,7 +170,10 @@ def _require_well(place: Breakable) -> None:
 
 def _in_short(path: Path) -> str:
     """A round in a line."""
-    found = judge(Record.load(path))
+    try:
+        found = judge(Record.load(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"cannot be judged: {type(error).__name__}: {error}"
     said = [found.verdict]
     if "gap" in found.figures:
         said.append(f"nobody was served for {found.figures['gap']:.2f} s")

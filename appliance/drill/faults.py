@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, await_le
 
 GONE_WITHIN = 10.0  # s for a process that was killed, and for what ends with it
 STOPPED_WITHIN = 5.0
-BETWEEN = 1.0  # s from one stroke to the next
+NONE, IN_FLIGHT, ANY = "none", "in flight", "any"  # calls that may fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class Fault:
     """Whether another node must lead afterwards."""
     watch: float = 2.0
     """s of calls after it, before it is mended."""
+    fails: str = IN_FLIGHT
+    """Which calls may fail: none, those in flight on what is hit, or any."""
+    within: float = 10.0
+    """s for which nobody may be answered, at most."""
     safe: bool = False
     """Whether a healthy cluster in use takes no harm."""
 
@@ -173,6 +178,15 @@ def thaw(place: Breakable, bite: Bite) -> None:
         place.start(node)
 
 
+def healed(place: Breakable) -> None:
+    """Let everything go on, and start what is gone, whatever was done."""
+    for node in place.nodes:
+        with suppress(DrillError, OSError):
+            for pid in place.pids(node, Part.NODE):
+                os.kill(pid, signal.SIGCONT)
+        place.start(node)
+
+
 def nothing(_place: Breakable, _bite: Bite) -> None:
     pass
 
@@ -184,11 +198,27 @@ ALL: dict[str, Fault] = {
         Fault("kill-keeper", "SIGKILL to the leader's keeper", kill_leader(Part.KEEPER), start_again, watch=4.0),
         Fault("kill-node", "SIGKILL to the leader's keeper and scheduler", kill_leader(Part.NODE), start_again),
         Fault("kill-standby", "SIGKILL to a node that does not lead", kill_standby, start_again, moves=False),
-        Fault("kill-twice", "the leader, and then the next one", kill_twice, start_again),
-        Fault("kill-all", "every node at once; then a cold start", kill_all, start_again, moves=False),
-        Fault("freeze-scheduler", "SIGSTOP to the leader's scheduler", freeze_scheduler, thaw, watch=8.0),
-        Fault("stop-leader", "SIGTERM to the leader: it hands over and ends", stop_leader, start_again),
-        Fault("switchover", "a planned switchover to another node", switchover, nothing, safe=True),
+        Fault("kill-twice", "the leader, and then the next one", kill_twice, start_again, fails=ANY, within=20.0),
+        Fault(
+            "kill-all",
+            "every node at once; then a cold start",
+            kill_all,
+            start_again,
+            moves=False,
+            fails=ANY,
+            within=60.0,
+        ),
+        Fault(
+            "freeze-scheduler",
+            "SIGSTOP to the leader's scheduler",
+            freeze_scheduler,
+            thaw,
+            watch=8.0,
+            fails=ANY,
+            within=20.0,
+        ),
+        Fault("stop-leader", "SIGTERM to the leader: it hands over and ends", stop_leader, start_again, fails=NONE),
+        Fault("switchover", "a planned switchover to another node", switchover, nothing, fails=NONE, safe=True),
     )
 }
 

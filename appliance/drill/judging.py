@@ -2,16 +2,18 @@
 
     bit           the fault did hit, and another node leads where one must
     acknowledged  each call that was answered well is in the database
-    answered      calls are answered again, and are at the end
+    answered      calls are answered again, soon enough, and are at the end; nothing else failed after the fault
+    refused       no call failed that the fault does not excuse
     finished      luigi ended with code 0, and each task is done, after those that it needs
     double-run    no task began twice
     log           the database's log of the round passes every check of `luigi-ha verify-history`
-    leaders       no two nodes say that they lead under one epoch, and epochs rise
+    leaders       no two nodes lead at the same time, or under one epoch; and epochs rise
     left-behind   nothing of the drill is left running
 
 A check that has seen too little is undecided, and the round is inconclusive: never passed.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +23,7 @@ from luigi_ha.appliance.drill.pipeline_tasks import required
 from luigi_ha.appliance.drill.records import Record
 from luigi_ha.appliance.store.verification import check
 
-CHECKS = ("bit", "acknowledged", "answered", "finished", "double-run", "log", "leaders", "left-behind")
+CHECKS = ("bit", "acknowledged", "answered", "refused", "finished", "double-run", "log", "leaders", "left-behind")
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 ENOUGH_AFTER = 20  # calls answered after the fault
 TWICE = "done more than once"
@@ -54,10 +56,11 @@ class Judgement:
 def judge(record: Record) -> Judgement:
     """All checks on one round."""
     found = Judgement()
-    bite = record.about.get("bite")
-    found.proves("bit", bite, f"the fault did not strike: {record.about.get('trouble') or 'it is not known why'}")
+    bite, trouble = record.about.get("bite"), record.about.get("trouble")
+    found.proves("bit", bite, f"the fault did not strike: {trouble or 'it is not known why'}")
     if bite is None:
         return found
+    found.must("answered", trouble is None, f"after the fault: {trouble}")
     _moved(found, record)
     _calls(found, record, bite)
     if record.about.get("pipeline") is not None:
@@ -73,20 +76,24 @@ def _moved(found: Judgement, record: Record) -> None:
     before, after = record.about.get("leader_before"), record.about.get("leader_after")
     found.figures |= {"leader_before": before, "leader_after": after}
     if after is None:
-        found.must("answered", False, "nobody leads afterwards")
+        found.must("answered", False, "nobody is known to lead afterwards")
     elif before is not None and record.about["fault"]["moves"]:
         found.proves("bit", after[1] > before[1], f"{after[0]} leads under epoch {after[1]}, as before the fault")
 
 
 def _calls(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None:
     made = calls.read(record.directory / records.CALLS)
-    until = float(record.about["ended"])
+    until, fault = float(record.about["ended"]), record.about["fault"]
     verdict = calls.judge(made, bite["at"], until, record.known().get("acknowledged", []), bite["over"])
     well = [call for call in made if call.wrong is None]
     after = sum(call.ended > bite["at"] for call in well)
     found.proves("acknowledged", verdict.inconclusive is None, str(verdict.inconclusive))
     found.proves("answered", after >= ENOUGH_AFTER, f"{after} calls answered after the fault: too few")
     found.must("acknowledged", not verdict.lost, f"{verdict.lost} calls were acknowledged, and are not there")
+    found.must("answered", verdict.gap <= fault["within"], f"nobody was answered for {verdict.gap:.1f} s")
+    excused = {"none": 0, "in flight": verdict.failed_in_flight, "any": verdict.failed_in_flight + verdict.failed_after}
+    failed = verdict.failed_in_flight + verdict.failed_after - excused[fault["fails"]]
+    found.must("refused", not failed, f"{failed} calls failed that should not: {'; '.join(verdict.reasons)[:200]}")
     last = max((call.ended for call in well), default=0.0)
     found.must("answered", until - last < calls.SERVED_LATELY, f"nobody was answered in the last {until - last:.1f} s")
     found.figures |= {
@@ -123,6 +130,9 @@ def _pipeline(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None
 
 
 def _log(found: Judgement, record: Record) -> None:
+    if "ended" not in record.about["log"]:
+        found.proves("log", False, "it was not read")
+        return
     start, end, last_time = record.positions()
     checked = check(record.entries(), start, end, last_time)
     for each in checked.findings:
@@ -132,11 +142,30 @@ def _log(found: Judgement, record: Record) -> None:
 
 
 def _leaders(found: Judgement, seen: Iterable[list[Any]]) -> None:
-    """`seen`: [when, node, its state, its epoch, whether it leads]."""
-    leads: dict[int, set[str]] = {}
-    for _at, node, _state, epoch, leading in seen:
+    """`seen`: [when, node, its state, its epoch, whether it leads], at the first and the last moment of each."""
+    spans: list[tuple[float, float, str, int]] = []  # of leading: from, to, who, under which epoch
+    open_since: dict[str, tuple[float, float, int]] = {}
+    for at, node, _state, epoch, leading in seen:
+        since = open_since.get(node)
+        if since is not None and (not leading or int(epoch) != since[2]):
+            spans.append((since[0], since[1], str(node), since[2]))
+            del open_since[node]
         if leading:
-            leads.setdefault(int(epoch), set()).add(str(node))
-    for epoch, nodes in leads.items():
-        found.must("leaders", len(nodes) == 1, f"{' and '.join(sorted(nodes))} led under epoch {epoch}")
-    found.proves("leaders", leads, "no node was seen to lead")
+            begun = open_since[node][0] if node in open_since else float(at)
+            open_since[node] = (begun, float(at), int(epoch))
+    spans += [(begun, until, str(node), epoch) for node, (begun, until, epoch) in open_since.items()]
+    spans.sort()
+    for one, two in itertools.combinations(spans, 2):
+        _compare_spans(found, one, two)
+    found.proves("leaders", spans, "no node was seen to lead")
+
+
+def _compare_spans(found: Judgement, one: tuple[float, float, str, int], two: tuple[float, float, str, int]) -> None:
+    """`two` began later."""
+    if one[2] == two[2]:
+        found.must("leaders", two[3] >= one[3], f"{two[2]} led under epoch {two[3]}, after {one[3]}")
+        return
+    found.must("leaders", one[3] != two[3], f"{one[2]} and {two[2]} led under epoch {one[3]}")
+    found.must("leaders", two[3] >= one[3], f"{two[2]} led under epoch {two[3]}, after {one[2]} under {one[3]}")
+    both = min(one[1], two[1]) - two[0]
+    found.must("leaders", both <= 0, f"{one[2]} and {two[2]} led at the same time, for {both:.2f} s")

@@ -39,7 +39,7 @@ code { background: #f3f3f3; padding: 0 .2rem } h2 { margin-top: 2rem }
 <h2>Faults</h2>$table
 <h2>What others take</h2>$field
 <h2>Rounds</h2>$rounds
-<p>Check it again: <code>luigi-ha drill verify $name</code></p>
+<p>Check it again: <code>luigi-ha drill verify DIRECTORY</code></p>
 </html>
 """)
 
@@ -47,14 +47,17 @@ code { background: #f3f3f3; padding: 0 .2rem } h2 { margin-top: 2rem }
 def write(directory: Path, report: Mapping[str, Any]) -> Path:
     """The page of a report; its path."""
     path = directory / PAGE
-    path.write_text(
-        _PAGE.substitute(
-            verdict=escape(report["verdict"]), summary=_summary(report), table=_table(report),
-            field=_rows(("", "until work goes on, by default"), FIELD), name=escape(directory.name),
-            rounds="".join(_round(directory, each) for each in report["rounds"]),
-        )
-    )  # fmt: skip
+    path.write_text(rendered(directory, report))
     return path
+
+
+def rendered(directory: Path, report: Mapping[str, Any]) -> str:
+    """The page as it must be for this report, so that whoever checks the report can tell whether the page is its."""
+    return _PAGE.substitute(
+        verdict=escape(report["verdict"]), summary=_summary(report), table=_table(report),
+        field=_rows(("", "until work goes on, by default"), FIELD),
+        rounds="".join(_round(directory, each) for each in report["rounds"]),
+    )  # fmt: skip
 
 
 def _summary(report: Mapping[str, Any]) -> str:

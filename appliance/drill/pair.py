@@ -55,7 +55,11 @@ class OnLoopback:
         self._running: dict[str, subprocess.Popen[Any]] = {}
 
     def __enter__(self) -> Self:
-        self.restore()
+        try:
+            self.restore()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_error: object) -> None:

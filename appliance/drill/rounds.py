@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from luigi_ha.appliance.drill import effects, records
-from luigi_ha.appliance.drill.faults import Bite, Fault
+from luigi_ha.appliance.drill.faults import Bite, Fault, healed
 from luigi_ha.appliance.drill.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
 from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, await_leader, now
 from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.processes import every
 
 LEAD_IN = 1.5  # s of calls before the fault
 LAYERS, SECONDS, WORKERS = "4,2,1", 2.0, 2
-RETRY_WAIT = 1  # s; luigi's own is 30: a call that was cut off is asked again sooner, so that a round ends
+RETRY_WAIT = 5  # s; luigi's own is 30: a call that was cut off is asked again sooner, so that a round ends
 LATEST = 120.0  # s after which luigi is ended
 STARTS_WITHIN = 90.0
 LOOK_EVERY = 0.03  # s between two looks at the nodes
@@ -45,19 +46,22 @@ class Settings:
 def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings) -> None:
     """One round; its records are in `directory` afterwards, which is made here."""
     directory.mkdir(parents=True)
-    told = {"name": fault.name, "text": fault.text, "moves": fault.moves}
+    told = {"name": fault.name, "text": fault.text, "moves": fault.moves, "fails": fault.fails, "within": fault.within}
     about: dict[str, Any] = {"fault": told, "began": now(), "bite": None}
     try:
         place.wait_until_ready()
         about["log"] = {"begun": records.position(place)}
-        with _Observer(place, directory / records.NODES), _callers(place, directory) as prefix:
-            about["prefix"] = prefix
-            _struck(place, fault, directory, rng, settings, about)
-        about["ended"] = now()
+        with _Observer(place, directory / records.NODES):
+            with _callers(place, directory) as prefix:
+                about["prefix"] = prefix
+                _struck(place, fault, directory, rng, settings, about)
+            about["ended"] = now()
         place.wait_until_ready()
         _gather(place, directory, about)
     except (DrillError, LabError, OSError) as error:
-        about |= {"bite": None, "trouble": f"{type(error).__name__}: {error}"}
+        about["trouble"] = f"{type(error).__name__}: {error}"
+    about.setdefault("ended", now())
+    about["left"] = _left(str(directory), (about.get("pipeline") or {}).get("lot", str(directory)))
     records.write(directory / records.ROUND, about)
 
 
@@ -76,13 +80,19 @@ def _struck(
         bite = fault.strike(place, rng)
         about["bite"] = bite.as_json()
         time.sleep(fault.watch)
+        fault.mend(place, bite)
     finally:
-        if bite is not None:
-            fault.mend(place, bite)
+        healed(place)
         if pipeline is not None:
             about["pipeline"] = pipeline.finish()
     about["leader_after"] = list(await_leader(place, 0))
     time.sleep(0.5)
+
+
+def _left(*marks: str) -> list[str]:
+    """What was started for this round, and lives on."""
+    ours = [each for each in every() if each.alive and any(mark in word for word in each.argv for mark in marks)]
+    return [f"{each.pid} {' '.join(each.argv)[:120]}" for each in ours]
 
 
 def _gather(place: Breakable, directory: Path, about: dict[str, Any]) -> None:
@@ -128,8 +138,8 @@ class _Pipeline:
         config = directory / "luigi.cfg"
         options = {"autoload_range": "false", "lock_pid_dir": directory / "lock", "rpc-retry-wait": RETRY_WAIT}
         config.write_text("[core]\n" + "".join(f"{name}={value}\n" for name, value in options.items()))
-        words = {"lot": self._lot, "layers": LAYERS, "seconds": seconds, "layer": LAYERS.count(","), "number": 0}
-        words |= {"scheduler-url": place.url, "workers": WORKERS}
+        words: dict[str, Any] = {"lot": self._lot, "layers": LAYERS, "seconds": seconds, "number": 0}
+        words |= {"layer": LAYERS.count(","), "scheduler-url": place.url, "workers": WORKERS}
         argv = [str(BIN / "luigi"), "--module", "luigi_ha.appliance.drill.pipeline_tasks", "Piece"]
         self._began = now()
         self._process = place.popen(
@@ -207,13 +217,21 @@ class _Observer:
 
     def _watch(self, node: str) -> None:
         before: list[Any] | None = None
+        last = now()
         while not self._over.is_set():
-            said = self._place.health(node)
-            seen = [None, 0, False]
-            if said is not None:
-                seen = [said.get("state"), said.get("epoch"), bool(said.get("leading"))]
+            asked, said = now(), self._place.health(node)
+            seen: list[Any] = [None, 0, False]
+            if said is not None:  # ready: its lease is valid, too
+                seen = [said.get("state"), said.get("epoch"), bool(said.get("leading") and said.get("ready"))]
+            if seen != before and before is not None:
+                self._write(last, node, before)
             if seen != before:
-                before = seen
-                with self._lock, self._path.open("a") as out:
-                    out.write(json.dumps([round(now(), 4), node, *seen]) + "\n")
+                self._write(now(), node, seen)
+            before, last = seen, asked
             self._over.wait(LOOK_EVERY)
+        if before is not None:
+            self._write(last, node, before)
+
+    def _write(self, at: float, node: str, seen: list[Any]) -> None:
+        with self._lock, self._path.open("a") as out:
+            out.write(json.dumps([round(at, 4), node, *seen]) + "\n")

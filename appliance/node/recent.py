@@ -37,9 +37,12 @@ class Recent(logging.Handler):
         logging.getLogger(log.ROOT).removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        part, event, fields = log.parts(record)
-        told = {name: str(value)[:LONGEST] for name, value in fields.items()}
-        self._lines.append(Line(record.created, part, event, told))
+        try:
+            part, event, fields = log.parts(record)
+            told = {name: str(value)[:LONGEST] for name, value in fields.items()}
+            self._lines.append(Line(record.created, part, event, told))
+        except Exception:  # noqa: BLE001 - as every handler: whoever logs is not to pay for it
+            self.handleError(record)
 
     def story(self, began: float, **facts: Any) -> dict[str, Any]:
         """What happened since `began` (wall clock, s), and shortly before that: times in ms from there."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from luigi_ha.appliance.engine.changes import Epoch, JsonText, TaskPut, TaskRemoved, TaskState
 from luigi_ha.appliance.store import tables
@@ -105,7 +105,7 @@ def verify(connection: Connection, progress: Callable[[int, int], object]) -> Ve
     end, last_time = read_position(connection)
     found = Verification(last=end.seq)
     log = _Log(found, BEGINNING)
-    for row in _entries(connection, end.seq):
+    for row in _entries(connection, end.seq, log.forgot):
         log.take(row)
         if found.entries % PAGE == 0:
             progress(row.seq, end.seq)
@@ -115,12 +115,17 @@ def verify(connection: Connection, progress: Callable[[int, int], object]) -> Ve
     return found
 
 
-def _entries(connection: Connection, last: int) -> Iterator[Entry]:
+def _entries(connection: Connection, last: int, dropped: Callable[[int], object]) -> Iterator[Entry]:
+    """In pages. `dropped` is told the first entry that is left, if retention drops some in the middle of this."""
     t = tables.event.c
     after: int | None = None
     while True:
         query = select(*(t[name] for name in Entry._fields)).where(t.seq <= last).order_by(t.seq).limit(PAGE)
         rows = connection.execute(query if after is None else query.where(t.seq > after)).all()
+        if after is not None and rows and rows[0].seq != after + 1:
+            first = connection.execute(select(func.min(t.seq))).scalar()
+            if first is not None and first > after + 1:
+                dropped(int(first))
         connection.rollback()  # no transaction stays open on the primary while this works
         yield from map(Entry._make, rows)
         if len(rows) < PAGE:
@@ -162,10 +167,15 @@ class _Log:
             self._compare(row, (record.num, record.task_id, None, None, None, None))
             self._tasks.pop(record.num, None)
 
+    def forgot(self, first: int) -> None:
+        """What comes before `first` is gone by now, and was not looked at."""
+        self._before, self._start, self._chain = None, BEGINNING, None
+        self._found.undecided.append(f"the entries before {first} were dropped by retention meanwhile")
+
     def _begin(self, row: Entry) -> None:
         """The first entry that is there."""
         found, start = self._found, self._start
-        found.first, found.epochs = row.seq, 1
+        found.first, found.epochs = found.first or row.seq, max(found.epochs, 1)
         if row.seq != start.seq + 1 and start == BEGINNING:
             self._chain = None
             found.undecided.append(f"chain: the entries before {row.seq} are gone, and the hash there with them")
@@ -216,9 +226,11 @@ class _Log:
             self._found.add("transitions", row.seq, f"{unescape(row.task_id)}: {wrong}")
 
     def _wrong(self, num: int, before: _Task | None, state: TaskState, *, handed_out: bool) -> Iterator[str]:
-        """What no run of a scheduler does to a task."""
+        """What no run of a scheduler does to a task. (The first of a batch goes by its members' runs.)"""
         begins = before is None or state.attempt != before.attempt
-        run = state.run_id if begins and state.attempt and state.batch_id is None else None
+        if state.batch_id is not None:
+            return
+        run = state.run_id if begins and state.attempt else None
         if run is not None and self._runs.setdefault(run, num) != num:
             yield f"run id {run} is of another task too"
         if before is None:

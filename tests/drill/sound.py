@@ -57,7 +57,7 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
     bite = {"fault": "kill-node", "nodes": ["one"], "at": STRUCK, "over": STRUCK + 0.01, "proof": "gone"}
     whole: dict[str, Any] = {
         "about": {
-            "fault": {"name": "kill-node", "text": "SIGKILL", "moves": True},
+            "fault": {"name": "kill-node", "text": "SIGKILL", "moves": True, "fails": "in flight", "within": 10.0},
             "began": BEGAN, "ended": ENDED, "bite": bite, "prefix": "d1",
             "leader_before": ["one", 10], "leader_after": ["two", 20],
             "log": {"begun": begun, "ended": ended},
@@ -68,8 +68,11 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
         "effects": effects(),
         "words": [],
         "nodes": [
-            [100.0, "one", "leading", 10, True], [100.0, "two", "standby", 10, False], [105.0, "one", None, 0, False],
-            [105.4, "two", "leading", 20, True], [108.0, "one", "standby", 20, False],
+            [100.0, "one", "leading", 10, True], [100.0, "two", "standby", 10, False],
+            [104.9, "one", "leading", 10, True], [105.0, "one", None, 0, False],
+            [105.3, "two", "standby", 10, False], [105.4, "two", "leading", 20, True],
+            [108.0, "one", None, 0, False], [108.0, "one", "standby", 20, False],
+            [112.0, "one", "standby", 20, False], [112.0, "two", "leading", 20, True],
         ],
         "known": {"acknowledged": [call[0] for call in calls()], "statuses": {"DONE": 7}},
         "log": entries,

@@ -62,7 +62,17 @@ WRONG: dict[str, tuple[Damage, str]] = {
         lambda w: w["log"].__setitem__(-1, w["log"][-1]._replace(epoch=10)), "log",
     ),
     "the tail of the log is lost": (lambda w: w["log"].pop(), "log"),
-    "two nodes led under one epoch": (lambda w: w["nodes"].append([109.0, "one", "leading", 20, True]), "leaders"),
+    "two nodes led under one epoch": (lambda w: w["nodes"].append([113.0, "one", "leading", 20, True]), "leaders"),
+    "two nodes led at the same time": (
+        lambda w: w["nodes"].__setitem__(2, [105.9, "one", "leading", 10, True]), "leaders",
+    ),
+    "an older epoch led again": (lambda w: w["nodes"].append([113.0, "one", "leading", 10, True]), "leaders"),
+    "one node led under an older epoch again": (
+        lambda w: w["nodes"].extend([[113, "two", "standby", 20, False], [114, "two", "leading", 15, True]]), "leaders",
+    ),
+    "a call failed that began after the fault": (lambda w: w["calls"][70].__setitem__(3, "503"), "refused"),
+    "nobody was answered for too long": (lambda w: w["about"]["fault"].update(within=0.3), "answered"),
+    "it never recovered": (lambda w: w["about"].update(trouble="DrillError: nobody leads for 180 s"), "answered"),
     "a process was left": (lambda w: w["about"].update(left=["keeper 4711"]), "left-behind"),
 }  # fmt: skip
 
@@ -102,6 +112,19 @@ def test_what_saw_too_little_is_inconclusive_and_never_passed(what: str, tmp_pat
     found = judged(tmp_path, damage)
     assert found.verdict == INCONCLUSIVE, found
     assert name in found.undecided
+
+
+@pytest.mark.parametrize(("fails", "number", "verdict"), [
+    ("in flight", 50, PASSED), ("none", 50, FAILED), ("in flight", 70, FAILED), ("any", 70, PASSED),
+])  # fmt: skip
+def test_a_fault_says_which_calls_it_excuses(fails: str, number: int, verdict: str, tmp_path: Path) -> None:
+    """Call 50 is in flight when it strikes, 70 begins later."""
+
+    def damage(whole: dict[str, Any]) -> None:
+        whole["about"]["fault"]["fails"] = fails
+        whole["calls"][number][3] = "closed without a reply"
+
+    assert judged(tmp_path, damage).verdict == verdict
 
 
 def test_a_fault_that_moves_no_leader_need_not_move_one(tmp_path: Path) -> None:

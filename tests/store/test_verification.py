@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from luigi_ha.appliance.cli.app import app
 from luigi_ha.appliance.engine.changes import Change, Epoch
 from luigi_ha.appliance.exit_codes import ExitCode
-from luigi_ha.appliance.store import Position, Store
+from luigi_ha.appliance.store import Position, Store, verification
 from luigi_ha.appliance.store.batch import Unit, build
 from luigi_ha.appliance.store.verification import CHECKS, Verification
 from tests.differential import compare
@@ -202,6 +202,32 @@ def test_a_log_whose_beginning_retention_dropped_is_not_decided(store: Store) ->
     found = verified(store)
     assert failed(found) == set()
     assert "entries before 7" in found.undecided[0]
+
+
+def test_what_retention_drops_in_the_middle_of_it_is_not_decided(
+    sqlite_url: str, make_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(sqlite_url)
+    written(store)
+    monkeypatch.setattr(verification, "PAGE", 20)
+
+    def drop(done: int, _of: int) -> None:
+        if done == 40:
+            store.prune_events(keep_events=20)
+
+    found = store.verify(drop)
+    assert failed(found) == set()
+    assert any("dropped by retention meanwhile" in each for each in found.undecided)
+
+
+def test_the_first_of_a_batch_may_go_by_the_runs_of_its_members(store: Store) -> None:
+    position = store.take_leadership("n1")
+    records = [creation(1), change(1, status="RUNNING", **NEXT, batch_id="b"),
+               change(1, status="RUNNING", run_id="r9", attempt=9, batch_id="b")]  # fmt: skip
+    writer = store.writer()
+    writer.write(build([Unit(records, NOW, "get_work", "w")], position))
+    writer.close()
+    assert failed(verified(store)) == set()
 
 
 def test_an_empty_log_is_not_decided(store: Store) -> None:
