@@ -116,7 +116,7 @@ def incident(
 
     Markdown, to be filed or sent. The new leader wrote it down itself; its log has the same lines, and more.
 
-    Example: luigi-ha incident > incident.md
+    Example: luigi-ha incident
     """
     found = Scheduler(at).get("/api/cluster/incident", {"number": number})
     print(json.dumps(found, indent=2) if as_json else incident_page(found))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, await_leader, now
+from luigi_ha.appliance.lab import processes
 
 GONE_WITHIN = 10.0  # s for a process that was killed, and for what ends with it
 STOPPED_WITHIN = 5.0
@@ -75,11 +76,14 @@ def _kill(place: Breakable, node: str, part: Part) -> tuple[float, float, str]:
     pids, all_of_it = place.pids(node, part), place.pids(node, Part.NODE)
     if not pids:
         raise DrillError(f"{node} has no {part.value} to kill")
-    at = now()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
     with_it = [pid for pid in all_of_it if part is not Part.SCHEDULER or pid in pids]
-    _until(lambda: not any(map(_state, with_it)), GONE_WITHIN, f"{node}: killed, and still there")
+    with processes.held(with_it) as watched:
+        at = now()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        # A pidfd tells when the last thread is gone, and with it the sockets; the state in /proc shows Z before that.
+        if processes.ended(watched, GONE_WITHIN):
+            raise DrillError(f"{node}: killed, and still there after {GONE_WITHIN:g} s")
     return at, now(), f"SIGKILL to {part.value} {', '.join(map(str, pids))}: gone"
 
 

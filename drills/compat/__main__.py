@@ -26,11 +26,10 @@ from drills.compat.packages import ALL, NEEDS, PIPELINES, WORKERS, Package, inst
 from drills.failover.pipelines import self_test
 from drills.fleet.__main__ import LAB, logs, somewhere
 from drills.fleet.daemons import say, wait_for
-from drills.fleet.evidence import Strike
 from drills.fleet.gather import FAILED, INCONCLUSIVE, PASSED, exit_code, keep
 from luigi_ha.appliance.drill import effects
 from luigi_ha.appliance.drill.effects import Evidence, Verdict
-from luigi_ha.appliance.drill.place import DrillError, Place, TooLong, now
+from luigi_ha.appliance.drill.place import DrillError, Place, Strike, TooLong, now
 from luigi_ha.appliance.lab.errors import LabError
 
 STARTS_WITHIN, ENDS_WITHIN = 180.0, 400.0  # s

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from luigi_ha.appliance.drill.place import ROOT, DrillError
+from luigi_ha.appliance.drill.place import DrillError
 
 PIPELINES = Path(__file__).parent / "pipelines"
 SLICES, HALVES = 12, 2
@@ -22,6 +22,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "whole": tuple(f"half-{half}" for half in range(HALVES)),
 }
 Command = Callable[[str, str, float, str, int], Sequence[str]]  # bin/, lot, seconds, scheduler's host and port
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 import json
 import shlex
+import sqlite3
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -276,6 +278,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
         add(running, "Extract_1", "Extract")
         add(running, "Load_1", "Load")
         fail(running, "Load", log="loading\n")
+        with closing(sqlite3.connect(running.directory / "luigi.db", timeout=30)) as connection, connection:
+            connection.execute("UPDATE luigi_failover SET cause = 'no word from n0: its lease ended'")
         yield running
 
 

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 import psutil
 
 from luigi_ha.appliance.lab.ports import free_port
+from luigi_ha.appliance.lab.processes import ended, held
 from tests.support.patience import patient
 
 WAIT = 90.0  # s for what takes one or two on a machine that has nothing else to do
@@ -52,8 +53,10 @@ class Node:
         return int(re.findall(r"scheduler_started pid=(\d+)", self.log)[-1])
 
     def kill_both(self) -> None:
-        for pid in (self.scheduler, self.popen.pid):
-            os.kill(pid, signal.SIGKILL)
+        with held([self.scheduler, self.popen.pid]) as watched:
+            for pid in watched:
+                os.kill(pid, signal.SIGKILL)
+            assert not ended(watched, patient(WAIT)), "killed, and still there"
         self.popen.wait()
 
     def end(self) -> None:
@@ -165,6 +168,7 @@ class Caller(threading.Thread):
         self.port = port
         self.acknowledged: list[str] = []
         self.failed: list[str] = []
+        self.failed_begun: list[float] = []  # when each of them began (monotonic, s)
         self.longest = 0.0
         self._done = threading.Event()
 
@@ -191,8 +195,12 @@ class Caller(threading.Thread):
                 self.acknowledged.append(task)
             except HTTPError as error:
                 with error:
-                    self.failed.append(f"{error.code} {error.read()!r}")
+                    self._note(began, f"{error.code} {error.read()!r}")
             except OSError as error:
-                self.failed.append(repr(error))
+                self._note(began, repr(error))
             self.longest = max(self.longest, time.monotonic() - began)
             time.sleep(0.002)
+
+    def _note(self, began: float, what: str) -> None:
+        self.failed.append(what)
+        self.failed_begun.append(began)

@@ -118,7 +118,7 @@ def play(what: Callable[[Scene], Coroutine[Any, Any, None]], mover: PrimaryMover
     asyncio.run(main())
 
 
-LONG, NEVER_WITHIN = 60.0, 2.5  # s: for what must happen; for what must not
+LONG, NEVER_WITHIN = 60.0, 1.8  # s: for what must happen; for what must not
 
 
 def test_the_leader_moves_it_when_its_host_is_silent_and_its_keeper_gone() -> None:

@@ -1,5 +1,6 @@
 """Every route: what it answers to what is right, and how it explains what is wrong."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from luigi_ha.appliance.api.access_roles import METHOD_ROLES
 from luigi_ha.appliance.api.rest.router import is_ours
 from luigi_ha.appliance.api.rest.table import ROUTES, Route
 from luigi_ha.appliance.engine import REST_METHODS, RPC_METHODS
+from luigi_ha.appliance.engine.changes import Epoch
+from luigi_ha.appliance.store import Failover
 from tests.api.serving import Served, request, run, serving
 from tests.rest.asking import ask, beat, good, problem, put, refused, report, status, take
 
@@ -36,10 +39,20 @@ def sound(route: Route) -> Any:
     return route.example if route.example is not None else {}
 
 
+def unwanted(epoch: int) -> Failover:
+    """An incident."""
+    story = '{"began": 1.0, "lines": [[0, "node", "promoted", {"epoch": "1"}]], "waited": 2, "refused": 0}'
+    cause = "no word from n0: its lease ended"
+    return Failover(Epoch(epoch), 2.0, "n1", "n0", cause, 1.5, 0.1, warm=True, events_read=3, story=story)
+
+
 async def prepared(served: Served) -> Any:
     """Two tasks, of which the first runs: its assignment."""
     await put(served, "A_1", "A_2")
     await good(served, "PUT", "/api/resource/r", {"total": 2})
+    store = served.node.store
+    assert store is not None
+    await asyncio.to_thread(store.record_failover, unwanted(served.node.epoch))
     return await take(served)
 
 

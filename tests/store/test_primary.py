@@ -15,6 +15,7 @@ from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until, write
 from tests.support.patience import allowed, patient
 from tests.support.proxy import Relay
+from tests.support.server_process import ServerError
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
 
 pytestmark = pytest.mark.postgresql
@@ -133,7 +134,14 @@ def test_a_kept_session_looks_again_who_is_the_primary(
 
 def await_replay(standby: PostgresServer, column: str, value: int) -> None:
     deadline = time.monotonic() + patient(10)
-    while standby.sql(f"SELECT {column} FROM leadership", "luigi") != str(value):
+
+    def replayed() -> bool:
+        try:
+            return standby.sql(f"SELECT {column} FROM leadership", "luigi") == str(value)
+        except ServerError:  # not even its table
+            return False
+
+    while not replayed():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

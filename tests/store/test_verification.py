@@ -119,7 +119,18 @@ TAMPERED: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("what", TAMPERED)
-def test_what_was_tampered_with_is_found_by_the_check_for_it(what: str, store: Store) -> None:
+def test_what_was_tampered_with_is_found_by_the_check_for_it(
+    what: str, sqlite_url: str, make_store: Callable[..., Store]
+) -> None:
+    store = make_store(sqlite_url)
+    statements, check = TAMPERED[what]
+    written(store)
+    tamper(store, *statements)
+    assert check in failed(verified(store)), verified(store).findings
+
+
+@pytest.mark.parametrize("what", ["an entry removed", "two exchanged", "a status forged, in its data"])
+def test_it_is_found_in_each_kind_of_database(what: str, store: Store) -> None:
     statements, check = TAMPERED[what]
     written(store)
     if "postgresql" in repr(store) and what == "two exchanged":
