@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luigi_ha.appliance.drill import calls, effects, records
+from luigi_ha.appliance.drill.faults import Fails
 from luigi_ha.appliance.drill.pipeline_tasks import required
 from luigi_ha.appliance.drill.records import Record
 from luigi_ha.appliance.store.verification import check
@@ -91,8 +92,9 @@ def _calls(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None:
     found.proves("answered", after >= ENOUGH_AFTER, f"{after} calls answered after the fault: too few")
     found.must("acknowledged", not verdict.lost, f"{verdict.lost} calls were acknowledged, and are not there")
     found.must("answered", verdict.gap <= fault["within"], f"nobody was answered for {verdict.gap:.1f} s")
-    excused = {"none": 0, "in flight": verdict.failed_in_flight, "any": verdict.failed_in_flight + verdict.failed_after}
-    failed = verdict.failed_in_flight + verdict.failed_after - excused[fault["fails"]]
+    excused = Fails(fault["fails"])
+    failed = 0 if excused is Fails.ANY else verdict.failed_after
+    failed += verdict.failed_in_flight if excused is Fails.NONE else 0
     found.must("refused", not failed, f"{failed} calls failed that should not: {'; '.join(verdict.reasons)[:200]}")
     last = max((call.ended for call in well), default=0.0)
     found.must("answered", until - last < calls.SERVED_LATELY, f"nobody was answered in the last {until - last:.1f} s")

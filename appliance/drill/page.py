@@ -113,7 +113,8 @@ def _timeline(record: records.Record, bite: Mapping[str, Any]) -> str:
     parts += _calls(record, top, x)
     struck = x(bite["at"])
     parts.append(f"<line x1='{struck:.1f}' x2='{struck:.1f}' y1='0' y2='{top + 2 * LANE}' stroke='#b3261e'/>")
-    parts.append(f"<text x='{struck + 3:.1f}' y='{top + 2 * LANE - 4}' fill='#b3261e'>{escape(bite['fault'])}</text>")
+    name = escape(record.about["fault"]["name"])
+    parts.append(f"<text x='{struck + 3:.1f}' y='{top + 2 * LANE - 4}' fill='#b3261e'>{name}</text>")
     return f"<svg viewBox='0 0 {WIDTH} {top + 2 * LANE}' role='img'>{''.join(parts)}</svg>"
 
 

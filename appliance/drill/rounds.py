@@ -2,7 +2,8 @@
 
     ready -> callers and a pipeline begin -> the fault -> some seconds -> mended -> all is over -> records are written
 
-Whatever happens, what was started here is ended. A place that fails leaves a record without a bite: inconclusive.
+Whatever happens, what was started here is ended. A place that fails before the fault strikes leaves a record without a
+bite: inconclusive. What fails after that is in the record as trouble: failed.
 """
 
 import json
@@ -16,12 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from luigi_ha.appliance.drill import effects, records
-from luigi_ha.appliance.drill.faults import Bite, Fault, healed
+from luigi_ha.appliance.drill.faults import Fault, healed
 from luigi_ha.appliance.drill.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
 from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, await_leader, now
 from luigi_ha.appliance.lab.errors import LabError
@@ -70,7 +71,6 @@ def _struck(
 ) -> None:
     """The middle of it."""
     pipeline = _Pipeline(place, directory, settings.seconds) if settings.pipeline else None
-    bite: Bite | None = None
     try:
         time.sleep(LEAD_IN)
         if pipeline is not None:
@@ -78,9 +78,8 @@ def _struck(
             time.sleep(rng.uniform(0.0, settings.seconds / 2))
         about["leader_before"] = list(await_leader(place, 0))
         bite = fault.strike(place, rng)
-        about["bite"] = bite.as_json()
+        about["bite"] = asdict(bite)
         time.sleep(fault.watch)
-        fault.mend(place, bite)
     finally:
         healed(place)
         if pipeline is not None:

@@ -127,12 +127,11 @@ class PrimaryWatch:
                     return
                 standby = await self._mover.move(outlook, lambda: link.valid(epoch), ours[0])
                 self._expect(standby)
-                done = await self._mover.promoted(standby, BRING_WITHIN)
+                await self._mover.promoted(standby, BRING_WITHIN)
         except (HaError, TimeoutError) as error:
             _log.warning("primary_not_brought_along", error=str(error) or f"not within {BRING_WITHIN:g} s")
         else:
-            tell = _log.info if done else _log.warning
-            tell("primary_brought_along", now=standby.name, promoted=done, seconds=monotonic() - began)
+            _log.info("primary_brought_along", now=standby.name, seconds=monotonic() - began)
 
     # -- looking -------------------------------------------------------------------------------------------------
 

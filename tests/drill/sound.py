@@ -54,7 +54,7 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
     """All files of one round; `damage` may change any of them before."""
     entries, begun, ended = log()
     tasks = sorted(required(LAYERS))
-    bite = {"fault": "kill-node", "nodes": ["one"], "at": STRUCK, "over": STRUCK + 0.01, "proof": "gone"}
+    bite = {"nodes": ["one"], "at": STRUCK, "over": STRUCK + 0.01, "proof": "gone"}
     whole: dict[str, Any] = {
         "about": {
             "fault": {"name": "kill-node", "text": "SIGKILL", "moves": True, "fails": "in flight", "within": 10.0},
