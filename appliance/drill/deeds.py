@@ -27,6 +27,7 @@ PLACES = ("pair", "lab")
 CODES = {PASSED: ExitCode.OK, FAILED: ExitCode.FAILED}
 LABS = Path("/var/tmp")  # noqa: S108 - the lab's own directory is in it, and it refuses what is not its own
 PREFIX = "luigi-ha-drill-"
+SETTLES_WITHIN = 20.0  # s for a place that has just been made
 
 
 def show_faults(*, as_json: bool) -> None:
@@ -161,11 +162,18 @@ def _told_as_sentences() -> Iterator[None]:
 
 
 def _require_well(place: Breakable) -> None:
-    """CommandError with what is less than it should be, before anything is broken."""
+    """CommandError with what is less than it should be, before anything is broken. Nodes hear of each other a moment
+    after they are ready."""
     place.wait_until_ready()
-    degraded = place.once("GET", "/api/cluster").value.get("degraded") or []
+    until = time.monotonic() + SETTLES_WITHIN
+    while (degraded := _degraded(place)) and time.monotonic() < until:
+        time.sleep(0.1)
     if degraded:
         raise CommandError(f"not begun: {'; '.join(map(str, degraded))}; expected a place where all is well")
+
+
+def _degraded(place: Breakable) -> list[str]:
+    return list(place.once("GET", "/api/cluster").value.get("degraded") or [])
 
 
 def _in_short(path: Path) -> str:

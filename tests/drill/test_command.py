@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from luigi_ha.appliance.drill import faults, report
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.drill import deeds, faults, report
+from luigi_ha.appliance.drill.place import Answer
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.lab.processes import every
 from tests.drill.sound import made, rewrite
@@ -51,6 +53,30 @@ def test_a_drill_ends_with_a_report_that_can_be_checked_again_and_leaves_nothing
     assert "report.html: is not of this report" in typed("verify", directory).stdout
     ours = [each.argv for each in every() if any("luigi-ha-drill-" in word for word in each.argv)]
     assert ours == []
+
+
+class Settling:
+    """A place that says `said`, one after the other, the last for ever."""
+
+    def __init__(self, *said: list[str]) -> None:
+        self._said = list(said)
+
+    def wait_until_ready(self) -> None:
+        pass
+
+    def once(self, _method: str, _path: str) -> Answer:
+        return Answer(200, {"degraded": self._said.pop(0) if len(self._said) > 1 else self._said[0]})
+
+
+def test_a_place_that_has_just_been_made_may_settle_and_one_that_is_degraded_is_not_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settling: Any = Settling(["two cannot lead: starting"], ["two cannot lead: starting"], [])
+    deeds._require_well(settling)
+    monkeypatch.setattr(deeds, "SETTLES_WITHIN", 0.3)
+    degraded: Any = Settling(["no other node can take over"])
+    with pytest.raises(CommandError, match="not begun: no other node can take over"):
+        deeds._require_well(degraded)
 
 
 @pytest.mark.parametrize(
