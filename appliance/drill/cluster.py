@@ -2,21 +2,31 @@
 
 import csv
 import io
+import json
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from luigi_ha.appliance.drill.place import ASKING, Answer, DrillError, Part, Strike, await_leader, now, silent
+from luigi_ha.appliance.drill.place import ASKING, Answer, DrillError, Part, Strike, TooLong, await_leader, now, silent
+from luigi_ha.appliance.drill.records import ADDRESS, WIRE
+from luigi_ha.appliance.lab.arp import Questions
 from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.holders import Holders
 from luigi_ha.appliance.lab.lab import Lab
-from luigi_ha.appliance.lab.plan import PORT, VIP, Host
+from luigi_ha.appliance.lab.plan import OBSERVER, PORT, VIP, Host
 from luigi_ha.appliance.lab.targets import Target, found
+
+HELD_BACK = ("etcd", "patroni", "serve", "stop-hook")
+SETTLES_WITHIN = 90.0  # s for the nodes to be content, when all parts are there
 
 
 class InLab:
     """A cluster of three hosts."""
+
+    kind = "lab"
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -64,6 +74,29 @@ class InLab:
             self.lab.faults.plug(node)
         self.lab.let(node, "serve")
 
+    def heal(self) -> None:
+        for host in self.lab.plan.nodes:
+            if host.name not in self.lab.inits():
+                self.lab.faults.plug(host.name)
+            self.lab.faults.thaw(host.name)
+            for what in HELD_BACK:
+                self.lab.let(host.name, what)
+        self.lab.faults.give_address_back()
+        self.lab.faults.heal()
+
+    @contextmanager
+    def watching(self, directory: Path) -> Iterator[None]:
+        """Who has the address by the hosts' kernels, and who answers for it on the wire."""
+        observer = self.lab.init(OBSERVER.name).pid
+        with (directory / ADDRESS).open("w") as held, (directory / WIRE).open("w") as wire:
+            holders = Holders(self.lab, VIP, lambda at, names: _line(held, at, names))
+            questions = Questions(observer, OBSERVER, self.lab.plan.hosts, VIP, lambda at, name: _line(wire, at, name))
+            with holders, questions:
+                yield
+
+    def url_of(self, node: str) -> str | None:
+        return f"http://{self.lab.plan.host(node).address}:{PORT}"
+
     def switch_to(self, node: str) -> str:
         config = str(self.lab.plan.of(self.lab.plan.host(node)) / "luigi-ha.toml")
         return self.lab.run(node, ["luigi-ha", "switchover", node, "--config", config]).stdout.strip()
@@ -99,7 +132,16 @@ class InLab:
         return await_leader(self, 0)[1]
 
     def wait_until_ready(self) -> None:
+        """Until the lab is, and the nodes themselves say that nothing is less than it should be."""
         self.lab.wait_until_ready(180.0)
+        until, degraded = time.monotonic() + SETTLES_WITHIN, ["nobody answers"]
+        while degraded and time.monotonic() < until:
+            with suppress(OSError):
+                said = self.once("GET", "/api/cluster").value
+                degraded = list(said["degraded"]) if isinstance(said, dict) and "degraded" in said else [str(said)]
+            time.sleep(0.1)
+        if degraded:
+            raise TooLong(f"after {SETTLES_WITHIN:g} s: {'; '.join(map(str, degraded))}")
 
     def rows(self, query: str) -> list[list[str]]:
         primary = self.lab.resolve("primary")
@@ -114,3 +156,8 @@ class InLab:
         except (OSError, LabError):
             return None
         return said if status == 200 and isinstance(said, dict) else None
+
+
+def _line(out: TextIO, at: float, seen: Any) -> None:
+    out.write(json.dumps([round(at, 4), seen]) + "\n")
+    out.flush()

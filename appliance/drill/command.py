@@ -55,9 +55,17 @@ def list_(as_json: Json = False) -> None:
 def run(
     faults: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FAULT]...", help="See `drill list`. [kill-scheduler kill-node switchover]"),
+        typer.Argument(
+            metavar="[FAULT]...",
+            help="See `drill list`; ONE+TWO for two in a row. [kill-scheduler kill-node switchover]",
+        ),
     ] = None,
+    *,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="How often each fault strikes.")] = 1,
+    random: Annotated[
+        int,
+        typer.Option(min=0, max=10_000, help="So many faults at random instead, every third with another after it."),
+    ] = 0,
     seed: Annotated[
         int | None,
         typer.Option(help="Of the moments and choices of faults. [one by the clock, told]"),
@@ -71,6 +79,9 @@ def run(
     pipeline: Annotated[
         bool, typer.Option("--pipeline/--no-pipeline", help="Let stock luigi run a pipeline through each fault.")
     ] = True,
+    retry_wait: Annotated[
+        float, typer.Option(min=1.0, max=600.0, help="luigi's rpc-retry-wait in seconds; its own default is 30.")
+    ] = 5.0,
     reports: Reports = None,
     as_json: Json = False,
 ) -> None:
@@ -82,8 +93,10 @@ def run(
     Example: luigi-ha drill run kill-scheduler switchover --rounds 2
     """
     from luigi_ha.appliance.drill import deeds  # noqa: PLC0415
+    from luigi_ha.appliance.drill.rounds import Settings  # noqa: PLC0415
 
-    raise typer.Exit(deeds.run(faults or [], rounds, seed, on, reports, pipeline=pipeline, as_json=as_json))
+    settings = Settings(pipeline, retry_wait=retry_wait)
+    raise typer.Exit(deeds.run(deeds.Asked(faults or [], rounds, random, seed, on, settings), reports, as_json=as_json))
 
 
 @app.command(epilog=VERIFY_CODES)

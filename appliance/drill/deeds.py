@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.drill import faults, page, report, rounds
+from luigi_ha.appliance.drill.fault import Fault
 from luigi_ha.appliance.drill.judging import CHECKS, FAILED, PASSED, judge
 from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError
 from luigi_ha.appliance.drill.records import Record
@@ -33,45 +35,70 @@ SETTLES_WITHIN = 20.0  # s for a place that has just been made
 def show_faults(*, as_json: bool) -> None:
     """The faults and the checks."""
     if as_json:
-        found = [{"name": each.name, "text": each.text, "safe": each.safe} for each in faults.ALL.values()]
+        found = [
+            {"name": each.name, "text": each.text, "on": list(each.on), "safe": each.safe}
+            for each in faults.ALL.values()
+        ]
         print(json.dumps({"faults": found, "checks": list(CHECKS), "places": list(PLACES)}))
         return
     width = max(map(len, faults.ALL))
-    print("\n".join(f"{each.name:<{width}}  {each.text}" for each in faults.ALL.values()))
+    for kinds, where in ((("pair", "lab"), "on a pair and in a lab"), (("lab",), "in a lab alone (--on lab)")):
+        print(f"{where}:")
+        here = [each for each in faults.ALL.values() if each.on == kinds]
+        print("\n".join(f"  {each.name:<{width}}  {each.text}" for each in here))
     print(f"\nchecks of each round: {', '.join(CHECKS)}")
 
 
-def run(
-    names: Sequence[str], count: int, seed: int | None, on: str, reports: Path | None, *, pipeline: bool, as_json: bool
-) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a drill is to do. `each`: how often each of `names`; `random`: so many at random instead; `seed`: None for
+    one by the clock."""
+
+    names: Sequence[str]
+    each: int
+    random: int
+    seed: int | None
+    on: str
+    settings: rounds.Settings
+
+
+def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     """All rounds, and the report."""
+    on, settings = asked.on, asked.settings
     if on not in PLACES:
         raise CommandError(f"--on {on}: expected {' or '.join(PLACES)}", ExitCode.CONFIG)
-    try:
-        chosen = faults.chosen(names or DEFAULT)
-    except DrillError as error:
-        raise CommandError(str(error), ExitCode.CONFIG) from error
-    if pipeline and not (BIN / "luigi").exists():
+    seed = time.time_ns() % 1_000_000 if asked.seed is None else asked.seed
+    rng = random.Random(seed)  # noqa: S311 - it must be repeatable
+    plan = _planned(asked, rng)
+    if settings.pipeline and not (BIN / "luigi").exists():
         hint = "expected --no-pipeline, or: pip install 'luigi-ha[drill]'"
         raise CommandError(f"stock luigi is not installed beside luigi-ha; {hint}", ExitCode.CONFIG)
-    seed = time.time_ns() % 1_000_000 if seed is None else seed
     directory = _new(reports or _reports(), on)
-    rng, number, total = random.Random(seed), 0, len(chosen) * count  # noqa: S311 - it must be repeatable
-    _say(f"drill on a {on}: {total} rounds, seed {seed}")
+    _say(f"drill on a {on}: {len(plan)} rounds, seed {seed}")
     with _told_as_sentences(), _somewhere(on) as place:
         _require_well(place)
-        for _ in range(count):
-            for fault in chosen:
-                number += 1
-                path = directory / report.ROUNDS / f"{number:03}-{fault.name}"
-                _say(f"[{number}/{total}] {fault.name}: {fault.text} ...")
-                rounds.run(place, fault, path, rng, rounds.Settings(pipeline))
-                _say(f"[{number}/{total}] {fault.name}: {_in_short(path)}")
-    asked = [each.name for each in chosen]
-    made = report.write(directory, {"place": on, "seed": seed, "asked": asked, "rounds_each": count})
+        for number, fault in enumerate(plan, 1):
+            path = directory / report.ROUNDS / f"{number:03}-{fault.name}"
+            _say(f"[{number}/{len(plan)}] {fault.name}: {fault.text} ...")
+            rounds.run(place, fault, path, rng, settings)
+            _say(f"[{number}/{len(plan)}] {fault.name}: {_in_short(path)}")
+    about = {"place": on, "seed": seed, "asked": [each.name for each in plan], "settings": asdict(settings)}
+    made = report.write(directory, about)
     shown = page.write(directory, made)
     print(json.dumps({"report": str(directory), **made}) if as_json else f"{_table(made)}\n{shown}")
     return CODES.get(made["verdict"], ExitCode.INCONCLUSIVE)
+
+
+def _planned(asked: Asked, rng: random.Random) -> list[Fault]:
+    """The rounds' faults, in their order."""
+    if asked.random and (asked.names or asked.each != 1):
+        raise CommandError("--random chooses the faults itself; expected neither names nor --rounds", ExitCode.CONFIG)
+    if asked.random:
+        return faults.drawn(asked.random, asked.on, rng)
+    try:
+        return faults.chosen(asked.names or DEFAULT, asked.on) * asked.each
+    except DrillError as error:
+        raise CommandError(str(error), ExitCode.CONFIG) from error
 
 
 def verify(directory: Path, key: str, *, as_json: bool) -> ExitCode:

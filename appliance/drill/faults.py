@@ -1,18 +1,11 @@
-"""What is done to a place: named faults, each of which proves that it bit; `healed` mends any of them.
+"""All faults: those of a node's processes, which any place has, and those of hosts and networks (host_faults)."""
 
-A fault chooses whom it hits by what nodes are at that moment, and by the drill's seed where there is a choice. The
-proof is what was seen of the hit itself (a process that is gone, or stopped; a command's word), never what became of
-the service.
-"""
-
-import enum
 import random
 import signal
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from luigi_ha.appliance.drill import host_faults
+from luigi_ha.appliance.drill.fault import Bite, Fails, Fault, Strike, the_leader, together, until_true
 from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, await_leader, now
 from luigi_ha.appliance.lab import processes
 
@@ -20,53 +13,8 @@ GONE_WITHIN = 10.0  # s for a process that was killed, and for what ends with it
 STOPPED_WITHIN = 5.0
 
 
-class Fails(enum.StrEnum):
-    """Which calls a fault excuses."""
-
-    NONE = "none"
-    IN_FLIGHT = "in flight"  # on what is hit
-    ANY = "any"
-
-
-@dataclass(frozen=True, slots=True)
-class Bite:
-    """What was hit. `over`: when what it kills had ended, which takes calls until then (CLOCK_BOOTTIME, s)."""
-
-    nodes: tuple[str, ...]
-    at: float
-    over: float
-    proof: str
-
-
-Strike = Callable[[Breakable, random.Random], Bite]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One kind of fault."""
-
-    name: str
-    text: str
-    """For people: one line."""
-    strike: Strike
-    moves: bool = True
-    """Whether another node must lead afterwards."""
-    watch: float = 2.0
-    """s of calls after it, before it is mended."""
-    fails: Fails = Fails.IN_FLIGHT
-    """Which calls may fail."""
-    within: float = 10.0
-    """s for which nobody may be answered, at most."""
-    safe: bool = False
-    """Whether a healthy cluster in use takes no harm."""
-
-
-def _leader(place: Breakable) -> str:
-    return await_leader(place, 0)[0]
-
-
 def _standby(place: Breakable, rng: random.Random) -> str:
-    leader = _leader(place)
+    leader = the_leader(place)
     return rng.choice([node for node in place.nodes if node != leader])
 
 
@@ -86,25 +34,12 @@ def _kill(place: Breakable, node: str, part: Part) -> tuple[float, float, str]:
     return at, now(), f"SIGKILL to {part.value} {', '.join(map(str, pids))}: gone"
 
 
-def _living(place: Breakable, node: str, part: Part) -> list[processes.Process]:
-    found = (processes.read(pid) for pid in place.pids(node, part))
-    return [process for process in found if process is not None and process.alive]
-
-
 def _freeze(place: Breakable, node: str, part: Part) -> tuple[float, str]:
     at = now()
-    frozen = processes.freeze(lambda: _living(place, node, part), STOPPED_WITHIN)
-    if not frozen or len(frozen) < len(_living(place, node, part)):
+    frozen = processes.freeze(lambda: processes.living(place.pids(node, part)), STOPPED_WITHIN)
+    if not frozen or len(frozen) < len(processes.living(place.pids(node, part))):
         raise DrillError(f"{node}: SIGSTOP to its {part.value}, and not all of it stands still")
     return at, f"SIGSTOP to {part.value} {', '.join(str(process.pid) for process in frozen)}: state T"
-
-
-def _until(true: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            raise DrillError(f"{otherwise} after {seconds:g} s")
-        time.sleep(0.01)
 
 
 # -- the deeds --------------------------------------------------------------------------------------------------
@@ -112,7 +47,7 @@ def _until(true: Callable[[], bool], seconds: float, otherwise: str) -> None:
 
 def kill_leader(part: Part) -> Strike:
     def strike(place: Breakable, _rng: random.Random) -> Bite:
-        node = _leader(place)
+        node = the_leader(place)
         return Bite((node,), *_kill(place, node, part))
 
     return strike
@@ -129,7 +64,7 @@ def kill_twice(place: Breakable, _rng: random.Random) -> Bite:
     at, _over, proof = _kill(place, first, Part.NODE)
     place.start(first)
     second, _epoch = await_leader(place, epoch)
-    _until(lambda: place.health(first) is not None, 60.0, f"{first} does not come back")
+    until_true(lambda: place.health(first) is not None, 60.0, f"{first} does not come back")
     _at, over, more = _kill(place, second, Part.NODE)
     return Bite((first, second), at, over, f"{proof}; then {second}: {more}")
 
@@ -142,31 +77,23 @@ def kill_all(place: Breakable, _rng: random.Random) -> Bite:
 
 
 def freeze_scheduler(place: Breakable, _rng: random.Random) -> Bite:
-    node = _leader(place)
+    node = the_leader(place)
     at, proof = _freeze(place, node, Part.SCHEDULER)
     return Bite((node,), at, at, proof)
 
 
 def stop_leader(place: Breakable, _rng: random.Random) -> Bite:
-    node, at = _leader(place), now()
+    node, at = the_leader(place), now()
     return Bite((node,), at, now(), place.stop(node))
 
 
 def switchover(place: Breakable, rng: random.Random) -> Bite:
     node, at = _standby(place, rng), now()
     said = place.switch_to(node)
-    leader = _leader(place)
+    leader = the_leader(place)
     if leader != node:
         raise DrillError(f"switched over to {node}, and {leader} leads")
     return Bite((node,), at, now(), said or f"{node} leads")
-
-
-def healed(place: Breakable) -> None:
-    """Let everything go on, and start what is gone, whatever was done."""
-    for node in place.nodes:
-        with suppress(DrillError, OSError):
-            processes.thaw(lambda node=node: _living(place, node, Part.NODE))  # type: ignore[misc]
-        place.start(node)
 
 
 _TABLE = (
@@ -180,17 +107,40 @@ _TABLE = (
     ),
     Fault(
         "freeze-scheduler", "SIGSTOP to the leader's scheduler", freeze_scheduler, watch=8.0, fails=Fails.ANY,
-        within=20.0,
+        within=20.0, gone_within=7.0, late=True,  # 3 s until its keeper calls it stalled, and then a lease
     ),
     Fault("stop-leader", "SIGTERM to the leader: it hands over and ends", stop_leader, fails=Fails.NONE),
     Fault("switchover", "a planned switchover to another node", switchover, fails=Fails.NONE, safe=True),
 )  # fmt: skip
-ALL = {fault.name: fault for fault in _TABLE}
+ALL = {fault.name: fault for fault in _TABLE} | host_faults.ALL
+TWICE = "+"
 
 
-def chosen(names: Sequence[str]) -> list[Fault]:
-    """The faults of these names. DrillError for a name that is none."""
-    unknown = [name for name in names if name not in ALL]
-    if unknown:
-        raise DrillError(f"no fault {', '.join(unknown)}; expected some of {', '.join(ALL)}")
-    return [ALL[name] for name in names]
+def chosen(names: Sequence[str], kind: str) -> list[Fault]:
+    """The faults of these names, "one+two" for two of them in a row, on a place of this kind. DrillError for a name
+    that is none, and for what cannot be done there."""
+    found = []
+    for name in names:
+        parts = name.split(TWICE)
+        unknown = [part for part in parts if part not in ALL]
+        if unknown or len(parts) > 2:
+            raise DrillError(f"no fault {', '.join(unknown) or name}; expected some of {', '.join(ALL)}, or ONE+TWO")
+        fault = ALL[parts[0]] if len(parts) == 1 else together(ALL[parts[0]], ALL[parts[1]])
+        if kind not in fault.on:
+            raise DrillError(f"{name} cannot be done on a {kind}; expected --on {' or '.join(fault.on) or 'nothing'}")
+        found.append(fault)
+    return found
+
+
+def drawn(count: int, kind: str, rng: random.Random) -> list[Fault]:
+    """So many at random, of what can be done on a place of this kind: each once before any is drawn anew, and every
+    third with another one right after it."""
+    here = [fault for fault in ALL.values() if kind in fault.on]
+    found: list[Fault] = []
+    pool: list[Fault] = []
+    for number in range(count):
+        if not pool:
+            pool = rng.sample(here, len(here))
+        fault = pool.pop()
+        found.append(together(fault, rng.choice(here)) if number % 3 == 2 else fault)
+    return found

@@ -7,6 +7,8 @@
     finished      luigi ended with code 0, and each task is done, after those that it needs
     double-run    no task began twice
     log           the database's log of the round passes every check of `luigi-ha verify-history`
+    fenced        nothing was written for a leader whose time was over, of what was sent to it while it stood still
+    address       no two hosts had the cluster's address, what was hit lost it in time, and the leader has it at the end
     leaders       no two nodes lead at the same time, or under one epoch; and epochs rise
     left-behind   nothing of the drill is left running
 
@@ -18,16 +20,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from luigi_ha.appliance.drill import calls, effects, records
-from luigi_ha.appliance.drill.faults import Fails
+from luigi_ha.appliance.drill import calls, effects, records, whereabouts
+from luigi_ha.appliance.drill.fault import Fails
 from luigi_ha.appliance.drill.pipeline_tasks import required
 from luigi_ha.appliance.drill.records import Record
 from luigi_ha.appliance.store.verification import check
 
-CHECKS = ("bit", "acknowledged", "answered", "refused", "finished", "double-run", "log", "leaders", "left-behind")
+CHECKS = (
+    "bit", "acknowledged", "answered", "refused", "finished", "double-run", "log", "fenced", "address", "leaders",
+    "left-behind",
+)  # fmt: skip
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 ENOUGH_AFTER = 20  # calls answered after the fault
 TWICE = "done more than once"
+OVERLAP = 0.05  # s; less is the time between two looks on a busy machine
 
 
 @dataclass
@@ -67,7 +73,9 @@ def judge(record: Record) -> Judgement:
     if record.about.get("pipeline") is not None:
         _pipeline(found, record, bite)
     _log(found, record)
-    _leaders(found, record.lines(records.NODES))
+    _fenced(found, record)
+    _address(found, record, bite)
+    _leaders(found, record.lines(records.NODES), bite["at"])
     left = record.about.get("left", [])
     found.must("left-behind", not left, f"still there: {', '.join(map(str, left))}")
     return found
@@ -143,7 +151,50 @@ def _log(found: Judgement, record: Record) -> None:
     found.figures |= {"entries": checked.entries, "epochs": checked.epochs}
 
 
-def _leaders(found: Judgement, seen: Iterable[list[Any]]) -> None:
+def _fenced(found: Judgement, record: Record) -> None:
+    """The calls that were sent to what stood still: refused, passed on, or nothing; but never written by it."""
+    late = list(record.lines(records.LATE))
+    if not late:
+        return
+    written: dict[str, int] = {}
+    for entry in record.entries():
+        if entry.task_id is not None:
+            written.setdefault(entry.task_id, entry.epoch)
+    old = record.about["leader_before"][1]
+    by_old = [task for task, *_ in late if written.get(task, old + 1) <= old]
+    found.must("fenced", not by_old, f"{len(by_old)} calls that it found when it woke were written under epoch {old}")
+    lost = [task for task, _began, _ended, wrong in late if wrong is None and task not in written]
+    found.must("fenced", not lost, f"{len(lost)} calls that it found when it woke were acknowledged, and are not there")
+    found.figures |= {"late": len(late), "late_acknowledged": sum(wrong is None for *_, wrong in late)}
+
+
+def _address(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None:
+    looks, answers = list(record.lines(records.ADDRESS)), list(record.lines(records.WIRE))
+    if not looks and not answers:
+        return  # a place without an address
+    found.proves("address", any(names for _, names in looks), "no host was seen to have it")
+    found.proves("address", answers, "nobody was seen to answer for it")
+    both, within = whereabouts.two(looks), record.about["fault"].get("gone_within")
+    found.must("address", both <= OVERLAP, f"two hosts had it for {both:.2f} s")
+    hit, before = bite["nodes"][0], record.about.get("leader_before")
+    if looks and within is not None and before is not None and hit == before[0]:
+        gone = whereabouts.gone(looks, hit, bite["at"])
+        took = None if gone is None else gone - bite["at"]
+        said = "all the time" if took is None else f"for {took:.2f} s"
+        found.must("address", took is not None and took <= within, f"{hit} had it {said}, not {within:g} s at most")
+        found.figures["address_gone"] = took and round(took, 3)
+    after = record.about.get("leader_after")
+    if after is not None and looks:
+        found.must("address", looks[-1][1] == [after[0]], f"at the end {looks[-1][1]} have it, and {after[0]} leads")
+    moved = whereabouts.moved(answers, bite["at"])
+    found.figures |= {
+        "address_two": round(both, 3),
+        "address_none": round(whereabouts.none(looks, bite["at"]), 3),
+        "address_moved": None if moved is None else round(moved - bite["at"], 3),
+    }
+
+
+def _leaders(found: Judgement, seen: Iterable[list[Any]], struck: float) -> None:
     """`seen`: [when, node, its state, its epoch, whether it leads], at the first and the last moment of each."""
     spans: list[tuple[float, float, str, int]] = []  # of leading: from, to, who, under which epoch
     open_since: dict[str, tuple[float, float, int]] = {}
@@ -160,6 +211,9 @@ def _leaders(found: Judgement, seen: Iterable[list[Any]]) -> None:
     for one, two in itertools.combinations(spans, 2):
         _compare_spans(found, one, two)
     found.proves("leaders", spans, "no node was seen to lead")
+    before = max((epoch for begun, _, _, epoch in spans if begun <= struck), default=None)
+    after = [begun for begun, _, _, epoch in spans if before is not None and epoch > before]
+    found.figures["led"] = round(min(after) - struck, 3) if after else None
 
 
 def _compare_spans(found: Judgement, one: tuple[float, float, str, int], two: tuple[float, float, str, int]) -> None:

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +29,7 @@ from luigi_ha.appliance.drill.place import (
     now,
     silent,
 )
-from luigi_ha.appliance.lab import inside
+from luigi_ha.appliance.lab import inside, processes
 from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.lab.processes import every
 
@@ -39,6 +39,8 @@ ENDS_WITHIN = 40.0  # s for a node that was asked to end
 
 class OnLoopback:
     """Two schedulers on SQLite, as `with OnLoopback(directory) as place`."""
+
+    kind = "pair"
 
     def __init__(self, directory: Path, schedulers: int = 2, **options: str) -> None:
         """`options` of the schedulers, as in the environment without LUIGI_HA_."""
@@ -140,6 +142,18 @@ class OnLoopback:
         if done.returncode:
             raise DrillError(f"switchover {node}: exit code {done.returncode}: {done.stderr.strip()}")
         return done.stdout.strip()
+
+    def heal(self) -> None:
+        for node in self.nodes:
+            if node in self._running:
+                processes.thaw(lambda node=node: processes.living(self.pids(node, Part.NODE)))  # type: ignore[misc]
+            self.start(node)
+
+    def watching(self, _directory: Path) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def url_of(self, _node: str) -> str | None:
+        return None  # both are at one address
 
     # -- all of them ---------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -89,6 +90,8 @@ class Place(Protocol):
 class Breakable(Place, Protocol):
     """A place whose nodes can be broken one by one."""
 
+    kind: str  # what `drill run --on` calls it
+
     def health(self, node: str) -> Mapping[str, Any] | None:
         """What the node says of itself, asked directly; None: it does not answer."""
 
@@ -103,6 +106,15 @@ class Breakable(Place, Protocol):
 
     def switch_to(self, node: str) -> str:
         """By the product's own command; what it says."""
+
+    def heal(self) -> None:
+        """Mend everything, whatever was broken."""
+
+    def watching(self, directory: Path) -> AbstractContextManager[object]:
+        """Look from outside at what this kind of place has besides nodes, and write it to files of the round."""
+
+    def url_of(self, node: str) -> str | None:
+        """The node's own address; None: it has none that clients reach."""
 
 
 def now() -> float:

@@ -5,6 +5,7 @@
 Every `every` seconds a call of add_task begins, whatever became of the ones before, on a connection of its own and with
 the patience of a stock client (10 s). Each line of the output is one call: its id, when it began and ended
 (CLOCK_BOOTTIME, s), and what went wrong, or null. SIGTERM: begin no more, wait for those under way, exit.
+With `--burst N`: N calls at once, and exit when all have an end.
 """
 
 import argparse
@@ -23,7 +24,7 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-async def call(host: str, port: int, task: str) -> str | None:
+async def call(host: str, port: int, task: str, patience: float = PATIENCE) -> str | None:
     """One add_task; what went wrong, or None."""
     body = "data=" + quote_plus(json.dumps({"worker": "prober", "task_id": task, "status": "DONE"}))
     head = (
@@ -32,7 +33,7 @@ async def call(host: str, port: int, task: str) -> str | None:
     )
     writer = None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             reader, writer = await asyncio.open_connection(host, port)
             writer.write((head + body).encode())
             reply = await reader.read()
@@ -48,22 +49,27 @@ async def call(host: str, port: int, task: str) -> str | None:
     return reply[9:200].decode("latin-1").replace("\r\n", " ") if reply else "closed without a reply"
 
 
-async def probe(url: str, out: TextIO, prefix: str, every: float) -> None:
+async def record(url: str, out: TextIO, task: str, patience: float) -> None:
+    """One call, and its line."""
+    parts, began = urlsplit(url), now()
+    wrong = await call(str(parts.hostname), parts.port or 80, task, patience)
+    out.write(json.dumps([task, began, now(), wrong]) + "\n")
+
+
+async def burst(url: str, out: TextIO, prefix: str, count: int, patience: float) -> None:
+    """So many at once."""
+    await asyncio.gather(*(record(url, out, f"{prefix}_{number}", patience) for number in range(count)))
+
+
+async def probe(url: str, out: TextIO, prefix: str, every: float, patience: float) -> None:
     """Until SIGTERM."""
-    parts = urlsplit(url)
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     under_way: set[asyncio.Task[None]] = set()
-
-    async def one(number: int) -> None:
-        task, began = f"{prefix}_{number}", now()
-        wrong = await call(str(parts.hostname), parts.port or 80, task)
-        out.write(json.dumps([task, began, now(), wrong]) + "\n")
-
     number, due = 0, now()
     while not over.is_set():
         number += 1
-        task = asyncio.create_task(one(number))
+        task = asyncio.create_task(record(url, out, f"{prefix}_{number}", patience))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
         due = max(due + every, now() - 0.1)
@@ -81,9 +87,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--prefix", required=True)
     parser.add_argument("--every", type=float, default=0.02)
+    parser.add_argument("--patience", type=float, default=PATIENCE)
+    parser.add_argument("--burst", type=int, default=0)
     options = parser.parse_args()
     with options.out.open("w") as out:
-        asyncio.run(probe(options.url, out, options.prefix, options.every))
+        if options.burst:
+            asyncio.run(burst(options.url, out, options.prefix, options.burst, options.patience))
+        else:
+            asyncio.run(probe(options.url, out, options.prefix, options.every, options.patience))
 
 
 if __name__ == "__main__":

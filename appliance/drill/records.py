@@ -5,6 +5,9 @@
     luigi.log      luigi's own words, each with when it came
     nodes.jsonl    what each node said of itself, whenever that changed
     known.json     which of the callers' tasks the database has afterwards; the status of each of the pipeline's
+    late.jsonl     calls that were sent to what stood still; as calls.jsonl
+    address.jsonl  which hosts had the cluster's address, by their kernels, whenever that changed
+    wire.jsonl     which host answered for it on the wire, whenever that changed
     log.jsonl      the database's log of the round, row by row, as it is stored
     round.json     the fault and its proof, and what else is needed: positions of the log, the pipeline, its exit code
 
@@ -24,7 +27,8 @@ from luigi_ha.appliance.store.verification import Entry
 
 ROUND, CALLS, NODES, KNOWN, LOG = "round.json", "calls.jsonl", "nodes.jsonl", "known.json", "log.jsonl"
 EFFECTS, WORDS = "effects.log", "luigi.log"
-FILES = (ROUND, CALLS, EFFECTS, WORDS, NODES, KNOWN, LOG)
+LATE, ADDRESS, WIRE = "late.jsonl", "address.jsonl", "wire.jsonl"
+FILES = (ROUND, CALLS, LATE, EFFECTS, WORDS, NODES, ADDRESS, WIRE, KNOWN, LOG)
 NULL = r"\N"
 _TEXTS = ("actor", "task_id", "status", "worker_id", "run_id")
 _NUMBERS = ("task_num", "attempt")

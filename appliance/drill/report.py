@@ -30,7 +30,7 @@ from luigi_ha.appliance.drill.judging import FAILED, INCONCLUSIVE, PASSED, judge
 
 REPORT, SIGNATURE, PAGE, ROUNDS, KEY = "report.json", "report.sig", "report.html", "rounds", "drill.key"
 FORMAT = 1
-FIGURES = ("gap", "longest_wait", "start_gap")
+FIGURES = ("led", "address_moved", "gap", "longest_wait", "start_gap")
 COUNTS = ("calls", "acknowledged", "lost", "failed_in_flight", "failed_after", "tasks", "done", "twice")
 Json = dict[str, Any]
 

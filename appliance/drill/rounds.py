@@ -1,6 +1,6 @@
 """One round: a fault under load, and the records of it.
 
-    ready -> callers and a pipeline begin -> the fault -> some seconds -> mended -> all is over -> records are written
+    arranged, ready -> callers and a pipeline begin -> the fault -> some seconds -> mended, ready -> records are written
 
 Whatever happens, what was started here is ended. A place that fails before the fault strikes leaves a record without a
 bite: inconclusive. What fails after that is in the record as trouble: failed.
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from luigi_ha.appliance.drill import effects, records
-from luigi_ha.appliance.drill.faults import Fault, healed
+from luigi_ha.appliance.drill.fault import Bite, Fault
 from luigi_ha.appliance.drill.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
 from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, await_leader, now
 from luigi_ha.appliance.lab.errors import LabError
@@ -30,7 +30,8 @@ from luigi_ha.appliance.lab.processes import every
 
 LEAD_IN = 1.5  # s of calls before the fault
 LAYERS, SECONDS, WORKERS = "4,2,1", 2.0, 2
-RETRY_WAIT = 5  # s; luigi's own is 30: a call that was cut off is asked again sooner, so that a round ends
+RETRY_WAIT = 5.0  # s; luigi's own is 30: a call that was cut off is asked again sooner, so that a round ends
+LATE_AFTER, LATE_CALLS, LATE_PATIENCE = 3.5, 20, 60.0  # s from the strike, when the lease has ended; how many; s
 LATEST = 120.0  # s after which luigi is ended
 STARTS_WITHIN = 90.0
 LOOK_EVERY = 0.03  # s between two looks at the nodes
@@ -38,21 +39,25 @@ LOOK_EVERY = 0.03  # s between two looks at the nodes
 
 @dataclass(frozen=True)
 class Settings:
-    """Of all rounds of a drill."""
+    """Of all rounds of a drill. `retry_wait`: s between two attempts of luigi's calls (its own: 30)."""
 
     pipeline: bool = True
     seconds: float = SECONDS
+    retry_wait: float = RETRY_WAIT
 
 
 def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings) -> None:
     """One round; its records are in `directory` afterwards, which is made here."""
     directory.mkdir(parents=True)
-    told = {"name": fault.name, "text": fault.text, "moves": fault.moves, "fails": fault.fails, "within": fault.within}
+    told = {name: getattr(fault, name) for name in ("name", "text", "moves", "fails", "within", "gone_within", "late")}
     about: dict[str, Any] = {"fault": told, "began": now(), "bite": None}
     try:
         place.wait_until_ready()
+        if fault.arrange is not None:
+            fault.arrange(place)
+            place.wait_until_ready()
         about["log"] = {"begun": records.position(place)}
-        with _Observer(place, directory / records.NODES):
+        with _Observer(place, directory / records.NODES), place.watching(directory):
             with _callers(place, directory) as prefix:
                 about["prefix"] = prefix
                 _struck(place, fault, directory, rng, settings, about)
@@ -70,7 +75,7 @@ def _struck(
     place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings, about: dict[str, Any]
 ) -> None:
     """The middle of it."""
-    pipeline = _Pipeline(place, directory, settings.seconds) if settings.pipeline else None
+    pipeline = _Pipeline(place, directory, settings) if settings.pipeline else None
     try:
         time.sleep(LEAD_IN)
         if pipeline is not None:
@@ -79,11 +84,16 @@ def _struck(
         about["leader_before"] = list(await_leader(place, 0))
         bite = fault.strike(place, rng)
         about["bite"] = asdict(bite)
-        time.sleep(fault.watch)
+        with _late_calls(place, fault, bite, directory, about["prefix"]):
+            time.sleep(max(0.0, bite.over + fault.watch - now()))
+            about["healed"] = now()
+            place.heal()
     finally:
-        healed(place)
+        if "healed" not in about:
+            place.heal()
         if pipeline is not None:
             about["pipeline"] = pipeline.finish()
+    place.wait_until_ready()
     about["leader_after"] = list(await_leader(place, 0))
     time.sleep(0.5)
 
@@ -114,30 +124,55 @@ def _gather(place: Breakable, directory: Path, about: dict[str, Any]) -> None:
 def _callers(place: Breakable, directory: Path) -> Iterator[str]:
     """Callers, fifty times a second; the prefix of their tasks."""
     prefix = f"d{time.time_ns() // 1_000_000}"
-    command = [sys.executable, "-m", "luigi_ha.appliance.drill.prober", place.url, str(directory / records.CALLS)]
-    process = place.popen([*command, "--prefix", prefix], {}, directory, directory / "callers.log")
+    process = _calling(place, place.url, directory, records.CALLS, "--prefix", prefix)
     try:
         yield prefix
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _await_end(process, 30.0)
+
+
+@contextmanager
+def _late_calls(place: Breakable, fault: Fault, bite: Bite, directory: Path, prefix: str) -> Iterator[None]:
+    """While it stands still, calls are sent to what was hit, at its own address: they wait there until it wakes."""
+    url = place.url_of(bite.nodes[0]) if fault.late else None
+    if url is None:
+        yield
+        return
+    time.sleep(max(0.0, bite.at + LATE_AFTER - now()))
+    words = ["--prefix", f"{prefix}_late", "--burst", str(LATE_CALLS), "--patience", str(LATE_PATIENCE)]
+    process = _calling(place, url, directory, records.LATE, *words)
+    try:
+        yield
+    finally:
+        _await_end(process, LATE_PATIENCE + 30.0)
+
+
+def _calling(place: Breakable, url: str, directory: Path, out: str, *words: str) -> "subprocess.Popen[Any]":
+    command = [sys.executable, "-m", "luigi_ha.appliance.drill.prober", url, str(directory / out), *words]
+    return place.popen(command, {}, directory, directory / "callers.txt")
+
+
+def _await_end(process: "subprocess.Popen[Any]", seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class _Pipeline:
     """Stock luigi, with tasks that outlive a failover."""
 
-    def __init__(self, place: Breakable, directory: Path, seconds: float) -> None:
+    def __init__(self, place: Breakable, directory: Path, settings: Settings) -> None:
         self._directory = directory
         self._lot = f"l{time.time_ns() // 1_000_000}"
         self._words = directory / "luigi.txt"
         config = directory / "luigi.cfg"
-        options = {"autoload_range": "false", "lock_pid_dir": directory / "lock", "rpc-retry-wait": RETRY_WAIT}
+        options = {"autoload_range": "false", "lock_pid_dir": directory / "lock"}
+        options["rpc-retry-wait"] = f"{settings.retry_wait:g}"
         config.write_text("[core]\n" + "".join(f"{name}={value}\n" for name, value in options.items()))
-        words: dict[str, Any] = {"lot": self._lot, "layers": LAYERS, "seconds": seconds, "number": 0}
+        words: dict[str, Any] = {"lot": self._lot, "layers": LAYERS, "seconds": settings.seconds, "number": 0}
         words |= {"layer": LAYERS.count(","), "scheduler-url": place.url, "workers": WORKERS}
         argv = [str(BIN / "luigi"), "--module", "luigi_ha.appliance.drill.pipeline_tasks", "Piece"]
         self._began = now()

@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luigi_ha.appliance.lab import machines, moves, network, probes, processes
+from luigi_ha.appliance.lab import arp, machines, moves, network, probes, processes
 from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
 from luigi_ha.appliance.lab.network import Filter
-from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, SWITCH, Host
+from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, SWITCH, VIP, Host
 from luigi_ha.appliance.lab.processes import Process
 from luigi_ha.appliance.lab.targets import Target, found
 
 if TYPE_CHECKING:
     from luigi_ha.appliance.lab.lab import Lab
+
+BITES_WITHIN = 5.0  # s until a filter must have dropped something
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,64 @@ class Faults:
         filter_ = network.POSTGRES_FROM_HOST if whole_host else network.POSTGRES_FROM_LUIGI
         return self._filter("cut-postgres", self._lab.resolve(name), filter_, self._lab.plan.data_nodes, POSTGRES_PORT)
 
+    def deafen(self, name: str) -> Bite:
+        """One way: the host's packets get out, and none gets in."""
+        host = self._pluggable(name)
+        probe, pid = self._observer(host), self._lab.init(host.name).pid
+        self._must(probes.ping(probe, host.address), f"{host.name} did not answer before either")
+        at = _now()
+        network.apply(pid, network.DEAF)
+        over = _now()
+        if probes.ping(probe, host.address):
+            raise NoBite(f"{host.name} still answers ping")
+        dropped = network.filters(pid)[network.DEAF.name]
+        return Bite("deafen", host.name, at, f"{dropped} packets dropped on their way in; no answer to ping", over)
+
+    def lose(self, name: str, percent: int) -> Bite:
+        """So many of a hundred packets of the host are lost, at random, in either direction."""
+        host = self._pluggable(name)
+        pid, at = self._lab.init(host.name).pid, _now()
+        filter_ = network.lossy(percent)
+        network.apply(pid, filter_)
+        dropped = self._bitten(pid, filter_, f"{host.name} loses nothing")
+        return Bite("lose", host.name, at, f"{percent} % of its packets are dropped: {dropped} so far")
+
+    def cut_arp(self, name: str) -> Bite:
+        """Nobody on the segment is understood by this host when they say who has which address."""
+        host = self._pluggable(name)
+        pid, at = self._lab.init(host.name).pid, _now()
+        network.apply(pid, network.NO_ARP)
+        network.forget(pid)
+        dropped = self._bitten(pid, network.NO_ARP, f"{host.name} hears no ARP that could be dropped")
+        return Bite("cut-arp", host.name, at, f"{dropped} ARP packets dropped")
+
+    # ------------------------------------------------------------------------------------------------ the address
+
+    def take_address(self, name: str) -> Bite:
+        """This host, which is none of the cluster's, takes the cluster's address, and says so to everybody."""
+        host = self._pluggable(name)
+        pid, at = self._lab.init(host.name).pid, _now()
+        network.take_address(pid, VIP)
+        arp.announce(pid, host, VIP)
+        if VIP not in network.addresses(pid):
+            raise NoBite(f"{host.name} has no {VIP}")
+        return Bite("take-address", host.name, at, f"{host.name} has {VIP} too, and has announced it")
+
+    def flush_address(self, name: str) -> Bite:
+        """The cluster's address is taken from the host that has it, behind its back."""
+        host = self._pluggable(name)
+        pid = self._lab.init(host.name).pid
+        self._must(VIP in network.addresses(pid), f"{host.name} does not have {VIP}")
+        at = _now()
+        network.drop_address(pid, VIP)
+        return Bite("flush-address", host.name, at, f"`ip address del {VIP}` on {host.name}")
+
+    def give_address_back(self) -> None:
+        """Nobody but the cluster has its address any more."""
+        for host in (CLIENT, OBSERVER):
+            if host.name in self._lab.inits():
+                network.drop_address(self._lab.init(host.name).pid, VIP)
+
     def heal(self, name: str | None = None) -> list[Bite]:
         """Take back every cut of this host, or of all. What is unplugged or frozen stays so."""
         plan, switch = self._lab.plan, self._lab.init(SWITCH.name)
@@ -196,6 +256,15 @@ class Faults:
             raise NoBite(f"{host.name} still reaches {', '.join(through) or 'them'}")
         names = ", ".join(server.name for server in reached)
         return Bite(fault, host.name, at, f"{dropped} packets dropped; port {port} of {names} is not reached any more")
+
+    def _bitten(self, pid: int, filter_: Filter, otherwise: str) -> int:
+        """How many packets the filter has dropped, as soon as there are some."""
+        deadline = time.monotonic() + BITES_WITHIN
+        while not (dropped := network.filters(pid)[filter_.name]):
+            if time.monotonic() > deadline:
+                raise NoBite(f"{otherwise}, for {BITES_WITHIN:g} s")
+            time.sleep(0.02)
+        return dropped
 
     def _targets(self, host: Host, what: Target) -> list[Process]:
         targets = found(self._lab.init(host.name), what)

@@ -1,11 +1,13 @@
 """The lab's wires: a switch in a namespace of its own, a cable to each host, and ways to break them.
 
 Three kinds of damage, which heal() mends all: a dead port (nothing passes, the host still sees its carrier), filters
-on a host (by port, by who sends, by peer), and the cable taken away (unplug; the host dies with it).
+on a host (by port, by who sends, by peer, one way, now and then, of ARP), and the cable taken away (unplug; the host
+dies with it). And an address that somebody else takes, or that is taken from a host.
 """
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from luigi_ha.appliance.lab import inside
 from luigi_ha.appliance.lab.errors import LabError
@@ -23,6 +25,7 @@ class Filter:
     name: str
     out: tuple[str, ...]
     into: tuple[str, ...] = ()
+    family: str = "inet"
 
 
 _ETCD = f"tcp dport {{ {ETCD_PORT}, {PEER_PORT} }}"
@@ -31,6 +34,14 @@ ETCD_FROM_LUIGI = Filter("etcd", (f'meta skuid != "{ACCOUNT}" {_ETCD}',))
 ETCD_FROM_HOST = Filter("etcd_host", (_ETCD,), (_ETCD,))
 POSTGRES_FROM_LUIGI = Filter("postgres", (f'meta skuid != "{ACCOUNT}" {_POSTGRES}',))
 POSTGRES_FROM_HOST = Filter("postgres_host", (_POSTGRES,), (_POSTGRES,))
+DEAF = Filter("deaf", (), ("meta iifname eth0",))
+NO_ARP = Filter("arp", (), ("arp operation { request, reply }",), family="arp")
+
+
+def lossy(percent: int) -> Filter:
+    """So many of a hundred packets are lost, at random, in either direction."""
+    match = f"meta %s eth0 numgen random mod 100 < {percent}"
+    return Filter("lossy", (match % "oifname",), (match % "iifname",))
 
 
 def peer(host: Host) -> Filter:
@@ -99,32 +110,54 @@ def mend(switch: int, host: Host) -> None:
 
 def apply(init: int, cut_by: Filter) -> None:
     """Drop what the filter names, from now on, established connections too."""
-    lines = [f"table inet {_TABLE}{cut_by.name} {{", "counter dropped {", "}"]
+    lines = [f"table {cut_by.family} {_TABLE}{cut_by.name} {{", "counter dropped {", "}"]
+    priority = -300 if cut_by.family == "inet" else 0
     for hook, matches in (("output", cut_by.out), ("input", cut_by.into)):
-        lines += [f"chain {hook} {{ type filter hook {hook} priority -300;"]
+        lines += [f"chain {hook} {{ type filter hook {hook} priority {priority};"]
         lines += [*(f"{match} counter name dropped drop" for match in matches), "}"]
     inside.run(init, ["nft", "-f", "-"], stdin="\n".join([*lines, "}"]) + "\n")
 
 
 def filters(init: int) -> dict[str, int]:
     """The filters on a host, and how many packets each has dropped."""
-    listed = json.loads(inside.run(init, ["nft", "-json", "list", "counters"]))["nftables"]
-    counters = [entry["counter"] for entry in listed if "counter" in entry]
-    return {
-        counter["table"].removeprefix(_TABLE): int(counter["packets"])
-        for counter in counters
-        if counter["table"].startswith(_TABLE)
-    }
+    return {counter["table"].removeprefix(_TABLE): int(counter["packets"]) for counter in _counters(init)}
 
 
 def unfilter(init: int, name: str) -> None:
-    inside.run(init, ["nft", "delete", "table", "inet", _TABLE + name])
+    """Let everything pass again that this filter has dropped."""
+    family = next(counter["family"] for counter in _counters(init) if counter["table"] == _TABLE + name)
+    inside.run(init, ["nft", "delete", "table", family, _TABLE + name])
 
 
 def addresses(init: int) -> list[str]:
     """The host's addresses beside loopback, as its kernel shows them."""
     links = json.loads(inside.run(init, ["ip", "-json", "address", "show", "dev", "eth0"]))
     return [entry["local"] for link in links if link for entry in link["addr_info"] if entry["scope"] == "global"]
+
+
+def take_address(init: int, address: str) -> None:
+    """The host takes an address on its end of the cable."""
+    _ip(init, f"addr add {address}/32 dev eth0")
+
+
+def forget(init: int) -> None:
+    """The host forgets what it knows of its neighbours."""
+    _ip(init, "neigh flush dev eth0")
+
+
+def drop_address(init: int, address: str) -> None:
+    """Take the address from the host, with whatever length its prefix has."""
+    links = json.loads(inside.run(init, ["ip", "-json", "address", "show", "dev", "eth0"]))
+    entries = [entry for link in links if link for entry in link["addr_info"]]
+    for entry in entries:
+        if entry["local"] == address:
+            _ip(init, f"addr del {address}/{entry['prefixlen']} dev eth0")
+
+
+def _counters(init: int) -> list[dict[str, Any]]:
+    listed = json.loads(inside.run(init, ["nft", "-json", "list", "counters"]))["nftables"]
+    found = [entry["counter"] for entry in listed if "counter" in entry]
+    return [counter for counter in found if counter["table"].startswith(_TABLE)]
 
 
 def _port(switch: int, host: Host, state: int) -> None:

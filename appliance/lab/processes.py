@@ -73,6 +73,11 @@ def every() -> list[Process]:
     return [found for number in _numbers() if (found := read(number)) is not None]
 
 
+def living(pids: Iterable[int]) -> list[Process]:
+    """Those of these that are alive."""
+    return [found for pid in pids if (found := read(pid)) is not None and found.alive]
+
+
 def carriers(directory: Path) -> list[tuple[str, Process]]:
     """(host's name, process) of everything started as a host of the lab in this directory, in a quick look: both the
     hosts' processes 1 and the `unshare` around each."""

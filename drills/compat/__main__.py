@@ -3,7 +3,6 @@
     python -m drills.compat                                   (brings up a lab of its own, as root)
     python -m drills.compat law --runs 3 --json bench/results/compat.json
     python -m drills.compat --loopback                        (two schedulers on SQLite instead)
-    python -m drills.compat --self-test
 
 Each package is installed into an environment of its own (.cache/compat-*), with the luigi it wants and nothing of ours.
 While tasks are at work the leader is killed. Exit code 0: each pipeline ended with code 0, all of its tasks were done,
@@ -23,7 +22,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from drills.compat.packages import ALL, NEEDS, PIPELINES, WORKERS, Package, install
-from drills.failover.pipelines import self_test
 from drills.fleet.__main__ import LAB, logs, somewhere
 from drills.fleet.daemons import say, wait_for
 from drills.fleet.gather import FAILED, INCONCLUSIVE, PASSED, exit_code, keep
@@ -141,10 +139,7 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, help="keep the pipelines' output and effects in this new directory")
     parser.add_argument("--keep", action="store_true", help="use the lab that is there, and leave it")
     parser.add_argument("--loopback", action="store_true", help="two schedulers on SQLite instead of a lab")
-    parser.add_argument("--self-test", action="store_true", help="show the judge broken pipelines, and nothing else")
     options = parser.parse_args()
-    if options.self_test:
-        return self_test()
     names = options.package or list(ALL)
     if unknown := [name for name in names if name not in ALL]:
         parser.error(f"package: {', '.join(unknown)}; expected some of {', '.join(ALL)}")

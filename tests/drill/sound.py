@@ -43,11 +43,27 @@ def log() -> tuple[list[Entry], list[Any], list[Any]]:
         [
             Unit([change(1, status="RUNNING", run_id="r1", attempt=1)], NOW + 10, "get_work", "w"),
             Unit([change(1, status="DONE", run_id="r1", attempt=1)], NOW + 11, "add_task", "w"),
+            Unit([creation(6, "late_2")], NOW + 11, "add_task", "late"),
         ],
         first.last._replace(epoch=Epoch(20)),
     )
     end = second.last
     return [Entry(*row) for row in (*first.events, *second.events)], begun, [20, end.seq, end.hash, NOW + 11]
+
+
+def with_address(whole: dict[str, Any]) -> None:
+    """As a lab has one: it was with `one` until 105.3, and then with `two`."""
+    whole["address"] = [
+        [100.0, ["one"]], [105.3, ["one"]], [105.35, []], [105.38, []], [105.4, ["two"]], [112.0, ["two"]],
+    ]  # fmt: skip
+    whole["wire"] = [[100.0, "one"], [105.42, "two"]]
+
+
+def with_late(whole: dict[str, Any]) -> None:
+    """Three calls to what stood still: refused, passed on to the new leader, never answered."""
+    whole["late"] = [
+        [f"late_{number}", 107.0, 110.0, wrong] for number, wrong in ((1, "503"), (2, None), (3, "timeout"))
+    ]
 
 
 def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _: None) -> Path:
@@ -57,7 +73,8 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
     bite = {"nodes": ["one"], "at": STRUCK, "over": STRUCK + 0.01, "proof": "gone"}
     whole: dict[str, Any] = {
         "about": {
-            "fault": {"name": "kill-node", "text": "SIGKILL", "moves": True, "fails": "in flight", "within": 10.0},
+            "fault": {"name": "kill-node", "text": "SIGKILL", "moves": True, "fails": "in flight", "within": 10.0,
+                      "gone_within": 3.0, "late": False},
             "began": BEGAN, "ended": ENDED, "bite": bite, "prefix": "d1",
             "leader_before": ["one", 10], "leader_after": ["two", 20],
             "log": {"begun": begun, "ended": ended},
@@ -74,6 +91,7 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
             [108.0, "one", None, 0, False], [108.0, "one", "standby", 20, False],
             [112.0, "one", "standby", 20, False], [112.0, "two", "leading", 20, True],
         ],
+        "late": [], "address": [], "wire": [],
         "known": {"acknowledged": [call[0] for call in calls()], "statuses": {"DONE": 7}},
         "log": entries,
     }  # fmt: skip
@@ -85,6 +103,9 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
         (records.WORDS, "words"),
         (records.NODES, "nodes"),
         (records.LOG, "log"),
+        (records.LATE, "late"),
+        (records.ADDRESS, "address"),
+        (records.WIRE, "wire"),
     ):
         records.write_lines(directory / name, whole[part])
     (directory / records.EFFECTS).write_text(whole["effects"])

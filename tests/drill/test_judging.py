@@ -8,7 +8,7 @@ import pytest
 
 from luigi_ha.appliance.drill.judging import CHECKS, FAILED, INCONCLUSIVE, PASSED, Judgement, judge
 from luigi_ha.appliance.drill.records import Record
-from tests.drill.sound import ENDED, STRUCK, write
+from tests.drill.sound import ENDED, STRUCK, with_address, with_late, write
 
 Damage = Callable[[dict[str, Any]], object]
 
@@ -23,6 +23,33 @@ def test_a_sound_round_passes_and_is_measured(tmp_path: Path) -> None:
     assert found.figures["lost"] == found.figures["twice"] == found.figures["failed_after"] == 0
     assert found.figures["gap"] == pytest.approx(0.59, abs=0.03)
     assert (found.figures["done"], found.figures["tasks"], found.figures["epochs"]) == (7, 7, 2)
+
+
+def test_a_sound_round_of_a_place_with_an_address_passes_and_is_measured(tmp_path: Path) -> None:
+    found = judged(tmp_path, with_address)
+    assert (found.verdict, found.wrong, found.undecided) == (PASSED, {}, {})
+    figures = found.figures
+    assert (figures["address_two"], figures["address_none"]) == (0.0, pytest.approx(0.03))
+    assert (figures["address_moved"], figures["address_gone"]) == (pytest.approx(0.42), pytest.approx(0.35))
+    assert figures["led"] == pytest.approx(0.4)
+
+
+def test_calls_that_waited_in_a_stopped_leader_may_end_in_any_way_but_by_its_hand(tmp_path: Path) -> None:
+    found = judged(tmp_path, with_late)
+    assert (found.verdict, found.wrong) == (PASSED, {})
+    assert (found.figures["late"], found.figures["late_acknowledged"]) == (3, 1)
+
+
+def addressed(damage: Damage) -> Damage:
+    def both(whole: dict[str, Any]) -> None:
+        with_address(whole)
+        damage(whole)
+
+    return both
+
+
+def late(*calls: list[Any]) -> Damage:
+    return lambda whole: whole["late"].extend(calls)
 
 
 def lose_one(whole: dict[str, Any]) -> None:
@@ -73,6 +100,19 @@ WRONG: dict[str, tuple[Damage, str]] = {
     "a call failed that began after the fault": (lambda w: w["calls"][70].__setitem__(3, "503"), "refused"),
     "nobody was answered for too long": (lambda w: w["about"]["fault"].update(within=0.3), "answered"),
     "it never recovered": (lambda w: w["about"].update(trouble="DrillError: nobody leads for 180 s"), "answered"),
+    "two hosts had the address": (
+        addressed(lambda w: w["address"].extend([[113.0, ["one", "two"]], [113.2, ["one", "two"]], [114.0, ["two"]]])),
+        "address",
+    ),
+    "what was hit kept the address": (
+        addressed(lambda w: w["address"].__setitem__(slice(1, 4), [[108.5, ["one"]], [108.6, []]])), "address",
+    ),
+    "what was hit never lost it": (
+        addressed(lambda w: w["address"].__setitem__(slice(1, None), [[112.0, ["one"]]])), "address",
+    ),
+    "the address is not with who leads": (addressed(lambda w: w["address"].append([112.1, ["one"]])), "address"),
+    "a late call was written by the old leader": (late(["Load_3", 107.0, 110.0, "timeout"]), "fenced"),
+    "a late call was acknowledged and is not there": (late(["late_4", 107.0, 110.0, None]), "fenced"),
     "a process was left": (lambda w: w["about"].update(left=["keeper 4711"]), "left-behind"),
 }  # fmt: skip
 
@@ -102,6 +142,8 @@ UNDECIDED: dict[str, tuple[Damage, str]] = {
     "too few calls after it": (few_after, "answered"),
     "no task was at work": (lambda w: w["about"]["bite"].update(at=103.0, over=103.0), "finished"),
     "no task began after it": (lambda w: w["about"]["bite"].update(at=108.0, over=108.0), "finished"),
+    "nobody was seen to have the address": (addressed(lambda w: w.update(address=[])), "address"),
+    "nobody was seen to answer for the address": (addressed(lambda w: w.update(wire=[])), "address"),
     "no node was seen to lead": (lambda w: w.update(nodes=[]), "leaders"),
 }
 

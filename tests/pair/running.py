@@ -29,7 +29,12 @@ class Node:
     """One `luigi-ha serve`: keeper and scheduler."""
 
     def __init__(
-        self, directory: Path, number: int, port: int, environment: dict[str, str], database: str = "",
+        self,
+        directory: Path,
+        number: int,
+        port: int,
+        environment: dict[str, str],
+        database: str = "",
         host: str = "127.0.0.1",
     ) -> None:
         self.log_file = directory / f"serve-{number}.log"

@@ -43,7 +43,11 @@ class Node:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "LUIGI_HA_ETCD_ENDPOINTS": self.given[3]}
         return subprocess.run(
-            [*self.command, *arguments], capture_output=True, text=True, timeout=patient(60), check=False,
+            [*self.command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=patient(60),
+            check=False,
             env=environment,
         )
 

@@ -61,9 +61,7 @@ def test_dependencies_that_cannot_be_scheduled_fail_their_task_only(scheduler: N
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_a_run_finds_out_to_need_is_held_if_its_task_is(
-    scheduler: Node, tmp_path: Path, workers: int
-) -> None:
+def test_what_a_run_finds_out_to_need_is_held_if_its_task_is(scheduler: Node, tmp_path: Path, workers: int) -> None:
     (task,) = submit(scheduler, pipelines.Dynamic())
     scheduler.call("add_worker", worker="submitter", info={"workers": workers})
     with worker(tmp_path, scheduler, "--max-tasks", "1") as one:

@@ -97,9 +97,7 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, arguments: list[str], tol
 
 
 def test_help_lists_the_commands_of_this_package(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*LUIGI_HA, "--help"], env=environment(tmp_path), text=True, capture_output=True, check=True
-    )
+    done = subprocess.run([*LUIGI_HA, "--help"], env=environment(tmp_path), text=True, capture_output=True, check=True)
     assert "worker" in done.stdout
     assert "exec" in done.stdout
 

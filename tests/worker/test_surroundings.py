@@ -132,9 +132,7 @@ def test_a_scheduler_whose_name_only_the_proxy_knows(monkeypatch: pytest.MonkeyP
         assert proxy.heads[0].startswith(b"POST http://scheduler.corp:8082/api/is_paused HTTP/1.1\r\n")
 
 
-def test_a_tunnel_to_a_scheduler_that_speaks_tls(
-    monkeypatch: pytest.MonkeyPatch, secure: int, ours: Authority
-) -> None:
+def test_a_tunnel_to_a_scheduler_that_speaks_tls(monkeypatch: pytest.MonkeyPatch, secure: int, ours: Authority) -> None:
     with ForwardProxy() as proxy:
         proxy.names["scheduler.corp"] = ("127.0.0.1", secure)
         monkeypatch.setenv("https_proxy", f"http://me:let%20me%20in@127.0.0.1:{proxy.port}")

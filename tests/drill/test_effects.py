@@ -1,8 +1,10 @@
-"""The judge of pipelines judged: a sound run passes, and each damage to it is named, and by no other name."""
+"""The judge of pipelines: a sound run passes, and each damage to it is named."""
 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+import pytest
 
 from luigi_ha.appliance.drill.effects import Effect, Evidence, judge, read
 from luigi_ha.appliance.drill.pipeline_tasks import required
@@ -73,16 +75,29 @@ CASES = (
 )  # fmt: skip
 
 
-def check() -> list[tuple[str, bool, str]]:
-    """(damage, whether the judge was right, what it said)."""
-    whole = sound()
-    verdict = judge(_NEEDED, whole)
-    right = verdict.good and (verdict.cut, verdict.pauses, verdict.gave_up) == (1, (0.1,), 0)
-    right = right and (verdict.running, verdict.done, round(verdict.gap, 3)) == (2, 7, 1.0)
-    found = [("nothing", right, "; ".join(verdict.wrong) or verdict.inconclusive or "sound")]
-    for case in CASES:
-        verdict = judge(_NEEDED, case.damage(copy.deepcopy(whole)))
-        said = [verdict.inconclusive or ""] if case.inconclusive else list(verdict.wrong)
-        named = any(case.said in one for one in said) and (verdict.inconclusive is not None) is case.inconclusive
-        found.append((case.what, named and not verdict.good, "; ".join(said)))
-    return found
+def test_a_sound_pipeline_passes_and_is_measured() -> None:
+    verdict = judge(_NEEDED, sound())
+    assert verdict.good, verdict
+    assert (verdict.cut, verdict.pauses, verdict.gave_up) == (1, (0.1,), 0)
+    assert (verdict.running, verdict.done, round(verdict.gap, 3)) == (2, 7, 1.0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
+def test_what_is_wrong_with_a_pipeline_is_named(case: Case) -> None:
+    verdict = judge(_NEEDED, case.damage(copy.deepcopy(sound())))
+    assert not verdict.good
+    assert (verdict.inconclusive is not None) is case.inconclusive, verdict
+    said = [str(verdict.inconclusive)] if case.inconclusive else verdict.wrong
+    assert any(case.said in one for one in said), said
+
+
+def test_each_task_but_those_of_the_first_layer_needs_others_and_each_but_the_last_is_needed_once() -> None:
+    needed = required("8,4,1")
+    below = sorted(name for names in needed.values() for name in names)
+    assert below == sorted(set(needed) - {"2-0"})
+    assert [name for name, names in needed.items() if not names] == [f"0-{number}" for number in range(8)]
+
+
+def test_a_line_that_no_task_writes_is_refused() -> None:
+    with pytest.raises(ValueError, match="no line"):
+        read("start 12.5 0-1 77\nstart 12.5\n")

@@ -1,0 +1,120 @@
+"""What a fault is: how a place is arranged for it, what is done, and what it excuses.
+
+A fault chooses whom it hits by what nodes are at that moment, and by the drill's seed where there is a choice. The
+proof is what was seen of the hit itself (a process that is gone, or stopped; packets that were dropped; a command's
+word), never what became of the service.
+"""
+
+import enum
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from luigi_ha.appliance.drill.place import Breakable, DrillError, await_leader
+from luigi_ha.appliance.lab.errors import LabError
+
+ENDED_WITHIN = 60.0  # s for what was asked to end
+LEADS_AGAIN = 30.0  # s until the second of two faults does not wait any longer for somebody to lead
+PAUSE = 3.0  # s between two faults, at most
+
+
+class Fails(enum.StrEnum):
+    """Which calls a fault excuses."""
+
+    NONE = "none"
+    IN_FLIGHT = "in flight"  # on what is hit
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Bite:
+    """What was hit. `over`: when what it kills had ended, which takes calls until then (CLOCK_BOOTTIME, s)."""
+
+    nodes: tuple[str, ...]
+    at: float
+    over: float
+    proof: str
+
+
+Strike = Callable[[Breakable, random.Random], Bite]
+Arrange = Callable[[Breakable], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault."""
+
+    name: str
+    text: str
+    """For people: one line."""
+    strike: Strike
+    on: tuple[str, ...] = ("pair", "lab")
+    """The kinds of place where it can be struck."""
+    arrange: Arrange | None = None
+    """Done before callers begin, so that it hits what it is meant for."""
+    moves: bool = True
+    """Whether another node must lead afterwards."""
+    watch: float = 2.0
+    """s of calls after it, before it is mended."""
+    fails: Fails = Fails.IN_FLIGHT
+    """Which calls may fail."""
+    within: float = 10.0
+    """s for which nobody may be answered, at most."""
+    gone_within: float | None = None
+    """s from the strike until what is hit may not have the cluster's address any more, where there is one."""
+    late: bool = False
+    """Whether calls are sent to what stands still, which it finds when it wakes."""
+    safe: bool = False
+    """Whether a healthy cluster in use takes no harm."""
+
+
+def together(one: Fault, two: Fault) -> Fault:
+    """One after the other, within some seconds, without anything mended in between. What the first one has left may be
+    too little for the second to strike, which its proof says."""
+
+    def strike(place: Breakable, rng: random.Random) -> Bite:
+        first = one.strike(place, rng)
+        time.sleep(rng.choice((0.0, rng.uniform(0.0, PAUSE))))
+        try:
+            if not _somebody_leads(place):
+                raise DrillError("nobody leads that it could hit")  # noqa: TRY301
+            second = two.strike(place, rng)
+        except (DrillError, LabError, OSError) as error:
+            return replace(first, proof=f"{first.proof}; then not {two.name}: {error}")
+        nodes = tuple(dict.fromkeys((*first.nodes, *second.nodes)))
+        return Bite(nodes, first.at, second.over, f"{first.proof}; then {two.name}: {second.proof}")
+
+    return Fault(
+        f"{one.name}+{two.name}", f"{one.text}; and then: {two.text}", strike,
+        on=tuple(kind for kind in one.on if kind in two.on), arrange=one.arrange, moves=False,
+        watch=max(one.watch, two.watch), fails=Fails.ANY, within=90.0 + one.within + two.within,
+    )  # fmt: skip
+
+
+def _somebody_leads(place: Breakable) -> bool:
+    """Whether somebody leads, within a time; with what was just broken, nobody may be able to."""
+    until = time.monotonic() + LEADS_AGAIN
+    while place.leading() is None:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def the_leader(place: Breakable) -> str:
+    return await_leader(place, 0)[0]
+
+
+def ended(living: Callable[[], object], what: str) -> None:
+    """Wait until nothing of it lives. DrillError after a minute."""
+    until_true(lambda: not living(), ENDED_WITHIN, f"{what} has not ended")
+
+
+def until_true(true: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    """DrillError with `otherwise` if it does not become true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise DrillError(f"{otherwise} after {seconds:g} s")
+        time.sleep(0.01)

@@ -1,0 +1,244 @@
+"""Faults of hosts, networks, etcd and PostgreSQL: what a lab can do, and two nodes on one machine cannot."""
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+
+from luigi_ha.appliance.drill import roles
+from luigi_ha.appliance.drill.cluster import InLab
+from luigi_ha.appliance.drill.fault import Arrange, Bite, Fails, Fault, Strike, ended
+from luigi_ha.appliance.drill.place import Breakable, DrillError, now
+from luigi_ha.appliance.lab import faults as lab_faults
+from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import CLIENT, OBSERVER
+from luigi_ha.appliance.lab.targets import Target, found
+
+ON = ("lab",)
+GONE_WITHIN = 4.0  # s for the leader's address to be gone, from when it cannot renew its lease: 3, in whole seconds
+PRIMARY_MOVES = 40.0  # s that nobody may be answered while Patroni moves the primary in its own time
+Deed = Callable[[Lab], lab_faults.Bite]
+
+
+def _lab(place: Breakable) -> Lab:
+    if not isinstance(place, InLab):
+        raise DrillError(f"this needs a lab, and no {place.kind}")
+    return place.lab
+
+
+def _strike(deed: Deed) -> Strike:
+    def strike(place: Breakable, _rng: random.Random) -> Bite:
+        bite = deed(_lab(place))
+        return Bite((bite.host,), bite.at, bite.at if bite.over is None else bite.over, bite.proof)
+
+    return strike
+
+
+def _arranged(arrange: Callable[[Lab], None]) -> Arrange:
+    return lambda place: arrange(_lab(place))
+
+
+# -- who is hit -------------------------------------------------------------------------------------------------
+
+
+def _leader(lab: Lab) -> str:
+    return lab.resolve("leader").name
+
+
+def _primary(lab: Lab) -> str:
+    return lab.resolve("primary").name
+
+
+def _etcd_leader(lab: Lab) -> str:
+    return lab.resolve("etcd-leader").name
+
+
+def _leader_without_etcd(lab: Lab) -> str:
+    name = _leader(lab)
+    roles.etcd_off(lab, name)
+    return name
+
+
+def _leader_with_etcd(lab: Lab) -> str:
+    name = _leader(lab)
+    roles.etcd_to(lab, name)
+    return name
+
+
+def _primary_without_etcd(lab: Lab) -> str:
+    name = _primary(lab)
+    roles.etcd_off(lab, name)
+    return name
+
+
+def _primary_with_etcd(lab: Lab) -> str:
+    name = _primary(lab)
+    roles.etcd_to(lab, name)
+    return name
+
+
+def _etcd_alone(lab: Lab) -> str:
+    name = roles.bystander(lab)
+    roles.etcd_to(lab, name)
+    return name
+
+
+def _bystander(lab: Lab) -> str:
+    name = roles.bystander(lab)
+    roles.etcd_off(lab, name)
+    return name
+
+
+# -- what is done -----------------------------------------------------------------------------------------------
+
+
+def _lose(who: Callable[[Lab], str]) -> Strike:
+    return _strike(lambda lab: lab.faults.unplug(who(lab)))
+
+
+def _reboot(lab: Lab) -> lab_faults.Bite:
+    bite = lab.faults.unplug(_leader(lab))
+    lab.faults.plug(bite.host)
+    return bite
+
+
+def _lose_all(place: Breakable, _rng: random.Random) -> Bite:
+    """The power is gone everywhere."""
+    lab, at = _lab(place), now()
+    proofs = [f"{host.name}: {lab.faults.unplug(host.name).proof}" for host in lab.plan.nodes]
+    return Bite(place.nodes, at, now(), "; ".join(proofs))
+
+
+def _kill(who: Callable[[Lab], str], what: Target) -> Strike:
+    return _strike(lambda lab: lab.faults.kill(who(lab), what))
+
+
+def _freeze(who: Callable[[Lab], str], what: Target) -> Strike:
+    return _strike(lambda lab: lab.faults.freeze(who(lab), what))
+
+
+def _stop(who: Callable[[Lab], str], service: str, what: Target) -> Strike:
+    """SIGTERM, and no start before it is mended."""
+
+    def strike(place: Breakable, _rng: random.Random) -> Bite:
+        lab = _lab(place)
+        name, at = who(lab), now()
+        lab.hold_back(name, service)
+        ended(lambda: found(lab.init(name), what), f"{service} of {name}")
+        return Bite((name,), at, now(), f"SIGTERM to {service} of {name}: it has ended")
+
+    return strike
+
+
+def _cut_from_clients(lab: Lab) -> lab_faults.Bite:
+    return lab.faults.cut(_leader(lab), CLIENT.name)
+
+
+def _deaf_client(place: Breakable, rng: random.Random) -> Bite:
+    """The leader's scheduler is killed while the clients' host hears no ARP, for a second: what is announced just then
+    never comes to it."""
+    lab = _lab(place)
+    deaf = lab.faults.cut_arp(CLIENT.name)
+    killed = _kill(_leader, Target.BOTH)(place, rng)
+    time.sleep(max(0.0, deaf.at + 1.0 - now()))
+    lab.faults.heal(CLIENT.name)
+    return Bite(killed.nodes, killed.at, killed.over, f"{killed.proof}; meanwhile {CLIENT.name}: {deaf.proof}")
+
+
+def _switch_with_primary(place: Breakable, _rng: random.Random) -> Bite:
+    """To the host of the synchronous standby: the primary goes along."""
+    lab = _lab(place)
+    to, at = lab.state().synchronous[0], now()
+    roles.lead(lab, to)
+    until = now() + 5.0
+    while lab.state().primary != to:
+        if now() > until:
+            raise DrillError(f"the primary did not go along to {to}")
+        time.sleep(0.1)
+    return Bite((to,), at, now(), f"{to} leads by `luigi-ha switchover`, and the primary is there too")
+
+
+def _both_at_once(place: Breakable, _rng: random.Random) -> Bite:
+    """Scheduler leader and PostgreSQL's primary, which are on different hosts, in one moment: SIGKILL."""
+    lab = _lab(place)
+    leader, primary, at = _leader(lab), _primary(lab), now()
+    one, two = lab.faults.kill(leader, Target.BOTH), lab.faults.kill(primary, Target.POSTGRES)
+    return Bite((leader, primary), at, now(), f"{one.proof}; {two.proof}")
+
+
+beside, apart = _arranged(roles.beside_primary), _arranged(roles.apart)
+no_hook = _arranged(lambda lab: lab.stop_hook(on=False))
+_host = partial(Fault, on=ON, watch=6.0)
+_long = partial(Fault, on=ON, watch=8.0, fails=Fails.ANY)
+_still = partial(Fault, on=ON, moves=False)
+_TABLE = (
+    # Hosts: L, P and E in every combination.
+    _host("lose-leader", "the leader's host is lost; primary and etcd's leader are elsewhere",
+          _lose(_leader_without_etcd), arrange=apart),
+    _host("lose-leader-and-etcd", "... with etcd's leader", _lose(_leader_with_etcd), arrange=apart),
+    _host("lose-leader-and-primary", "... with PostgreSQL's primary", _lose(_leader_without_etcd), arrange=beside),
+    _host("lose-all-three", "... with both", _lose(_leader_with_etcd), arrange=beside),
+    _still("lose-primary", "the primary's host is lost, which does not lead", _lose(_primary_without_etcd),
+           arrange=apart, watch=6.0),
+    _still("lose-primary-and-etcd", "... with etcd's leader", _lose(_primary_with_etcd), arrange=apart, watch=6.0),
+    _still("lose-etcd", "the host of etcd's leader is lost, which has no other role", _lose(_etcd_alone),
+           arrange=beside, watch=4.0),
+    _still("lose-bystander", "a host without any role is lost", _lose(_bystander), arrange=beside, watch=4.0),
+    _host("reboot-leader", "the leader's host is off and on again", _strike(_reboot), within=20.0),
+    _still("lose-everything", "all hosts off, and on again", _lose_all, watch=2.0, fails=Fails.ANY, within=150.0),
+    # A host, or a part of it, that stands still.
+    _long("freeze-keeper", "SIGSTOP to the leader's keeper", _freeze(_leader, Target.KEEPER), late=True,
+          gone_within=GONE_WITHIN, within=20.0),
+    _long("freeze-node", "SIGSTOP to the leader's keeper and scheduler", _freeze(_leader, Target.BOTH), late=True,
+          gone_within=GONE_WITHIN, within=20.0),
+    _long("freeze-host", "SIGSTOP to everything on the leader's host", _freeze(_leader, Target.HOST), arrange=apart,
+          late=True, gone_within=GONE_WITHIN, within=20.0),
+    # Networks.
+    _host("cut-leader", "the leader's host is cut off from everybody", _strike(lambda lab: lab.faults.cut(
+        _leader_without_etcd(lab))), arrange=apart, gone_within=GONE_WITHIN),
+    _long("cut-leader-and-primary", "... with the primary", _strike(lambda lab: lab.faults.cut(_leader(lab))),
+          arrange=beside, within=PRIMARY_MOVES, watch=30.0, gone_within=GONE_WITHIN),
+    _host("deafen-leader", "packets leave the leader's host, and none come in", _strike(
+        lambda lab: lab.faults.deafen(_leader(lab))), arrange=apart, fails=Fails.ANY, within=20.0,
+        gone_within=GONE_WITHIN),
+    _host("cut-etcd", "the leader's node reaches no etcd", _strike(lambda lab: lab.faults.cut_etcd(_leader(lab))),
+          fails=Fails.ANY, gone_within=GONE_WITHIN),
+    _host("cut-postgres", "the leader's node reaches no PostgreSQL",
+          _strike(lambda lab: lab.faults.cut_postgres(_leader(lab))), watch=8.0, fails=Fails.ANY, within=20.0),
+    _still("cut-clients", "the clients' host and the leader's do not reach each other", _strike(_cut_from_clients),
+           watch=3.0, fails=Fails.ANY),
+    _still("lose-packets", "a fifth of the packets of the leader's host is lost",
+           _strike(lambda lab: lab.faults.lose(_leader(lab), 20)), watch=6.0, fails=Fails.ANY, within=25.0),
+    # The address.
+    _host("deaf-clients", "SIGKILL to the leader while the clients' host hears no ARP for a second", _deaf_client,
+          watch=4.0),
+    _still("take-address", "another machine takes the address, and announces it",
+           _strike(lambda lab: lab.faults.take_address(OBSERVER.name)), watch=3.0, fails=Fails.ANY),
+    _still("flush-address", "the address is taken from the leader's host", _strike(
+        lambda lab: lab.faults.flush_address(_leader(lab))), watch=3.0, fails=Fails.ANY),
+    # Without a supervisor that runs `luigi-ha release` when a node has died.
+    _host("kill-keeper-no-hook", "SIGKILL to the leader's keeper, and no stop hook runs",
+          _kill(_leader, Target.KEEPER), arrange=no_hook, gone_within=GONE_WITHIN),
+    _host("kill-node-no-hook", "SIGKILL to the leader's keeper and scheduler, and no stop hook runs",
+          _kill(_leader, Target.BOTH), arrange=no_hook, gone_within=GONE_WITHIN),
+    # etcd.
+    _still("kill-etcd", "SIGKILL to etcd's leader", _kill(_etcd_leader, Target.ETCD), watch=3.0),
+    _still("freeze-etcd", "SIGSTOP to etcd's leader", _freeze(_etcd_leader, Target.ETCD), watch=6.0),
+    _still("stop-etcd", "SIGTERM to etcd's leader", _stop(_etcd_leader, "etcd", Target.ETCD), watch=3.0),
+    # PostgreSQL.
+    _still("kill-postgres", "SIGKILL to the primary", _kill(_primary, Target.POSTGRES), watch=4.0, fails=Fails.ANY,
+           within=PRIMARY_MOVES),
+    _still("freeze-postgres", "SIGSTOP to the primary", _freeze(_primary, Target.POSTGRES), watch=6.0,
+           fails=Fails.ANY, within=PRIMARY_MOVES),
+    _still("kill-patroni", "SIGKILL to the primary's Patroni", _kill(_primary, Target.PATRONI), watch=3.0),
+    _still("freeze-patroni", "SIGSTOP to the primary's Patroni, until another one is the primary",
+           _freeze(_primary, Target.PATRONI), watch=35.0, fails=Fails.ANY, within=PRIMARY_MOVES),
+    _still("stop-patroni", "SIGTERM to the primary's Patroni", _stop(_primary, "patroni", Target.PATRONI), watch=6.0,
+           fails=Fails.ANY, within=PRIMARY_MOVES),
+    _host("kill-leader-and-primary", "SIGKILL to the leader and, on another host, to the primary", _both_at_once,
+          arrange=apart, fails=Fails.ANY, within=PRIMARY_MOVES),
+    # Planned.
+    _host("switchover-with-primary", "a planned switchover that takes the primary along", _switch_with_primary,
+          arrange=beside, watch=2.0, fails=Fails.NONE),
+)  # fmt: skip
+ALL = {fault.name: fault for fault in _TABLE}
