@@ -1,13 +1,14 @@
 """The only place that reads a clock.
 
 `monotonic()` measures durations and deadlines. `wall()` is for people and for the log. `SchedulerClock` is what
-the engine runs on: wall time that never goes back, not even below the last time another machine wrote.
+the engine runs on: it never goes back, not even below the last time another machine wrote.
 
-Not promised: that scheduler time equals wall time. After the wall clock was set back it stands still until the wall
-clock has caught up.
+Not promised: that scheduler time equals wall time.
 """
 
 import time
+
+APART = 2.0  # s; what two machines' times of day may differ by: more than it takes to hear the other
 
 
 def wall() -> float:
@@ -20,15 +21,31 @@ monotonic = time.monotonic
 
 
 class SchedulerClock:
-    """max(wall clock, last time in the log, last value given): the engine's `clock`."""
+    """The engine's `clock`: never goes back, and goes on where the leader before was, whatever this machine's date is.
 
-    __slots__ = ("last",)
+    A node that follows hears the leader's scheduler time; one that leads, with others on other machines, `hold`s its
+    own. From then on the time of day counts for as long as it agrees with that, within APART. If it does not (a clock
+    an hour wrong on the next leader, or one that is set while it leads), time goes on by the clock that nobody can set:
+    otherwise each retry and each cooldown of that hour would be over at once, or none would end for an hour.
+
+    Without others the time of day is followed wherever it goes; after it was set back, this stands still until it has
+    caught up.
+    """
+
+    __slots__ = ("_ahead_of_boot", "last")
 
     def __init__(self, not_before: float = 0.0) -> None:
         self.last = not_before  # the value given last; what the journal writes beside a call's changes
+        self._ahead_of_boot: float | None = None  # scheduler time less `_boot()`; None: the time of day alone counts
 
     def __call__(self) -> float:
         now = time.time()
+        if self._ahead_of_boot is not None:
+            ahead = now - _boot()
+            if abs(ahead - self._ahead_of_boot) < APART:
+                self._ahead_of_boot = ahead
+            else:
+                now = _boot() + self._ahead_of_boot
         if now > self.last:  # noqa: PLR1730 - called for every call; max() costs twice as much
             self.last = now
         return self.last
@@ -36,3 +53,25 @@ class SchedulerClock:
     def not_before(self, moment: float) -> None:
         """Never again give a time earlier than `moment` (the last one found in the log)."""
         self.last = max(self.last, moment)
+
+    def heard(self, moment: float) -> None:
+        """It is `moment` for the leader."""
+        self._ahead_of_boot = moment - _boot()
+
+    def hold(self) -> None:
+        """Others follow: from now on the time of day alone does not move it."""
+        if self._ahead_of_boot is None:
+            self._ahead_of_boot = max(time.time(), self.last) - _boot()
+
+    @property
+    def apart(self) -> float:
+        """By how many seconds this machine's time of day is ahead of scheduler time (less than 0: behind); 0 while they
+        agree."""
+        if self._ahead_of_boot is None:
+            return 0.0
+        ahead = time.time() - _boot() - self._ahead_of_boot
+        return ahead if abs(ahead) >= APART else 0.0
+
+
+def _boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)  # counts while the machine is suspended, as the time of day does

@@ -8,7 +8,8 @@ from functools import partial
 from luigi_ha.appliance.drill import roles
 from luigi_ha.appliance.drill.cluster import InLab
 from luigi_ha.appliance.drill.fault import Arrange, Bite, Fails, Fault, Strike, ended
-from luigi_ha.appliance.drill.place import Breakable, DrillError, now
+from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, now
+from luigi_ha.appliance.drill.process_faults import kill_leader
 from luigi_ha.appliance.lab import faults as lab_faults
 from luigi_ha.appliance.lab.lab import Lab
 from luigi_ha.appliance.lab.plan import CLIENT, OBSERVER
@@ -139,7 +140,7 @@ def _deaf_client(place: Breakable, rng: random.Random) -> Bite:
     never comes to it."""
     lab = _lab(place)
     deaf = lab.faults.cut_arp(CLIENT.name)
-    killed = _kill(_leader, Target.BOTH)(place, rng)
+    killed = kill_leader(Part.NODE)(place, rng)
     time.sleep(max(0.0, deaf.at + 1.0 - now()))
     lab.faults.heal(CLIENT.name)
     return Bite(killed.nodes, killed.at, killed.over, f"{killed.proof}; meanwhile {CLIENT.name}: {deaf.proof}")
@@ -217,10 +218,10 @@ _TABLE = (
     _still("flush-address", "the address is taken from the leader's host", _strike(
         lambda lab: lab.faults.flush_address(_leader(lab))), watch=3.0, fails=Fails.ANY),
     # Without a supervisor that runs `luigi-ha release` when a node has died.
-    _host("kill-keeper-no-hook", "SIGKILL to the leader's keeper, and no stop hook runs",
-          _kill(_leader, Target.KEEPER), arrange=no_hook, gone_within=GONE_WITHIN),
+    _host("kill-keeper-no-hook", "SIGKILL to the leader's keeper, and no stop hook runs", kill_leader(Part.KEEPER),
+          arrange=no_hook, gone_within=GONE_WITHIN),
     _host("kill-node-no-hook", "SIGKILL to the leader's keeper and scheduler, and no stop hook runs",
-          _kill(_leader, Target.BOTH), arrange=no_hook, gone_within=GONE_WITHIN),
+          kill_leader(Part.NODE), arrange=no_hook, gone_within=GONE_WITHIN),
     # etcd.
     _still("kill-etcd", "SIGKILL to etcd's leader", _kill(_etcd_leader, Target.ETCD), watch=3.0),
     _still("freeze-etcd", "SIGSTOP to etcd's leader", _freeze(_etcd_leader, Target.ETCD), watch=6.0),

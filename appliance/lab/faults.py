@@ -51,7 +51,7 @@ class Faults:
         left = processes.kill(process.pid for process in targets)
         if left:
             raise NoBite(f"{what.value} of {host.name}: {left} live on after SIGKILL")
-        return Bite(f"kill-{what.value}", host.name, at, f"dead: {_listed(targets)}")
+        return Bite(f"kill-{what.value}", host.name, at, f"dead: {_listed(targets)}", _now())
 
     def freeze(self, name: str, what: Target) -> Bite:
         """SIGSTOP, until `thaw`. A frozen host's kernel goes on: it answers ping and drops addresses in time."""

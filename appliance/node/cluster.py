@@ -8,6 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from luigi_ha.appliance.node.database import beside_the_primary
+from luigi_ha.appliance.node.timekeeping import described
 from luigi_ha.appliance.store import Replication, StoreError
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _shown(node: "Node", name: str, health: Json) -> Json:
         and (beside_the_primary(node) if name == node.holder else about.get("preferred") == "yes"),
         "host": about.get("host"),
         "version": about.get("version"),
+        "clock_apart": health.get("clock_apart"),
     }
 
 
@@ -142,6 +144,7 @@ def _degraded(node: "Node", health: Json, nodes: list[Json], replication: Replic
         found += [
             f"{each['name']} cannot lead: {each['why_not']}" for each in nodes if each["answers"] and each["why_not"]
         ]
+        found += [f"{each['name']}: {described(each['clock_apart'])}" for each in nodes if each["clock_apart"]]
         found += [f"{name} has other options: {what}" for name, what in sorted(node.sameness.differs.items())]
         if node.link.keeps is not None:
             found.append(f"automatic failover is paused: only {node.link.keeps} may lead, until `luigi-ha resume`")

@@ -69,6 +69,7 @@ class Leading:
         node, link, epoch = self._node, self._node.link, self._node.epoch
         assert node.engine is not None  # noqa: S101
         assert node.journal is not None  # noqa: S101
+        node.timekeeping.lead()
         if node.journal.state is JournalState.WAITING:
             node.gate.close(f"the database is away: {node.journal.reason}")  # it opens when the journal writes
         else:

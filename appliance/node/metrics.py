@@ -38,6 +38,8 @@ def register(node: "Node") -> None:
     metrics.gauge("luigi_ha_mirror_behind", text, lambda: float(node.roles.mirror.behind) if node.roles.mirror else 0.0)
     text = "Seconds for which the leader's lease holds without another renewal"
     metrics.gauge("luigi_ha_lease_left_seconds", text, lambda: node.link.remaining() if node.link else 0.0)
+    text = "Seconds by which this machine's time of day is ahead of scheduler time; 0 while they agree"
+    metrics.gauge("luigi_ha_clock_apart_seconds", text, lambda: node.clock.apart)
     text = "1 while a commit of the leader is on a second machine before it is acknowledged"
     metrics.gauge("luigi_ha_synchronous", text, lambda: float(_synchronous(node)))
     text = "1 while the loss of the host of PostgreSQL's primary makes its standby the primary at once"

@@ -44,6 +44,7 @@ from luigi_ha.appliance.node.report import Reporter
 from luigi_ha.appliance.node.roles import Roles
 from luigi_ha.appliance.node.sameness import Sameness
 from luigi_ha.appliance.node.states import Life
+from luigi_ha.appliance.node.timekeeping import Timekeeping
 from luigi_ha.appliance.store import (
     FencedError,
     Journal,
@@ -96,6 +97,7 @@ class Node:
         self.relay = HttpRelay(serve.call_budget, self.dispatcher.take_back, self.access.tls)
         self.postman = Postman(sender(node.options.email), off=node.options.email.off)
         self.roles = Roles(self)
+        self.timekeeping = Timekeeping(self)
         self.leading = Leading(self)
         self.sameness = Sameness(self)
         self.dispatcher.executor.on_mail = self._mail

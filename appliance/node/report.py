@@ -63,6 +63,8 @@ class Reporter:
             "calls_passed_on": node.relay.in_flight,
             "connections": node.api.connections,
             "time": wall(),
+            "scheduler_time": node.clock(),
+            "clock_apart": round(node.clock.apart, 1),
         }
 
     def _leader(self) -> str | None:

@@ -8,6 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from luigi_ha.appliance import log
+from luigi_ha.appliance.clock import monotonic
 from luigi_ha.appliance.config.access import speaks_tls
 from luigi_ha.appliance.config.shared import LOCKS_OUT, different, digests, shared_options, shown
 from luigi_ha.appliance.exit_codes import ExitCode
@@ -90,11 +91,17 @@ class Sameness:
         node = self._node
         leader = node.roles.leader
         if leader is not None:
-            self.compare({leader.name: await node.peers.ask(leader.address)})
+            asked = monotonic()
+            answers = {leader.name: await node.peers.ask(leader.address)}
+            node.timekeeping.hear(answers, monotonic() - asked)
+            self.compare(answers)
 
 
 async def compare_options(node: "Node") -> None:
     """Every now and then, on each node."""
     while node.link is not None:
         await asyncio.sleep(LOOK_EVERY)
-        node.sameness.compare(await node.peers.health())
+        asked = monotonic()
+        answers = await node.peers.health()
+        node.timekeeping.hear(answers, monotonic() - asked)
+        node.sameness.compare(answers)

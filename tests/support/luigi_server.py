@@ -44,6 +44,8 @@ class SettableClock:
         self.last = time.time() if self.frozen is None else self.frozen
         return self.last
 
+    apart = 0.0
+
     def not_before(self, moment: float) -> None:
         """A test's time may be any."""
 
