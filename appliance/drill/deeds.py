@@ -75,7 +75,7 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
         raise CommandError(f"stock luigi is not installed beside luigi-ha; {hint}", ExitCode.CONFIG)
     directory = _new(reports or _reports(), on)
     _say(f"drill on a {on}: {len(plan)} rounds, seed {seed}")
-    with _told_as_sentences(), _somewhere(on) as place:
+    with _told_as_sentences(), _somewhere(on, clocks=any(fault.clocks for fault in plan)) as place:
         _require_well(place)
         for number, fault in enumerate(plan, 1):
             path = directory / report.ROUNDS / f"{number:03}-{fault.name}"
@@ -156,8 +156,8 @@ def _new(reports: Path, on: str) -> Path:
 
 
 @contextmanager
-def _somewhere(on: str) -> Iterator[Breakable]:
-    """Where it happens; made for it, and gone afterwards."""
+def _somewhere(on: str, *, clocks: bool) -> Iterator[Breakable]:
+    """Where it happens; made for it, and gone afterwards. `clocks`: whether its hosts need clocks of their own."""
     if on == "pair":
         from luigi_ha.appliance.drill.pair import OnLoopback  # noqa: PLC0415 - each place has needs of its own
 
@@ -169,7 +169,7 @@ def _somewhere(on: str) -> Iterator[Breakable]:
 
     lab = Lab(LABS / f"{PREFIX}{os.getpid()}")  # nobody else's
     try:
-        lab.up(_say)
+        lab.up(_say, clocks=clocks)
         yield InLab(lab)
     finally:
         lab.down()

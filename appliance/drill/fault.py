@@ -65,6 +65,8 @@ class Fault:
     """s from the strike until what is hit may not have the cluster's address any more, where there is one."""
     late: bool = False
     """Whether calls are sent to what stands still, which it finds when it wakes."""
+    clocks: bool = False
+    """Whether it needs hosts whose times of day can be set."""
     safe: bool = False
     """Whether a healthy cluster in use takes no harm."""
 
@@ -89,6 +91,7 @@ def together(one: Fault, two: Fault) -> Fault:
         f"{one.name}+{two.name}", f"{one.text}; and then: {two.text}", strike,
         on=tuple(kind for kind in one.on if kind in two.on), arrange=one.arrange, moves=False,
         watch=max(one.watch, two.watch), fails=Fails.ANY, within=90.0 + one.within + two.within,
+        clocks=one.clocks or two.clocks,
     )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from luigi_ha.appliance.lab.targets import Target, found
 ON = ("lab",)
 GONE_WITHIN = 4.0  # s for the leader's address to be gone, from when it cannot renew its lease: 3, in whole seconds
 PRIMARY_MOVES = 40.0  # s that nobody may be answered while Patroni moves the primary in its own time
+HOUR = 3600.0
+HEARD_WITHIN = 3.0  # s in which a standby has heard the leader's time anew
 Deed = Callable[[Lab], lab_faults.Bite]
 
 
@@ -159,6 +161,20 @@ def _switch_with_primary(place: Breakable, _rng: random.Random) -> Bite:
     return Bite((to,), at, now(), f"{to} leads by `luigi-ha switchover`, and the primary is there too")
 
 
+def _wrong_clock_leads(ahead: float) -> Strike:
+    """The standbys' times of day are wrong, and then the leader is killed."""
+
+    def strike(place: Breakable, rng: random.Random) -> Bite:
+        lab = _lab(place)
+        leader = _leader(lab)
+        said = [lab.faults.set_clock(host.name, ahead).proof for host in lab.plan.servers if host.name != leader]
+        time.sleep(HEARD_WITHIN)
+        killed = kill_leader(Part.NODE)(place, rng)
+        return Bite(killed.nodes, killed.at, killed.over, f"{'; '.join(said)}; then {killed.proof}")
+
+    return strike
+
+
 def _both_at_once(place: Breakable, _rng: random.Random) -> Bite:
     """Scheduler leader and PostgreSQL's primary, which are on different hosts, in one moment: SIGKILL."""
     lab = _lab(place)
@@ -238,6 +254,12 @@ _TABLE = (
            fails=Fails.ANY, within=PRIMARY_MOVES),
     _host("kill-leader-and-primary", "SIGKILL to the leader and, on another host, to the primary", _both_at_once,
           arrange=apart, fails=Fails.ANY, within=PRIMARY_MOVES),
+    # Clocks.
+    _host("clock-ahead", "SIGKILL to the leader, while the time of day of all standbys is an hour ahead",
+          _wrong_clock_leads(HOUR), clocks=True),
+    _host("clock-behind", "... an hour behind", _wrong_clock_leads(-HOUR), clocks=True),
+    _still("clock-set", "the leader's time of day is set an hour ahead", _strike(
+        lambda lab: lab.faults.set_clock(_leader(lab), HOUR)), clocks=True, watch=4.0, fails=Fails.NONE),
     # Planned.
     _host("switchover-with-primary", "a planned switchover that takes the primary along", _switch_with_primary,
           arrange=beside, watch=2.0, fails=Fails.NONE),

@@ -6,6 +6,7 @@
     refused       no call failed that the fault does not excuse
     finished      luigi ended with code 0, and each task is done, after those that it needs
     double-run    no task began twice
+    waiting       a task that failed is not retried before its time, and one that is disabled stays so
     log           the database's log of the round passes every check of `luigi-ha verify-history`
     fenced        nothing was written for a leader whose time was over, of what was sent to it while it stood still
     address       no two hosts had the cluster's address, what was hit lost it in time, and the leader has it at the end
@@ -16,6 +17,7 @@ A check that has seen too little is undecided, and the round is inconclusive: ne
 """
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,12 +29,13 @@ from luigi_ha.appliance.drill.records import Record
 from luigi_ha.appliance.store.verification import check
 
 CHECKS = (
-    "bit", "acknowledged", "answered", "refused", "finished", "double-run", "log", "fenced", "address", "leaders",
-    "left-behind",
+    "bit", "acknowledged", "answered", "refused", "finished", "double-run", "waiting", "log", "fenced", "address",
+    "leaders", "left-behind",
 )  # fmt: skip
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 ENOUGH_AFTER = 20  # calls answered after the fault
 TWICE = "done more than once"
+WAITED_FOR = ["DISABLED", "FAILED"]
 OVERLAP = 0.05  # s; less is the time between two looks on a busy machine
 
 
@@ -72,6 +75,7 @@ def judge(record: Record) -> Judgement:
     _calls(found, record, bite)
     if record.about.get("pipeline") is not None:
         _pipeline(found, record, bite)
+    _waiting(found, record)
     _log(found, record)
     _fenced(found, record)
     _address(found, record, bite)
@@ -137,6 +141,17 @@ def _pipeline(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None
         "at_work": verdict.running,
         "start_gap": round(verdict.gap, 3),
     }
+
+
+def _waiting(found: Judgement, record: Record) -> None:
+    text = record.text(records.WAITING)
+    told = json.loads(text) if text else {}
+    before, after = told.get("before", {}), told.get("after", {})
+    found.proves("waiting", sorted(before.values()) == WAITED_FOR, f"no such tasks before the fault: {before}")
+    changed = [
+        f"{task} was {status}, and is {after.get(task)}" for task, status in before.items() if after.get(task) != status
+    ]
+    found.must("waiting", not changed, "; ".join(changed))
 
 
 def _log(found: Judgement, record: Record) -> None:

@@ -4,6 +4,7 @@
     effects.log    what the pipeline's tasks wrote themselves, when they began and ended
     luigi.log      luigi's own words, each with when it came
     nodes.jsonl    what each node said of itself, whenever that changed
+    waiting.json   tasks that must wait: the status of each before and after
     known.json     which of the callers' tasks the database has afterwards; the status of each of the pipeline's
     late.jsonl     calls that were sent to what stood still; as calls.jsonl
     address.jsonl  which hosts had the cluster's address, by their kernels, whenever that changed
@@ -27,8 +28,8 @@ from luigi_ha.appliance.store.verification import Entry
 
 ROUND, CALLS, NODES, KNOWN, LOG = "round.json", "calls.jsonl", "nodes.jsonl", "known.json", "log.jsonl"
 EFFECTS, WORDS = "effects.log", "luigi.log"
-LATE, ADDRESS, WIRE = "late.jsonl", "address.jsonl", "wire.jsonl"
-FILES = (ROUND, CALLS, LATE, EFFECTS, WORDS, NODES, ADDRESS, WIRE, KNOWN, LOG)
+LATE, ADDRESS, WIRE, WAITING = "late.jsonl", "address.jsonl", "wire.jsonl", "waiting.json"
+FILES = (ROUND, CALLS, LATE, EFFECTS, WORDS, NODES, ADDRESS, WIRE, WAITING, KNOWN, LOG)
 NULL = r"\N"
 _TEXTS = ("actor", "task_id", "status", "worker_id", "run_id")
 _NUMBERS = ("task_num", "attempt")

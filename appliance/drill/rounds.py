@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from luigi_ha.appliance.drill import effects, records
+from luigi_ha.appliance.drill import effects, records, waiting
 from luigi_ha.appliance.drill.fault import Bite, Fault
 from luigi_ha.appliance.drill.pipeline_tasks import DIRECTORY, LOG, TARGETS, required
-from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, await_leader, now
+from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, ask, await_leader, now
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.processes import every
 
@@ -56,6 +56,8 @@ def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, set
         if fault.arrange is not None:
             fault.arrange(place)
             place.wait_until_ready()
+        tasks = waiting.make(place)
+        before = waiting.statuses(place, tasks)
         about["log"] = {"begun": records.position(place)}
         with _Observer(place, directory / records.NODES), place.watching(directory):
             with _callers(place, directory) as prefix:
@@ -63,7 +65,9 @@ def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, set
                 _struck(place, fault, directory, rng, settings, about)
             about["ended"] = now()
         place.wait_until_ready()
+        ask(place, "GET", "/api/prune")
         _gather(place, directory, about)
+        waiting.write(directory, before, waiting.statuses(place, tasks))
     except (DrillError, LabError, OSError) as error:
         about["trouble"] = f"{type(error).__name__}: {error}"
     about.setdefault("ended", now())

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luigi_ha.appliance.lab import arp, machines, moves, network, probes, processes
+from luigi_ha.appliance.lab import arp, clocks, machines, moves, network, probes, processes
 from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
 from luigi_ha.appliance.lab.network import Filter
 from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, SWITCH, VIP, Host
@@ -192,6 +192,14 @@ class Faults:
         at = _now()
         network.drop_address(pid, VIP)
         return Bite("flush-address", host.name, at, f"`ip address del {VIP}` on {host.name}")
+
+    def set_clock(self, name: str, ahead: float) -> Bite:
+        """From now on the host's time of day is so many seconds ahead of the machine's."""
+        host, at = self._lab.resolve(name), _now()
+        clocks.put(self._lab.plan, host, ahead)
+        if clocks.ahead(self._lab.plan, host) != ahead:
+            raise NoBite(f"the clock of {host.name} cannot be set")
+        return Bite("set-clock", host.name, at, f"the time of day of {host.name} is {ahead:+g} s from now on")
 
     def give_address_back(self) -> None:
         """Nobody but the cluster has its address any more."""

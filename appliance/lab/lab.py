@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from luigi_ha.appliance.lab import inside, machines, network, processes, recipes, state
+from luigi_ha.appliance.lab import clocks, inside, machines, network, processes, recipes, state
 from luigi_ha.appliance.lab.errors import LabError, NoLab, WrongUse
 from luigi_ha.appliance.lab.exclusive import exclusive
 from luigi_ha.appliance.lab.faults import Faults
@@ -57,6 +57,8 @@ class Lab:
         _as_root()
         check_machine(self.directory)
         plan = Plan(self.directory, **options)
+        if plan.clocks:
+            clocks.check()
         with exclusive(self.directory):
             if self._clean():
                 progress("removed what an earlier lab had left")

@@ -65,6 +65,7 @@ class Plan:
     stop_hook: bool = True  # run `luigi-ha release` after serve has died, as systemd's ExecStopPost= would
     failsafe: bool = True  # Patroni's failsafe_mode: a primary stays one while etcd is away and all members agree
     quick: bool = True  # leases of 2 s instead of the default 3: for a machine that does nothing else
+    clocks: bool = False  # each host has a time of day of its own, for luigi-ha, Patroni and PostgreSQL
     vip: bool = True  # an address moves with the leader; without one, clients find it by themselves
 
     @property

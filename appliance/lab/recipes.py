@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from luigi_ha.appliance.lab import clocks
 from luigi_ha.appliance.lab.plan import (
     ACCOUNT,
     ETCD_PORT,
@@ -69,21 +70,24 @@ def write(plan: Plan) -> None:
             "services": [asdict(recipe) for recipe in recipes(plan, host)],
         }
         (place / "host.json").write_text(json.dumps(spec, indent=2))
+    if plan.clocks:
+        clocks.build(plan)
 
 
 def recipes(plan: Plan, host: Host) -> list[Recipe]:
     """The services of a host, in the order in which they are started."""
-    place, found = plan.of(host), []
+    place, found, clock = plan.of(host), [], clocks.environ(plan, host)
     if host.etcd:
         found.append(Recipe("etcd", _as_account(*etcd(plan, host)), ETCD_RESTART, sweep=True))
     if host.postgres:
         command = (sys.executable, "-m", "patroni", str(place / "patroni.json"))
         # PostgreSQL outlives Patroni, as with KillMode=process in its Debian unit.
-        found.append(Recipe("patroni", _as_account(*command), PATRONI_RESTART, sweep=False))
+        found.append(Recipe("patroni", _as_account(*command), PATRONI_RESTART, sweep=False, environ=clock))
     if host.serve:
         program, config = _program("luigi-ha"), str(place / "luigi-ha.toml")
         hook = (program, "release", "--config", config) if plan.stop_hook else ()
-        found.append(Recipe("serve", (program, "serve", "--config", config), SERVE_RESTART, sweep=True, hook=hook))
+        command = (program, "serve", "--config", config)
+        found.append(Recipe("serve", command, SERVE_RESTART, sweep=True, hook=hook, environ=clock))
     return found
 
 

@@ -91,6 +91,7 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
             [108.0, "one", None, 0, False], [108.0, "one", "standby", 20, False],
             [112.0, "one", "standby", 20, False], [112.0, "two", "leading", 20, True],
         ],
+        "waiting": {"before": {"f": "FAILED", "d": "DISABLED"}, "after": {"f": "FAILED", "d": "DISABLED"}},
         "late": [], "address": [], "wire": [],
         "known": {"acknowledged": [call[0] for call in calls()], "statuses": {"DONE": 7}},
         "log": entries,
@@ -110,6 +111,7 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
         records.write_lines(directory / name, whole[part])
     (directory / records.EFFECTS).write_text(whole["effects"])
     records.write(directory / records.KNOWN, whole["known"])
+    records.write(directory / records.WAITING, whole["waiting"])
     return directory
 
 

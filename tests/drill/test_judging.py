@@ -100,6 +100,9 @@ WRONG: dict[str, tuple[Damage, str]] = {
     "a call failed that began after the fault": (lambda w: w["calls"][70].__setitem__(3, "503"), "refused"),
     "nobody was answered for too long": (lambda w: w["about"]["fault"].update(within=0.3), "answered"),
     "it never recovered": (lambda w: w["about"].update(trouble="DrillError: nobody leads for 180 s"), "answered"),
+    "a task was retried too early": (lambda w: w["waiting"]["after"].update(f="PENDING"), "waiting"),
+    "a cooldown was skipped": (lambda w: w["waiting"]["after"].update(d="PENDING"), "waiting"),
+    "a task that waits is gone": (lambda w: w["waiting"]["after"].pop("d"), "waiting"),
     "two hosts had the address": (
         addressed(lambda w: w["address"].extend([[113.0, ["one", "two"]], [113.2, ["one", "two"]], [114.0, ["two"]]])),
         "address",
@@ -144,6 +147,7 @@ UNDECIDED: dict[str, tuple[Damage, str]] = {
     "no task began after it": (lambda w: w["about"]["bite"].update(at=108.0, over=108.0), "finished"),
     "nobody was seen to have the address": (addressed(lambda w: w.update(address=[])), "address"),
     "nobody was seen to answer for the address": (addressed(lambda w: w.update(wire=[])), "address"),
+    "no task waits": (lambda w: w["waiting"]["before"].clear(), "waiting"),
     "no node was seen to lead": (lambda w: w.update(nodes=[]), "leaders"),
 }
 

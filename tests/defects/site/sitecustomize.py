@@ -45,7 +45,7 @@ class _Finder(MetaPathFinder):
 
 
 def _switch_on(name: str) -> None:
-    import changes  # noqa: PLC0415 - beside this file
+    import changes
 
     module, change = changes.ALL[name]
     sys.meta_path.insert(0, _Finder(module, change))

@@ -1,0 +1,42 @@
+"""Tasks that must wait: one that failed, until its retry is due; one that is disabled, until its cooldown is over.
+
+Luigi's defaults, 15 minutes and an hour, are longer than a round. So neither may be anything else at its end.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+from luigi_ha.appliance.drill import records
+from luigi_ha.appliance.drill.place import Place, ask
+
+WORKER = "drill-waiting"
+ONCE = {"retry_count": 1, "disable_hard_timeout": None, "disable_window": 3600}
+
+
+def make(place: Place) -> list[str]:
+    """The two tasks; their ids."""
+    lot = time.time_ns() // 1_000_000
+    failed, disabled = f"Failed_{lot}", f"Disabled_{lot}"
+    for task, policy in ((failed, None), (disabled, ONCE)):
+        _add(place, task_id=task, status="PENDING", **({} if policy is None else {"retry_policy_dict": policy}))
+        _add(place, task_id=task, status="FAILED")
+    return [failed, disabled]
+
+
+def statuses(place: Place, tasks: list[str]) -> dict[str, str]:
+    """What the database says of each."""
+    names = ", ".join(f"'{task}'" for task in tasks)
+    rows = place.rows(f"SELECT task_id, status FROM luigi_task WHERE task_id IN ({names})")  # noqa: S608 - ours
+    return {row[0]: row[1] for row in rows}
+
+
+def write(directory: Path, before: dict[str, str], after: dict[str, str]) -> None:
+    records.write(directory / records.WAITING, {"before": before, "after": after})
+
+
+def _add(place: Place, **fields: Any) -> None:
+    data = json.dumps({"worker": WORKER, "runnable": True, "family": "Waiting", **fields})
+    ask(place, "GET", f"/api/add_task?data={quote_plus(data)}")
