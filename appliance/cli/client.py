@@ -59,7 +59,7 @@ class Scheduler:
     def __init__(self, at: At) -> None:
         self._at = at
         self._urls = list(at.urls)
-        self._token = _token(at.token_file)
+        self._token = token_of(at.token_file)
         self._context = _context(at)
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
@@ -137,8 +137,8 @@ def _refused(url: str, error: HTTPError) -> CommandError | _DownError:
     return _MissingError(message) if error.code == 404 else CommandError(message)
 
 
-def _token(file: Path | None) -> str:
-    """ "": none."""
+def token_of(file: Path | None) -> str:
+    """The token in the first line of a file, or of LUIGI_HA_TOKEN; "" if there is none. CommandError."""
     if file is None:
         token, source = os.environ.get("LUIGI_HA_TOKEN", "").strip(), "LUIGI_HA_TOKEN"
     else:

@@ -20,8 +20,9 @@ ONCE = "it says what is wanted this time; a variable would change what is typed 
 WITHOUT_VARIABLE = {
     **dict.fromkeys(
         ("as_json", "check", "expires", "failsafe", "family", "key", "limit", "namespace", "on", "output", "peer",
-         "pipeline", "random", "reason", "replace", "retry_wait", "role", "rounds", "search", "seed", "status", "stop_hook",
-         "through_retries", "timeout", "verbose", "wait", "watch", "vip", "whole_host", "within", "witness", "worker"),
+         "pipeline", "random", "reason", "replace", "retry_wait", "role", "rounds", "safe", "search", "seed", "status",
+         "stop_hook", "through_retries", "timeout", "verbose", "wait", "watch", "vip", "whole_host", "within",
+         "witness", "worker", "yes"),
         ONCE,
     ),
 }  # fmt: skip

@@ -54,6 +54,17 @@ async def _switch_over(access: Elector, to: str, within: float) -> Done:
     raise _failed(f"{to} does not lead after {within:g} s; `luigi-ha status` says who does")
 
 
+def addresses(config: Path | None) -> dict[str, str]:
+    """The nodes that are present, and the URL of each."""
+
+    async def work(access: Elector) -> Done:
+        return {member.name: member.about.get("address", "") for member in await access.members()}
+
+    found = _ask(config, {}, work)
+    found.pop("asked")
+    return found
+
+
 def pause(config: Path | None, flags: Mapping[str, Any]) -> Done:
     """Keep the present leader."""
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from luigi_ha.appliance.cli.asking import Json
+from luigi_ha.appliance.cli.asking import Config, Json
 from luigi_ha.appliance.cli.errors import USAGE, exit_codes
 from luigi_ha.appliance.exit_codes import ExitCode
 
@@ -73,7 +73,8 @@ def run(
     on: Annotated[
         str,
         typer.Option(
-            help="Where; made for it: pair (two nodes on this machine) or lab (three hosts in namespaces, as root).",
+            help="Where: pair (two nodes on this machine) or lab (three hosts in namespaces, as root), made for it; "
+            "hosts: your own cluster, with safe faults only.",
         ),
     ] = "pair",
     pipeline: Annotated[
@@ -82,13 +83,17 @@ def run(
     retry_wait: Annotated[
         float, typer.Option(min=1.0, max=600.0, help="luigi's rpc-retry-wait in seconds; its own default is 30.")
     ] = 5.0,
+    safe: Annotated[bool, typer.Option("--safe", help="Only faults that do a cluster in use no harm.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before your own hosts are struck.")] = False,
+    config: Config = None,
     reports: Reports = None,
     as_json: Json = False,
 ) -> None:
     """Strike faults, one after the other, while clients call and a pipeline of stock luigi runs; judge, and report.
 
     From nothing to a report, which says PASSED, FAILED or INCONCLUSIVE; about twenty seconds for each fault. Everything
-    that it needs is started for it and ended afterwards.
+    that it needs is started for it and ended afterwards. On your own hosts (a node's --config) it asks first, and does
+    not begin while anything is degraded.
 
     Example: luigi-ha drill run kill-scheduler switchover --rounds 2
     """
@@ -96,7 +101,8 @@ def run(
     from luigi_ha.appliance.drill.rounds import Settings  # noqa: PLC0415
 
     settings = Settings(pipeline, retry_wait=retry_wait)
-    raise typer.Exit(deeds.run(deeds.Asked(faults or [], rounds, random, seed, on, settings), reports, as_json=as_json))
+    asked = deeds.Asked(faults or [], rounds, random, seed, on, settings, safe, config, yes)
+    raise typer.Exit(deeds.run(asked, reports, as_json=as_json))
 
 
 @app.command(epilog=VERIFY_CODES)

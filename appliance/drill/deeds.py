@@ -5,17 +5,22 @@ import binascii
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.sharing import configured
 from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.drill import faults, page, report, rounds
 from luigi_ha.appliance.drill.fault import Fault
@@ -24,11 +29,11 @@ from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError
 from luigi_ha.appliance.drill.records import Record
 from luigi_ha.appliance.exit_codes import ExitCode
 
-DEFAULT = ("kill-scheduler", "kill-node", "switchover")
-PLACES = ("pair", "lab")
+DEFAULT, SAFE = ("kill-scheduler", "kill-node", "switchover"), ("switchover",)
 CODES = {PASSED: ExitCode.OK, FAILED: ExitCode.FAILED}
 LABS = Path("/var/tmp")  # noqa: S108 - the lab's own directory is in it, and it refuses what is not its own
 PREFIX = "luigi-ha-drill-"
+OK = 200
 SETTLES_WITHIN = 20.0  # s for a place that has just been made
 
 
@@ -39,13 +44,16 @@ def show_faults(*, as_json: bool) -> None:
             {"name": each.name, "text": each.text, "on": list(each.on), "safe": each.safe}
             for each in faults.ALL.values()
         ]
-        print(json.dumps({"faults": found, "checks": list(CHECKS), "places": list(PLACES)}))
+        print(json.dumps({"faults": found, "checks": list(CHECKS), "places": list(faults.PLACES)}))
         return
     width = max(map(len, faults.ALL))
-    for kinds, where in ((("pair", "lab"), "on a pair and in a lab"), (("lab",), "in a lab alone (--on lab)")):
-        print(f"{where}:")
-        here = [each for each in faults.ALL.values() if each.on == kinds]
-        print("\n".join(f"  {each.name:<{width}}  {each.text}" for each in here))
+    for where, here in (
+        ("on a pair and in a lab; * on your own hosts too (--on hosts):", lambda each: "pair" in each.on),
+        ("in a lab alone (--on lab):", lambda each: "pair" not in each.on),
+    ):
+        print(where)
+        for each in filter(here, faults.ALL.values()):
+            print(f"{'*' if each.safe else ' '} {each.name:<{width}}  {each.text}")
     print(f"\nchecks of each round: {', '.join(CHECKS)}")
 
 
@@ -60,22 +68,32 @@ class Asked:
     seed: int | None
     on: str
     settings: rounds.Settings
+    safe: bool = False  # none that would harm a cluster in use
+    config: Path | None = None  # of a node of the operator's own cluster
+    agreed: bool = False  # to strike it
 
 
 def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     """All rounds, and the report."""
     on, settings = asked.on, asked.settings
-    if on not in PLACES:
-        raise CommandError(f"--on {on}: expected {' or '.join(PLACES)}", ExitCode.CONFIG)
+    if on not in faults.PLACES:
+        raise CommandError(f"--on {on}: expected {' or '.join(faults.PLACES)}", ExitCode.CONFIG)
     seed = time.time_ns() % 1_000_000 if asked.seed is None else asked.seed
     rng = random.Random(seed)  # noqa: S311 - it must be repeatable
     plan = _planned(asked, rng)
     if settings.pipeline and not (BIN / "luigi").exists():
         hint = "expected --no-pipeline, or: pip install 'luigi-ha[drill]'"
         raise CommandError(f"stock luigi is not installed beside luigi-ha; {hint}", ExitCode.CONFIG)
+    if on == "hosts" and not asked.agreed:
+        _ask_first(plan)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made is ended first
     directory = _new(reports or _reports(), on)
-    _say(f"drill on a {on}: {len(plan)} rounds, seed {seed}")
-    with _told_as_sentences(), _somewhere(on, clocks=any(fault.clocks for fault in plan)) as place:
+    _say(f"drill on {faults.PLACES[on]}: {len(plan)} rounds, seed {seed}")
+    with (
+        _kept_if_used(directory),
+        _told_as_sentences(),
+        _somewhere(asked, clocks=any(fault.clocks for fault in plan)) as place,
+    ):
         _require_well(place)
         for number, fault in enumerate(plan, 1):
             path = directory / report.ROUNDS / f"{number:03}-{fault.name}"
@@ -94,9 +112,13 @@ def _planned(asked: Asked, rng: random.Random) -> list[Fault]:
     if asked.random and (asked.names or asked.each != 1):
         raise CommandError("--random chooses the faults itself; expected neither names nor --rounds", ExitCode.CONFIG)
     if asked.random:
-        return faults.drawn(asked.random, asked.on, rng)
+        return faults.drawn(asked.random, "hosts" if asked.safe else asked.on, rng)
+    default = SAFE if asked.on == "hosts" or asked.safe else DEFAULT
     try:
-        return faults.chosen(asked.names or DEFAULT, asked.on) * asked.each
+        chosen = faults.chosen(asked.names or default, asked.on)
+        if asked.safe and (harmful := [fault.name for fault in chosen if not fault.safe]):
+            raise DrillError(f"--safe: {', '.join(harmful)} would harm a cluster in use")  # noqa: TRY301
+        return chosen * asked.each
     except DrillError as error:
         raise CommandError(str(error), ExitCode.CONFIG) from error
 
@@ -156,9 +178,25 @@ def _new(reports: Path, on: str) -> Path:
 
 
 @contextmanager
-def _somewhere(on: str, *, clocks: bool) -> Iterator[Breakable]:
+def _kept_if_used(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except CommandError:
+        with suppress(OSError):
+            directory.rmdir()  # it is empty: nothing was begun
+        raise
+
+
+@contextmanager
+def _somewhere(asked: Asked, *, clocks: bool) -> Iterator[Breakable]:
     """Where it happens; made for it, and gone afterwards. `clocks`: whether its hosts need clocks of their own."""
-    if on == "pair":
+    if asked.on == "hosts":
+        from luigi_ha.appliance.drill.hosts import OnHosts  # noqa: PLC0415
+
+        with configured(), OnHosts(asked.config) as hosts:
+            yield hosts
+        return
+    if asked.on == "pair":
         from luigi_ha.appliance.drill.pair import OnLoopback  # noqa: PLC0415 - each place has needs of its own
 
         with tempfile.TemporaryDirectory(prefix=PREFIX) as directory, OnLoopback(Path(directory)) as pair:
@@ -191,7 +229,8 @@ def _told_as_sentences() -> Iterator[None]:
 def _require_well(place: Breakable) -> None:
     """CommandError with what is less than it should be, before anything is broken. Nodes hear of each other a moment
     after they are ready."""
-    place.wait_until_ready()
+    if place.kind != "hosts":
+        place.wait_until_ready()
     until = time.monotonic() + SETTLES_WITHIN
     while (degraded := _degraded(place)) and time.monotonic() < until:
         time.sleep(0.1)
@@ -200,7 +239,22 @@ def _require_well(place: Breakable) -> None:
 
 
 def _degraded(place: Breakable) -> list[str]:
-    return list(place.once("GET", "/api/cluster").value.get("degraded") or [])
+    try:
+        answer = place.once("GET", "/api/cluster")
+    except OSError as error:
+        return [f"nobody answers at {place.url}: {error}"]
+    if answer.status != OK:
+        return [f"{place.url} answers {answer.status} {answer.value}"]
+    return list(answer.value.get("degraded") or [])
+
+
+def _ask_first(plan: Sequence[Fault]) -> None:
+    """CommandError unless a person agrees."""
+    said = ", ".join(f"{count} x {name}" for name, count in Counter(fault.name for fault in plan).items())
+    if not sys.stdin.isatty():
+        raise CommandError(f"not begun: {said} on your own hosts; expected --yes, or a person to ask", ExitCode.CONFIG)
+    if not typer.confirm(f"Strike your own hosts: {said}?", err=True):
+        raise CommandError("not begun")
 
 
 def _in_short(path: Path) -> str:

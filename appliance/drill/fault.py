@@ -50,7 +50,7 @@ class Fault:
     """For people: one line."""
     strike: Strike
     on: tuple[str, ...] = ("pair", "lab")
-    """The kinds of place where it can be struck."""
+    """The kinds of place where it can be struck; `hosts`: a healthy cluster in use takes no harm."""
     arrange: Arrange | None = None
     """Done before callers begin, so that it hits what it is meant for."""
     moves: bool = True
@@ -65,10 +65,15 @@ class Fault:
     """s from the strike until what is hit may not have the cluster's address any more, where there is one."""
     late: bool = False
     """Whether calls are sent to what stands still, which it finds when it wakes."""
+    recovers: bool = True
+    """Whether somebody can lead before it is mended."""
     clocks: bool = False
     """Whether it needs hosts whose times of day can be set."""
-    safe: bool = False
-    """Whether a healthy cluster in use takes no harm."""
+
+    @property
+    def safe(self) -> bool:
+        """Whether a healthy cluster in use takes no harm."""
+        return "hosts" in self.on
 
 
 def together(one: Fault, two: Fault) -> Fault:
@@ -79,7 +84,7 @@ def together(one: Fault, two: Fault) -> Fault:
         first = one.strike(place, rng)
         time.sleep(rng.choice((0.0, rng.uniform(0.0, PAUSE))))
         try:
-            if not _somebody_leads(place):
+            if not (one.recovers and _somebody_leads(place)):
                 raise DrillError("nobody leads that it could hit")  # noqa: TRY301
             second = two.strike(place, rng)
         except (DrillError, LabError, OSError) as error:

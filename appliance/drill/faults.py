@@ -9,6 +9,7 @@ from luigi_ha.appliance.drill.place import DrillError
 
 ALL = process_faults.ALL | host_faults.ALL
 TWICE = "+"
+PLACES = {"pair": "a pair", "lab": "a lab", "hosts": "your own hosts"}
 
 
 def chosen(names: Sequence[str], kind: str) -> list[Fault]:
@@ -22,7 +23,9 @@ def chosen(names: Sequence[str], kind: str) -> list[Fault]:
             raise DrillError(f"no fault {', '.join(unknown) or name}; expected some of {', '.join(ALL)}, or ONE+TWO")
         fault = ALL[parts[0]] if len(parts) == 1 else together(ALL[parts[0]], ALL[parts[1]])
         if kind not in fault.on:
-            raise DrillError(f"{name} cannot be done on a {kind}; expected --on {' or '.join(fault.on) or 'nothing'}")
+            raise DrillError(
+                f"{name} cannot be done on {PLACES[kind]}; expected --on {' or '.join(fault.on) or 'nothing'}"
+            )
         found.append(fault)
     return found
 
@@ -37,5 +40,5 @@ def drawn(count: int, kind: str, rng: random.Random) -> list[Fault]:
         if not pool:
             pool = rng.sample(here, len(here))
         fault = pool.pop()
-        found.append(together(fault, rng.choice(here)) if number % 3 == 2 else fault)
+        found.append(together(fault, rng.choice(here)) if number % 3 == 2 and fault.recovers else fault)
     return found

@@ -202,7 +202,8 @@ _TABLE = (
            arrange=beside, watch=4.0),
     _still("lose-bystander", "a host without any role is lost", _lose(_bystander), arrange=beside, watch=4.0),
     _host("reboot-leader", "the leader's host is off and on again", _strike(_reboot), within=20.0),
-    _still("lose-everything", "all hosts off, and on again", _lose_all, watch=2.0, fails=Fails.ANY, within=150.0),
+    _still("lose-everything", "all hosts off, and on again", _lose_all, watch=2.0, fails=Fails.ANY, within=150.0,
+           recovers=False),
     # A host, or a part of it, that stands still.
     _long("freeze-keeper", "SIGSTOP to the leader's keeper", _freeze(_leader, Target.KEEPER), late=True,
           gone_within=GONE_WITHIN, within=20.0),

@@ -1,6 +1,5 @@
 """Two nodes on one machine, on SQLite, with short patience: what a laptop has. No root, nothing to install."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,8 +7,6 @@ import socket
 import sqlite3
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from http.client import HTTPConnection, HTTPException
@@ -27,6 +24,8 @@ from luigi_ha.appliance.drill.place import (
     Strike,
     await_leader,
     now,
+    over_http,
+    parsed,
     silent,
 )
 from luigi_ha.appliance.lab import inside, processes
@@ -83,15 +82,7 @@ class OnLoopback:
             )  # fmt: skip
 
     def once(self, method: str, path: str, body: Any = None, timeout: float = ASKING) -> Answer:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "Connection": "close"}
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as reply:
-                return Answer(reply.status, _parsed(reply.read()))
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, _parsed(error.read()))
+        return over_http(self.url + path, method, body, timeout)
 
     def leading(self) -> tuple[str, int] | None:
         for name, process in self._running.items():
@@ -109,7 +100,7 @@ class OnLoopback:
         try:
             with closing(_OverUnix(peers_socket(self.database, node))) as asking:
                 asking.request("GET", "/health")
-                said = _parsed(asking.getresponse().read())
+                said = parsed(asking.getresponse().read())
         except (OSError, HTTPException):
             return None
         return said if isinstance(said, dict) else None
@@ -230,10 +221,3 @@ def _with_us(argv: Sequence[str]) -> list[str]:
     """The command, so that it dies with us, where there is what does that."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig=KILL", "--", *argv] if setpriv else list(argv)
-
-
-def _parsed(text: bytes) -> Any:
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return text.decode(errors="replace")

@@ -2,12 +2,17 @@
 
 luigi_ha.appliance.drill.pair     two nodes on this machine, on SQLite; needs no root and nothing to install
 luigi_ha.appliance.drill.cluster  a real cluster in a lab; clients are on its client host and know the virtual IP alone
+luigi_ha.appliance.drill.hosts    the operator's own cluster: nothing is killed there
 """
 
 import enum
+import json
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -115,6 +120,34 @@ class Breakable(Place, Protocol):
 
     def url_of(self, node: str) -> str | None:
         """The node's own address; None: it has none that clients reach."""
+
+
+def over_http(
+    url: str,
+    method: str,
+    body: Any,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
+    context: ssl.SSLContext | None = None,
+) -> Answer:
+    """One question. OSError if nobody answers."""
+    data = None if body is None else json.dumps(body).encode()
+    more = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
+    request = urllib.request.Request(url, data, more, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as reply:
+            return Answer(reply.status, parsed(reply.read()))
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, parsed(error.read()))
+
+
+def parsed(text: bytes) -> Any:
+    """JSON, or the text itself if it is none."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text.decode(errors="replace")
 
 
 def now() -> float:

@@ -11,8 +11,11 @@ With `--burst N`: N calls at once, and exit when all have an end.
 import argparse
 import asyncio
 import json
+import os
 import signal
+import ssl
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import quote_plus, urlsplit
@@ -24,17 +27,41 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-async def call(host: str, port: int, task: str, patience: float = PATIENCE) -> str | None:
+@dataclass(frozen=True)
+class Callee:
+    """Where calls go: by https with the authorities of LUIGI_HA_TLS_CA, with the token of LUIGI_HA_TOKEN."""
+
+    host: str
+    port: int
+    token: str
+    context: ssl.SSLContext | None
+
+    @classmethod
+    def of(cls, url: str) -> "Callee":
+        parts = urlsplit(url)
+        context = (
+            ssl.create_default_context(cafile=os.environ.get("LUIGI_HA_TLS_CA")) if parts.scheme == "https" else None
+        )
+        return cls(str(parts.hostname), parts.port or 80, _token(), context)
+
+
+def _token() -> str:
+    file = os.environ.get("LUIGI_HA_TOKEN_FILE")
+    return (Path(file).read_text() if file else os.environ.get("LUIGI_HA_TOKEN", "")).partition("\n")[0].strip()
+
+
+async def call(to: Callee, task: str, patience: float = PATIENCE) -> str | None:
     """One add_task; what went wrong, or None."""
     body = "data=" + quote_plus(json.dumps({"worker": "prober", "task_id": task, "status": "DONE"}))
     head = (
-        f"POST /api/add_task HTTP/1.1\r\nHost: {host}\r\nUser-Agent: python-requests/2\r\nConnection: close\r\n"
-        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST /api/add_task HTTP/1.1\r\nHost: {to.host}\r\nUser-Agent: python-requests/2\r\nConnection: close\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
     )
+    head += f"Authorization: Bearer {to.token}\r\n\r\n" if to.token else "\r\n"
     writer = None
     try:
         async with asyncio.timeout(patience):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(to.host, to.port, ssl=to.context)
             writer.write((head + body).encode())
             reply = await reader.read()
     except TimeoutError:
@@ -49,19 +76,19 @@ async def call(host: str, port: int, task: str, patience: float = PATIENCE) -> s
     return reply[9:200].decode("latin-1").replace("\r\n", " ") if reply else "closed without a reply"
 
 
-async def record(url: str, out: TextIO, task: str, patience: float) -> None:
+async def record(to: Callee, out: TextIO, task: str, patience: float) -> None:
     """One call, and its line."""
-    parts, began = urlsplit(url), now()
-    wrong = await call(str(parts.hostname), parts.port or 80, task, patience)
+    began = now()
+    wrong = await call(to, task, patience)
     out.write(json.dumps([task, began, now(), wrong]) + "\n")
 
 
-async def burst(url: str, out: TextIO, prefix: str, count: int, patience: float) -> None:
+async def burst(to: Callee, out: TextIO, prefix: str, count: int, patience: float) -> None:
     """So many at once."""
-    await asyncio.gather(*(record(url, out, f"{prefix}_{number}", patience) for number in range(count)))
+    await asyncio.gather(*(record(to, out, f"{prefix}_{number}", patience) for number in range(count)))
 
 
-async def probe(url: str, out: TextIO, prefix: str, every: float, patience: float) -> None:
+async def probe(to: Callee, out: TextIO, prefix: str, every: float, patience: float) -> None:
     """Until SIGTERM."""
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
@@ -69,7 +96,7 @@ async def probe(url: str, out: TextIO, prefix: str, every: float, patience: floa
     number, due = 0, now()
     while not over.is_set():
         number += 1
-        task = asyncio.create_task(record(url, out, f"{prefix}_{number}", patience))
+        task = asyncio.create_task(record(to, out, f"{prefix}_{number}", patience))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
         due = max(due + every, now() - 0.1)
@@ -92,9 +119,9 @@ def main() -> None:
     options = parser.parse_args()
     with options.out.open("w") as out:
         if options.burst:
-            asyncio.run(burst(options.url, out, options.prefix, options.burst, options.patience))
+            asyncio.run(burst(Callee.of(options.url), out, options.prefix, options.burst, options.patience))
         else:
-            asyncio.run(probe(options.url, out, options.prefix, options.every, options.patience))
+            asyncio.run(probe(Callee.of(options.url), out, options.prefix, options.every, options.patience))
 
 
 if __name__ == "__main__":

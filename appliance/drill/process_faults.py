@@ -101,13 +101,16 @@ _TABLE = (
     Fault("kill-standby", "SIGKILL to a node that does not lead", kill_standby, moves=False),
     Fault("kill-twice", "the leader, and then the next one", kill_twice, fails=Fails.ANY, within=20.0),
     Fault(
-        "kill-all", "every node at once; then a cold start", kill_all, moves=False, fails=Fails.ANY, within=60.0
+        "kill-all", "every node at once; then a cold start", kill_all, moves=False, fails=Fails.ANY, within=60.0,
+        recovers=False,
     ),
     Fault(
         "freeze-scheduler", "SIGSTOP to the leader's scheduler", freeze_scheduler, watch=8.0, fails=Fails.ANY,
         within=20.0, gone_within=7.0, late=True,  # 3 s until its keeper calls it stalled, and then a lease
     ),
     Fault("stop-leader", "SIGTERM to the leader: it hands over and ends", stop_leader, fails=Fails.NONE),
-    Fault("switchover", "a planned switchover to another node", switchover, fails=Fails.NONE, safe=True),
+    Fault(
+        "switchover", "a planned switchover to another node", switchover, on=("pair", "lab", "hosts"), fails=Fails.NONE
+    ),
 )  # fmt: skip
 ALL = {fault.name: fault for fault in _TABLE}

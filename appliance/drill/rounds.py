@@ -29,7 +29,12 @@ from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.processes import every
 
 LEAD_IN = 1.5  # s of calls before the fault
-LAYERS, SECONDS, WORKERS = "4,2,1", 2.0, 2
+LAYERS, WORKERS = "4,2,1", 2
+SECONDS = {
+    "pair": 2.0,
+    "lab": 3.0,
+    "hosts": 2.0,
+}  # each task takes; by the place: asking a lab who is what takes a while
 RETRY_WAIT = 5.0  # s; luigi's own is 30: a call that was cut off is asked again sooner, so that a round ends
 LATE_AFTER, LATE_CALLS, LATE_PATIENCE = 3.5, 20, 60.0  # s from the strike, when the lease has ended; how many; s
 LATEST = 120.0  # s after which luigi is ended
@@ -39,10 +44,11 @@ LOOK_EVERY = 0.03  # s between two looks at the nodes
 
 @dataclass(frozen=True)
 class Settings:
-    """Of all rounds of a drill. `retry_wait`: s between two attempts of luigi's calls (its own: 30)."""
+    """Of all rounds of a drill. `seconds`: of each task; None: by the place. `retry_wait`: s between two attempts of
+    luigi's calls (its own: 30)."""
 
     pipeline: bool = True
-    seconds: float = SECONDS
+    seconds: float | None = None
     retry_wait: float = RETRY_WAIT
 
 
@@ -84,7 +90,7 @@ def _struck(
         time.sleep(LEAD_IN)
         if pipeline is not None:
             pipeline.wait_for_starts(WORKERS)
-            time.sleep(rng.uniform(0.0, settings.seconds / 2))
+            time.sleep(rng.uniform(0.0, pipeline.seconds / 2))
         about["leader_before"] = list(await_leader(place, 0))
         bite = fault.strike(place, rng)
         about["bite"] = asdict(bite)
@@ -169,6 +175,7 @@ class _Pipeline:
     """Stock luigi, with tasks that outlive a failover."""
 
     def __init__(self, place: Breakable, directory: Path, settings: Settings) -> None:
+        self.seconds = SECONDS[place.kind] if settings.seconds is None else settings.seconds
         self._directory = directory
         self._lot = f"l{time.time_ns() // 1_000_000}"
         self._words = directory / "luigi.txt"
@@ -176,7 +183,7 @@ class _Pipeline:
         options = {"autoload_range": "false", "lock_pid_dir": directory / "lock"}
         options["rpc-retry-wait"] = f"{settings.retry_wait:g}"
         config.write_text("[core]\n" + "".join(f"{name}={value}\n" for name, value in options.items()))
-        words: dict[str, Any] = {"lot": self._lot, "layers": LAYERS, "seconds": settings.seconds, "number": 0}
+        words: dict[str, Any] = {"lot": self._lot, "layers": LAYERS, "seconds": self.seconds, "number": 0}
         words |= {"layer": LAYERS.count(","), "scheduler-url": place.url, "workers": WORKERS}
         argv = [str(BIN / "luigi"), "--module", "luigi_ha.appliance.drill.pipeline_tasks", "Piece"]
         self._began = now()

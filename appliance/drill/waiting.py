@@ -1,6 +1,7 @@
 """Tasks that must wait: one that failed, until its retry is due; one that is disabled, until its cooldown is over.
 
-Luigi's defaults, 15 minutes and an hour, are longer than a round. So neither may be anything else at its end.
+The one has failed so often in a row that it waits for more than ten minutes, the other for an hour, which is longer
+than a round. So neither may be anything else at its end.
 """
 
 import json
@@ -13,6 +14,7 @@ from luigi_ha.appliance.drill import records
 from luigi_ha.appliance.drill.place import Place, ask
 
 WORKER = "drill-waiting"
+FAILURES = 6
 ONCE = {"retry_count": 1, "disable_hard_timeout": None, "disable_window": 3600}
 
 
@@ -20,9 +22,11 @@ def make(place: Place) -> list[str]:
     """The two tasks; their ids."""
     lot = time.time_ns() // 1_000_000
     failed, disabled = f"Failed_{lot}", f"Disabled_{lot}"
-    for task, policy in ((failed, None), (disabled, ONCE)):
-        _add(place, task_id=task, status="PENDING", **({} if policy is None else {"retry_policy_dict": policy}))
-        _add(place, task_id=task, status="FAILED")
+    _add(place, task_id=failed, status="PENDING")
+    for _ in range(FAILURES):
+        _add(place, task_id=failed, status="FAILED")
+    _add(place, task_id=disabled, status="PENDING", retry_policy_dict=ONCE)
+    _add(place, task_id=disabled, status="FAILED")
     return [failed, disabled]
 
 

@@ -59,6 +59,8 @@ def test_a_drill_ends_with_a_report_that_can_be_checked_again_and_leaves_nothing
 class Settling:
     """A place that says `said`, one after the other, the last for ever."""
 
+    kind = "pair"
+
     def __init__(self, *said: list[str]) -> None:
         self._said = list(said)
 
@@ -84,7 +86,11 @@ def test_a_place_that_has_just_been_made_may_settle_and_one_that_is_degraded_is_
     ("words", "said"),
     [
         (["run", "kill-schedular"], "no fault kill-schedular; expected some of kill-scheduler"),
-        (["run", "--on", "moon"], "--on moon: expected pair or lab"),
+        (["run", "--on", "moon"], "--on moon: expected pair or lab or hosts"),
+        (["run", "cut-etcd"], "cut-etcd cannot be done on a pair; expected --on lab"),
+        (["run", "kill-node", "--safe"], "--safe: kill-node would harm a cluster in use"),
+        (["run", "kill-node", "--random", "3"], "--random chooses the faults itself"),
+        (["run", "kill-node+switchover+kill-all"], "expected some of"),
         (["verify", "/nowhere"], "/nowhere: no report"),
         (["show", "/"], "/: no report"),
     ],

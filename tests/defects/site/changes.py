@@ -54,7 +54,7 @@ def _deadline_from_the_reply(module: ModuleType) -> None:
 
 
 def _announced_once(module: ModuleType) -> None:
-    module.BURST = (0.0,)  # type: ignore[attr-defined]
+    module.BURST = (0.0, 1e9)  # type: ignore[attr-defined]
 
 
 def _lease_without_an_end(module: ModuleType) -> None:

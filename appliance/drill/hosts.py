@@ -1,0 +1,169 @@
+"""The operator's own cluster, as a node's configuration names it: nothing is killed there, and only safe faults strike.
+
+Clients call where the configuration says that they do (the address that moves, else what this node advertises), with
+the token of LUIGI_HA_TOKEN or LUIGI_HA_TOKEN_FILE if the cluster asks for one. The database is read, never written.
+What a drill leaves are tasks of its own that are done; the scheduler forgets them as it does all others.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+from luigi_ha.appliance.cli import wishes
+from luigi_ha.appliance.cli.client import token_of
+from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.sharing import shared
+from luigi_ha.appliance.config.access import own_url
+from luigi_ha.appliance.config.load import database_url
+from luigi_ha.appliance.drill.place import ASKING, BIN, Answer, DrillError, Part, Strike, TooLong, over_http
+from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.lab import inside
+from luigi_ha.appliance.store.primary import Primary
+from luigi_ha.appliance.store.target import Kind, parse
+from luigi_ha.appliance.tls import TlsFiles, client_context
+
+CONNECT, QUERY = 3.0, 60.0  # s
+SETTLES_WITHIN = 60.0
+NOT_HERE = "a drill on the operator's own hosts kills nothing"
+
+
+class OnHosts:
+    """A cluster that is there already, as `with OnHosts(config) as place`."""
+
+    kind = "hosts"
+
+    def __init__(self, config: Path | None) -> None:
+        """CommandError or ConfigError for a configuration that names no cluster on PostgreSQL."""
+        self._config = config
+        serve = shared(config, {})
+        target = parse(database_url(serve))
+        if target.kind is not Kind.POSTGRESQL:
+            what = f"{target.shown}: a pair on one machine is drilled where it can be broken"
+            raise CommandError(f"{what}; expected a cluster on PostgreSQL, or --on pair", ExitCode.CONFIG)
+        self._primary = Primary(target, CONNECT, QUERY)
+        address = serve.vip[0].partition("/")[0] if serve.vip else ""
+        self.url = (
+            own_url(serve, address) if address else (serve.advertise or own_url(serve, serve.host or "127.0.0.1"))
+        )
+        file = os.environ.get("LUIGI_HA_TOKEN_FILE")
+        self._token = token_of(Path(file) if file else None)
+        self._ca = serve.tls_ca
+        self._context = client_context(TlsFiles(ca=serve.tls_ca)) if self.url.startswith("https:") else None
+        self.nodes: tuple[str, ...] = ()
+        self._addresses: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        self._addresses = wishes.addresses(self._config)
+        self.nodes = tuple(sorted(self._addresses))
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing was made."""
+
+    def popen(self, argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":
+        ours = {name: value for name, value in os.environ.items() if name.startswith("LUIGI_HA_T")}
+        ours |= {"LUIGI_HA_TLS_CA": self._ca} if self._ca else {}
+        command = list(argv)
+        if command[0] == str(BIN / "luigi") and (self._token or self._context is not None):
+            command = [str(BIN / "luigi-ha"), "exec", "--scheduler-url", self.url, "--", *command]  # shows the token
+        setpriv = shutil.which("setpriv")
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                [setpriv, "--pdeathsig=KILL", "--", *command] if setpriv else command,
+                env=inside.environ(self.url, {**ours, **env}), cwd=directory, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=out,
+            )  # fmt: skip
+
+    def once(self, method: str, path: str, body: Any = None, timeout: float = ASKING) -> Answer:
+        return self._ask(self.url + path, method, body, timeout)
+
+    def leading(self) -> tuple[str, int] | None:
+        try:
+            said = self.once("GET", "/api/cluster").value
+        except OSError:
+            return None
+        return (said["leader"], said["epoch"]) if isinstance(said, dict) and said.get("leader") else None
+
+    # -- one node ------------------------------------------------------------------------------------------------
+
+    def health(self, node: str) -> Mapping[str, Any] | None:
+        try:
+            said = self._ask(f"{self._addresses[node]}/health", "GET", None, 2.0).value
+        except OSError:
+            return None
+        return said if isinstance(said, dict) else None
+
+    def pids(self, _node: str, _part: Part) -> list[int]:
+        _refuse()
+
+    def stop(self, _node: str) -> str:
+        _refuse()
+
+    def start(self, _node: str) -> None:
+        """Nothing was stopped."""
+
+    def switch_to(self, node: str) -> str:
+        try:
+            done = wishes.switch_over(self._config, {}, node, 20.0)
+        except CommandError as error:
+            raise DrillError(str(error)) from error
+        return f"{done['leader']} leads (epoch {done['epoch']}), after {done['seconds']:.2f} s"
+
+    def heal(self) -> None:
+        """Nothing was broken."""
+
+    def watching(self, _directory: Path) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def url_of(self, node: str) -> str | None:
+        return self._addresses.get(node)
+
+    # -- all of them ---------------------------------------------------------------------------------------------
+
+    def kill_leader(self) -> Strike:
+        _refuse()
+
+    def outage(self) -> Strike:
+        _refuse()
+
+    def restore(self) -> int:
+        _refuse()
+
+    def wait_until_ready(self) -> None:
+        """Until the nodes say that nothing is less than it should be."""
+        until, degraded = time.monotonic() + SETTLES_WITHIN, ["nobody answers"]
+        while True:
+            try:
+                said = self.once("GET", "/api/cluster")
+            except OSError as error:
+                degraded = [f"nobody answers at {self.url}: {error}"]
+            else:
+                if said.status in (401, 403):
+                    what = f"{self.url}: {said.value}"
+                    raise CommandError(f"{what}; expected the token of an operator in LUIGI_HA_TOKEN", ExitCode.CONFIG)
+                degraded = list(said.value["degraded"]) if said.status == 200 else [f"{said.status} {said.value}"]
+            if not degraded:
+                return
+            if time.monotonic() > until:
+                raise TooLong("; ".join(map(str, degraded)))
+            time.sleep(0.2)
+
+    def rows(self, query: str) -> list[list[str]]:
+        with closing(self._primary.find("luigi-ha drill")) as connection:
+            connection.set_session(readonly=True, autocommit=True)
+            with connection.cursor() as cursor:
+                cursor.execute(query)
+                return [["" if cell is None else str(cell) for cell in row] for row in cursor.fetchall()]
+
+    def _ask(self, url: str, method: str, body: Any, timeout: float) -> Answer:
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        return over_http(url, method, body, timeout, headers, self._context)
+
+
+def _refuse() -> NoReturn:
+    raise DrillError(NOT_HERE)
