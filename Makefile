@@ -1,12 +1,16 @@
 # luigi-ha. `make` alone lists the targets. Everything is installed into .venv, nothing outside of this directory
 # (except, by `make test` as root, the servers and the browser that the tests need, if missing: .ci/databases).
 BIN := .venv/bin
+FAILOVERS := kill-scheduler kill-keeper kill-node kill-keeper-no-hook kill-node-no-hook switchover switchover-with-primary \
+	lose-leader lose-leader-and-etcd lose-leader-and-primary lose-all-three lose-primary lose-primary-and-etcd lose-etcd \
+	lose-bystander cut-leader cut-leader-and-primary cut-etcd cut-postgres freeze-scheduler freeze-keeper freeze-node \
+	freeze-host freeze-patroni
 SEEDS ?= 1-50
 
 .DEFAULT_GOAL := help
 .PHONY: help setup databases run cluster test lint types layers tests clean
 .PHONY: differential config-differential luigi-suite lock wheel package-proof release
-.PHONY: attack failover-drill pipeline-drill freeze-drill fleet-drill compat-drill newcomer-drill
+.PHONY: attack defects failover-drill fault-drill fleet-drill compat-drill newcomer-drill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,15 +61,14 @@ drill: setup databases ## 200 SIGKILLs each on SQLite and PostgreSQL, 50 of Post
 	@$(BIN)/python -m drills.durability --database postgresql --kills 200
 	@$(BIN)/python -m drills.durability --database postgresql --fault database --kills 50
 
-failover-drill: setup databases ## 20 failovers of each kind, measured from a client (as root; about 3 hours; ARGS="--help")
-	@$(BIN)/python -m drills.failover $(if $(ARGS),$(ARGS),--all)
+failover-drill: setup databases ## 20 failovers of each kind in a lab (as root; hours; ARGS="run --help")
+	@$(BIN)/luigi-ha drill $(if $(ARGS),$(ARGS),run --on lab --rounds 20 $(FAILOVERS))
 
-pipeline-drill: setup databases ## stock luigi's pipelines through failovers (as root; about an hour; ARGS="--help")
-	@$(BIN)/python -m drills.failover.pipelines --self-test
-	@$(BIN)/python -m drills.failover.pipelines $(ARGS)
+fault-drill: setup databases ## 300 faults at random, in a lab, by a seed (as root; two to three hours)
+	@$(BIN)/luigi-ha drill run --on lab --random 230 --retry-wait 10 --seed $(or $(SEED),2026)
 
-freeze-drill: setup databases ## SIGSTOP of the leader for 30 s, each part of it (as root; about 5 minutes; ARGS="--help")
-	@$(BIN)/python -m drills.failover.freezes $(ARGS)
+defects: setup databases ## switch each of our known defects on: a named test must fail (as root; about 20 minutes)
+	@$(BIN)/python -m tests.defects $(ARGS)
 
 fleet-drill: setup databases ## workers through failovers, outages and their own deaths (as root; about 70 minutes; ARGS="--help")
 	@$(BIN)/python -m drills.fleet --self-test

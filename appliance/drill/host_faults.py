@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from luigi_ha.appliance.drill import roles
@@ -175,6 +176,12 @@ def _wrong_clock_leads(ahead: float) -> Strike:
     return strike
 
 
+def _cut_etcd_and_set_back(lab: Lab) -> lab_faults.Bite:
+    bite = lab.faults.cut_etcd(_leader(lab))
+    back = lab.faults.set_clock(bite.host, -HOUR)
+    return replace(bite, proof=f"{bite.proof}; {back.proof}")
+
+
 def _both_at_once(place: Breakable, _rng: random.Random) -> Bite:
     """Scheduler leader and PostgreSQL's primary, which are on different hosts, in one moment: SIGKILL."""
     lab = _lab(place)
@@ -259,6 +266,8 @@ _TABLE = (
     _host("clock-ahead", "SIGKILL to the leader, while the time of day of all standbys is an hour ahead",
           _wrong_clock_leads(HOUR), clocks=True),
     _host("clock-behind", "... an hour behind", _wrong_clock_leads(-HOUR), clocks=True),
+    _host("cut-etcd-clock-back", "the leader's node reaches no etcd, and its time of day goes back an hour",
+          _strike(_cut_etcd_and_set_back), clocks=True, fails=Fails.ANY, gone_within=GONE_WITHIN),
     _still("clock-set", "the leader's time of day is set an hour ahead", _strike(
         lambda lab: lab.faults.set_clock(_leader(lab), HOUR)), clocks=True, watch=4.0, fails=Fails.NONE),
     # Planned.

@@ -49,7 +49,7 @@ class Lab:
 
     # ------------------------------------------------------------------------------------------------ up and down
 
-    def up(self, progress: Progress = _silent, **options: bool) -> None:
+    def up(self, progress: Progress = _silent, **options: Any) -> None:
         """Bring up a new lab (`options`: those of Plan) and wait until it is ready. What ran here before is ended.
 
         When it fails, what came up stays for a look; `down` cleans. When it is interrupted, it cleans itself.

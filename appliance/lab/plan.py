@@ -8,7 +8,7 @@ and what has no process left has left nothing.
 import json
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from luigi_ha.appliance.lab.errors import NoLab, WrongUse
@@ -67,6 +67,7 @@ class Plan:
     quick: bool = True  # leases of 2 s instead of the default 3: for a machine that does nothing else
     clocks: bool = False  # each host has a time of day of its own, for luigi-ha, Patroni and PostgreSQL
     vip: bool = True  # an address moves with the leader; without one, clients find it by themselves
+    environ: dict[str, str] = field(default_factory=dict)  # more variables of luigi-ha, as Environment= in its unit
 
     @property
     def nodes(self) -> tuple[Host, ...]:

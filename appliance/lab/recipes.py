@@ -87,7 +87,7 @@ def recipes(plan: Plan, host: Host) -> list[Recipe]:
         program, config = _program("luigi-ha"), str(place / "luigi-ha.toml")
         hook = (program, "release", "--config", config) if plan.stop_hook else ()
         command = (program, "serve", "--config", config)
-        found.append(Recipe("serve", command, SERVE_RESTART, sweep=True, hook=hook, environ=clock))
+        found.append(Recipe("serve", command, SERVE_RESTART, sweep=True, hook=hook, environ={**clock, **plan.environ}))
     return found
 
 

@@ -10,5 +10,5 @@ from tests.support.labs import lab_up
 
 @pytest.fixture(scope="package")
 def lab() -> Iterator[Lab]:
-    with lab_up("cluster") as lab:
+    with lab_up("cluster", clocks=True) as lab:
         yield lab

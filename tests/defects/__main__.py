@@ -17,7 +17,55 @@ from pathlib import Path
 SITE = Path(__file__).with_name("site")
 ROOT = Path(__file__).parents[2]
 # Defect: the tests that must fail with it, each of them.
-CAUGHT_BY: dict[str, tuple[str, ...]] = {}
+_FENCE, _LEASE = "tests/store/test_fence.py::", "tests/ha/test_lease.py::"
+_CLUSTER, _PRIMARY = "tests/cluster/test_failovers.py::", "tests/store/test_primary.py::"
+_ZOMBIE = f"{_FENCE}test_a_batch_that_wakes_up_late_in_an_old_session_is_refused"
+_KILLED = "test_nothing_acknowledged_is_lost_or_doubled_by_sigkill_of_the_scheduler"
+_RESTORED = "test_a_restored_cluster_waits_for_a_person_whether_it_runs_or_is_started_on_it"
+CAUGHT_BY: dict[str, tuple[str, ...]] = {
+    "fence-off": (f"{_ZOMBIE}[postgres]", f"{_FENCE}test_of_two_sessions_with_the_same_batch_one_commits[postgres]"),
+    "fence-off-sqlite": (
+        f"{_ZOMBIE}[sqlite]",
+        f"{_FENCE}test_a_second_leader_fences_the_first_which_notices_at_its_next_write[sqlite]",
+    ),
+    "seq-not-compared": (f"{_ZOMBIE}[postgres]",),
+    "wall-clock-for-the-lease": (f"{_CLUSTER}test_another_node_leads_after[cut-etcd-clock-back]",),
+    "deadline-from-the-reply": (
+        f"{_LEASE}test_the_deadline_counts_from_the_sending_not_from_the_reply",
+        f"{_LEASE}test_a_renewal_counts_from_its_sending_too",
+    ),
+    "one-arp-only": (
+        "tests/vip/test_segment.py::test_it_is_announced_in_a_burst",
+        f"{_CLUSTER}test_calls_are_answered_by_one_leader_in_spite_of[deaf-clients]",
+    ),
+    "address-kept-without-etcd": (
+        f"{_LEASE}test_a_late_renewal_never_brings_a_lease_back",
+        f"{_CLUSTER}test_another_node_leads_after[cut-etcd-clock-back]",
+    ),
+    "no-resync-after-a-lost-watch": (
+        "tests/ha/test_etcd_faults.py::test_a_black_holed_endpoint_costs_half_an_attempt_and_no_event",
+    ),
+    "no-grace-after-a-promotion": (
+        "tests/pair/test_pair.py::test_p8_a_worker_that_called_the_leader_before_is_not_silent_to_the_next_one",
+    ),
+    "no-grace-after-an-outage-of-the-database": (
+        "tests/api/test_gate.py::test_workers_are_not_forgotten_because_the_database_was_away",
+    ),
+    "completion-of-a-stale-run": ("tests/engine/test_rest_work.py::test_a_report_of_another_run_changes_nothing",),
+    "lost-tail": (f"tests/drills/test_durability.py::{_KILLED}[sqlite]",),
+    "wrong-one-of-two-primaries": (
+        f"{_PRIMARY}test_with_two_servers_that_accept_writes_the_higher_timeline_wins",
+        f"{_PRIMARY}test_an_old_primary_is_refused_by_who_has_seen_the_new_one",
+    ),
+    "mirror-ahead-of-the-database": (
+        "tests/store/test_mirror.py::test_a_mirror_whose_log_is_another_is_told_to_load_anew",
+    ),
+    "one-put-in-the-hand-over": (
+        "tests/primary/test_race.py::test_a_leader_that_was_held_up_cannot_name_another_standby",
+    ),
+    "reloaded-from-a-past": (f"tests/pair/test_restored.py::{_RESTORED}",),
+    "next-leader-by-its-own-date": (f"{_CLUSTER}test_another_node_leads_after[clock-ahead]",),
+}
 _SUMMARY = re.compile(r"^(FAILED|ERROR) (\S+)", re.MULTILINE)
 
 

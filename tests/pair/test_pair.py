@@ -220,3 +220,23 @@ def test_what_a_caller_was_acknowledged_shows_in_the_next_view_whichever_node_ma
             if f"Own_{n}" not in two.call("task_list", status="PENDING", limit=False):
                 missing.append(n)
         assert not missing, f"{len(missing)} of 150 views did not show what had been acknowledged before"
+
+
+def test_p8_a_worker_that_called_the_leader_before_is_not_silent_to_the_next_one(tmp_path: Path) -> None:
+    """It calls all the time, but says nothing of it to the database; to who follows it grows older and older."""
+    quick = {"scheduler_worker_disconnect_delay": "2", "scheduler_worker_grace": "60", "scheduler_prune_interval": "1"}
+    with pair(tmp_path, **quick) as two:
+        two.call("add_task", worker="busy", task_id="A", status="PENDING")
+        assert two.call("get_work", worker="busy", host="h")["task_id"] == "A"
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            two.call("ping", worker="busy")
+            time.sleep(0.2)
+        epoch, leader = two.leadership()
+        leader.kill_both()
+        two.leader(after=epoch)
+        until = time.monotonic() + 4
+        while time.monotonic() < until:  # several prunes; it has not got round to calling again
+            two.call("prune")
+            assert two.call("task_list", status="RUNNING"), "its task was taken from it"
+            time.sleep(0.2)

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.support.patience import patient
 
 
 @contextlib.contextmanager
-def lab_up(name: str, **options: bool) -> Iterator[Lab]:
+def lab_up(name: str, **options: Any) -> Iterator[Lab]:
     """Bring one up (`options`: those of its plan), and leave nothing of it; skip where there can be none."""
     if os.geteuid() != 0:
         pytest.skip("the cluster's hosts are namespaces: needs root")
@@ -27,7 +28,12 @@ def lab_up(name: str, **options: bool) -> Iterator[Lab]:
             pytest.skip(str(error))
         lab = Lab(place, ready_seconds=patient(READY_SECONDS))
         try:
-            lab.up(print, **{"quick": False, **options})
+            lab.up(print, **{"quick": False, "environ": _defect(), **options})
             yield lab
         finally:
             lab.down()
+
+
+def _defect() -> dict[str, str]:
+    """What switches a defect on (tests/defects), if one is on here."""
+    return {name: os.environ[name] for name in ("DEFECT", "PYTHONPATH")} if "DEFECT" in os.environ else {}

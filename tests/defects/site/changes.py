@@ -161,6 +161,11 @@ def _past_accepted(module: ModuleType) -> None:
     module.behind = lambda *_: None  # type: ignore[attr-defined]
 
 
+def _own_date(module: ModuleType) -> None:
+    module.SchedulerClock.heard = lambda _self, _moment: None
+    module.SchedulerClock.hold = lambda _self: None
+
+
 STORE, NODE = "luigi_ha.appliance.store", "luigi_ha.appliance.node"
 ALL: dict[str, tuple[str, Change]] = {
     "fence-off": (f"{STORE}.postgres_sql", _fence_off),
@@ -178,5 +183,6 @@ ALL: dict[str, tuple[str, Change]] = {
     "wrong-one-of-two-primaries": (f"{STORE}.primary", _any_primary),
     "mirror-ahead-of-the-database": (f"{STORE}.tailing", _mirror_ahead),
     "one-put-in-the-hand-over": ("luigi_ha.ha.primary.patroni", _one_put),
+    "next-leader-by-its-own-date": ("luigi_ha.appliance.clock", _own_date),
     "reloaded-from-a-past": (f"{STORE}.past", _past_accepted),
 }
