@@ -53,6 +53,8 @@ class Fault:
     """The kinds of place where it can be struck; `hosts`: a healthy cluster in use takes no harm."""
     arrange: Arrange | None = None
     """Done before callers begin, so that it hits what it is meant for."""
+    aim: Arrange | None = None
+    """Done right before it, while tasks are at work: what does not stay so for long."""
     moves: bool = True
     """Whether another node must lead afterwards."""
     watch: float = 2.0
@@ -86,6 +88,8 @@ def together(one: Fault, two: Fault) -> Fault:
         try:
             if not (one.recovers and _somebody_leads(place)):
                 raise DrillError("nobody leads that it could hit")  # noqa: TRY301
+            if two.aim is not None:
+                two.aim(place)
             second = two.strike(place, rng)
         except (DrillError, LabError, OSError) as error:
             return replace(first, proof=f"{first.proof}; then not {two.name}: {error}")
@@ -94,7 +98,7 @@ def together(one: Fault, two: Fault) -> Fault:
 
     return Fault(
         f"{one.name}+{two.name}", f"{one.text}; and then: {two.text}", strike,
-        on=tuple(kind for kind in one.on if kind in two.on), arrange=one.arrange, moves=False,
+        on=tuple(kind for kind in one.on if kind in two.on), arrange=one.arrange, aim=one.aim, moves=False,
         watch=max(one.watch, two.watch), fails=Fails.ANY, within=90.0 + one.within + two.within,
         clocks=one.clocks or two.clocks,
     )  # fmt: skip

@@ -57,40 +57,12 @@ def _etcd_leader(lab: Lab) -> str:
     return lab.resolve("etcd-leader").name
 
 
-def _leader_without_etcd(lab: Lab) -> str:
-    name = _leader(lab)
-    roles.etcd_off(lab, name)
-    return name
+def _etcd_on(who: Callable[[Lab], str]) -> Arrange:
+    return _arranged(lambda lab: roles.etcd_to(lab, who(lab)))
 
 
-def _leader_with_etcd(lab: Lab) -> str:
-    name = _leader(lab)
-    roles.etcd_to(lab, name)
-    return name
-
-
-def _primary_without_etcd(lab: Lab) -> str:
-    name = _primary(lab)
-    roles.etcd_off(lab, name)
-    return name
-
-
-def _primary_with_etcd(lab: Lab) -> str:
-    name = _primary(lab)
-    roles.etcd_to(lab, name)
-    return name
-
-
-def _etcd_alone(lab: Lab) -> str:
-    name = roles.bystander(lab)
-    roles.etcd_to(lab, name)
-    return name
-
-
-def _bystander(lab: Lab) -> str:
-    name = roles.bystander(lab)
-    roles.etcd_off(lab, name)
-    return name
+def _etcd_off(who: Callable[[Lab], str]) -> Arrange:
+    return _arranged(lambda lab: roles.etcd_off(lab, who(lab)))
 
 
 # -- what is done -----------------------------------------------------------------------------------------------
@@ -198,16 +170,19 @@ _still = partial(Fault, on=ON, moves=False)
 _TABLE = (
     # Hosts: L, P and E in every combination.
     _host("lose-leader", "the leader's host is lost; primary and etcd's leader are elsewhere",
-          _lose(_leader_without_etcd), arrange=apart),
-    _host("lose-leader-and-etcd", "... with etcd's leader", _lose(_leader_with_etcd), arrange=apart),
-    _host("lose-leader-and-primary", "... with PostgreSQL's primary", _lose(_leader_without_etcd), arrange=beside),
-    _host("lose-all-three", "... with both", _lose(_leader_with_etcd), arrange=beside),
-    _still("lose-primary", "the primary's host is lost, which does not lead", _lose(_primary_without_etcd),
-           arrange=apart, watch=6.0),
-    _still("lose-primary-and-etcd", "... with etcd's leader", _lose(_primary_with_etcd), arrange=apart, watch=6.0),
-    _still("lose-etcd", "the host of etcd's leader is lost, which has no other role", _lose(_etcd_alone),
-           arrange=beside, watch=4.0),
-    _still("lose-bystander", "a host without any role is lost", _lose(_bystander), arrange=beside, watch=4.0),
+          _lose(_leader), arrange=apart, aim=_etcd_off(_leader)),
+    _host("lose-leader-and-etcd", "... with etcd's leader", _lose(_leader), arrange=apart, aim=_etcd_on(_leader)),
+    _host("lose-leader-and-primary", "... with PostgreSQL's primary", _lose(_leader), arrange=beside,
+          aim=_etcd_off(_leader)),
+    _host("lose-all-three", "... with both", _lose(_leader), arrange=beside, aim=_etcd_on(_leader)),
+    _still("lose-primary", "the primary's host is lost, which does not lead", _lose(_primary), arrange=apart,
+           aim=_etcd_off(_primary), watch=6.0),
+    _still("lose-primary-and-etcd", "... with etcd's leader", _lose(_primary), arrange=apart, aim=_etcd_on(_primary),
+           watch=6.0),
+    _still("lose-etcd", "the host of etcd's leader is lost, which has no other role", _lose(_etcd_leader),
+           arrange=beside, aim=_etcd_on(roles.bystander), watch=4.0),
+    _still("lose-bystander", "a host without any role is lost", _lose(roles.bystander), arrange=beside,
+           aim=_etcd_off(roles.bystander), watch=4.0),
     _host("reboot-leader", "the leader's host is off and on again", _strike(_reboot), within=20.0),
     _still("lose-everything", "all hosts off, and on again", _lose_all, watch=2.0, fails=Fails.ANY, within=150.0,
            recovers=False),
@@ -219,8 +194,9 @@ _TABLE = (
     _long("freeze-host", "SIGSTOP to everything on the leader's host", _freeze(_leader, Target.HOST), arrange=apart,
           late=True, gone_within=GONE_WITHIN, within=20.0),
     # Networks.
-    _host("cut-leader", "the leader's host is cut off from everybody", _strike(lambda lab: lab.faults.cut(
-        _leader_without_etcd(lab))), arrange=apart, gone_within=GONE_WITHIN),
+    _host("cut-leader", "the leader's host is cut off from everybody",
+          _strike(lambda lab: lab.faults.cut(_leader(lab))), arrange=apart, aim=_etcd_off(_leader),
+          gone_within=GONE_WITHIN),
     _long("cut-leader-and-primary", "... with the primary", _strike(lambda lab: lab.faults.cut(_leader(lab))),
           arrange=beside, within=PRIMARY_MOVES, watch=30.0, gone_within=GONE_WITHIN),
     _host("deafen-leader", "packets leave the leader's host, and none come in", _strike(

@@ -28,7 +28,7 @@ from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, ask, awai
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.processes import every
 
-LEAD_IN = 1.5  # s of calls before the fault
+LEAD_IN = 60  # calls before the fault
 LAYERS, WORKERS = "4,2,1", 2
 SECONDS = {
     "pair": 2.0,
@@ -39,6 +39,7 @@ RETRY_WAIT = 5.0  # s; luigi's own is 30: a call that was cut off is asked again
 LATE_AFTER, LATE_CALLS, LATE_PATIENCE = 3.5, 20, 60.0  # s from the strike, when the lease has ended; how many; s
 LATEST = 120.0  # s after which luigi is ended
 STARTS_WITHIN = 90.0
+WORKS_WITHIN = 5.0
 LOOK_EVERY = 0.03  # s between two looks at the nodes
 
 
@@ -87,10 +88,14 @@ def _struck(
     """The middle of it."""
     pipeline = _Pipeline(place, directory, settings) if settings.pipeline else None
     try:
-        time.sleep(LEAD_IN)
+        _wait_for_answers(directory / records.CALLS)
         if pipeline is not None:
             pipeline.wait_for_starts(WORKERS)
             time.sleep(rng.uniform(0.0, pipeline.seconds / 2))
+        if fault.aim is not None:
+            fault.aim(place)
+        if pipeline is not None:
+            pipeline.wait_for_work()
         about["leader_before"] = list(await_leader(place, 0))
         bite = fault.strike(place, rng)
         about["bite"] = asdict(bite)
@@ -106,6 +111,15 @@ def _struck(
     place.wait_until_ready()
     about["leader_after"] = list(await_leader(place, 0))
     time.sleep(0.5)
+
+
+def _wait_for_answers(calls: Path) -> None:
+    """Until callers have called often enough for a fault to decide something."""
+    until = time.monotonic() + STARTS_WITHIN
+    while not calls.exists() or calls.read_text().count("\n") < LEAD_IN:
+        if time.monotonic() > until:
+            raise DrillError(f"fewer than {LEAD_IN} calls were answered in {STARTS_WITHIN:g} s")
+        time.sleep(0.05)
 
 
 def _left(*marks: str) -> list[str]:
@@ -203,6 +217,15 @@ class _Pipeline:
         while sum(effect.what == "start" for effect in self._effects()) < count:
             if self._process.poll() is not None or time.monotonic() > until:
                 raise DrillError(f"luigi began fewer than {count} tasks: {self._words.read_text()[-600:]}")
+            time.sleep(0.01)
+
+    def wait_for_work(self) -> None:
+        """Until a task is at work, or for as long as it takes that one begins as a rule."""
+        until = time.monotonic() + WORKS_WITHIN
+        while time.monotonic() < until and self._process.poll() is None:
+            seen = self._effects()
+            if 2 * sum(effect.what == "start" for effect in seen) > len(seen):
+                return
             time.sleep(0.01)
 
     def finish(self) -> dict[str, Any]:
