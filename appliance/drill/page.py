@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -94,7 +95,7 @@ def _round(directory: Path, one: Mapping[str, Any]) -> str:
 
 
 def _timeline(record: records.Record, bite: Mapping[str, Any]) -> str:
-    """Lanes: each node's state, the calls, the fault."""
+    """Lanes: each node's state, who had the address, the calls, the fault."""
     begin, end = float(record.about["began"]), float(record.about["ended"])
     seen: dict[str, list[list[Any]]] = {}
     for line in record.lines(records.NODES):
@@ -109,6 +110,13 @@ def _timeline(record: records.Record, bite: Mapping[str, Any]) -> str:
         for line, following in zip(lines, [*lines[1:], [end]], strict=True):
             title = f"{line[2] or 'does not answer'}, epoch {line[3]}, from {line[0] - begin:.2f} s"
             parts.append(_bar(x(line[0]), x(following[0]), top, LANE - 4, COLOURS.get(line[2], OTHER), title))
+        top += LANE
+    looks = list(record.lines(records.ADDRESS))
+    for node in sorted({name for _, names in looks for name in names}):
+        parts.append(f"<text x='4' y='{top + 15}'>address on {escape(node)}</text>")
+        for (at, names), (later, _) in pairwise([*looks, [end, []]]):
+            if node in names:
+                parts.append(_bar(x(at), x(later), top + 4, LANE - 12, "#57c", f"from {at - begin:.2f} s"))
         top += LANE
     parts += _calls(record, top, x)
     struck = x(bite["at"])

@@ -75,6 +75,7 @@ def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, set
         ask(place, "GET", "/api/prune")
         _gather(place, directory, about)
         waiting.write(directory, before, waiting.statuses(place, tasks))
+        waiting.end(place, tasks)
     except (DrillError, LabError, OSError) as error:
         about["trouble"] = f"{type(error).__name__}: {error}"
     about.setdefault("ended", now())

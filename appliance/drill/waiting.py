@@ -11,23 +11,31 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from luigi_ha.appliance.drill import records
-from luigi_ha.appliance.drill.place import Place, ask
+from luigi_ha.appliance.drill.place import Breakable, Place, ask
 
 WORKER = "drill-waiting"
 FAILURES = 6
 ONCE = {"retry_count": 1, "disable_hard_timeout": None, "disable_window": 3600}
 
 
-def make(place: Place) -> list[str]:
-    """The two tasks; their ids."""
+def make(place: Breakable) -> list[str]:
+    """The two tasks; their ids. On the operator's own hosts only the first: of one that is disabled people get mail."""
     lot = time.time_ns() // 1_000_000
     failed, disabled = f"Failed_{lot}", f"Disabled_{lot}"
     _add(place, task_id=failed, status="PENDING")
     for _ in range(FAILURES):
         _add(place, task_id=failed, status="FAILED")
+    if place.kind == "hosts":
+        return [failed]
     _add(place, task_id=disabled, status="PENDING", retry_policy_dict=ONCE)
     _add(place, task_id=disabled, status="FAILED")
     return [failed, disabled]
+
+
+def end(place: Breakable, tasks: list[str]) -> None:
+    """They wait for nothing more."""
+    for task in tasks:
+        _add(place, task_id=task, status="DONE")
 
 
 def statuses(place: Place, tasks: list[str]) -> dict[str, str]:
