@@ -96,6 +96,11 @@ class InLab:
             with holders, questions:
                 yield
 
+    @property
+    def named(self) -> list[str]:
+        hosts = ",".join(host.address for host in self.lab.plan.data_nodes)
+        return ["--database", f"postgresql://luigi@{hosts}/luigi"]
+
     def url_of(self, node: str) -> str | None:
         return f"http://{self.lab.plan.host(node).address}:{PORT}"
 

@@ -22,7 +22,7 @@ import typer
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.sharing import configured
 from luigi_ha.appliance.cli.shown import line
-from luigi_ha.appliance.drill import faults, page, report, rounds
+from luigi_ha.appliance.drill import faults, page, records, report, rounds
 from luigi_ha.appliance.drill.fault import Fault
 from luigi_ha.appliance.drill.judging import CHECKS, FAILED, PASSED, judge
 from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError
@@ -100,7 +100,15 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
             _say(f"[{number}/{len(plan)}] {fault.name}: {fault.text} ...")
             rounds.run(place, fault, path, rng, settings)
             _say(f"[{number}/{len(plan)}] {fault.name}: {_in_short(path)}")
-    about = {"place": on, "seed": seed, "asked": [each.name for each in plan], "settings": asdict(settings)}
+        history = records.history(place, directory)
+    _say(f"the whole log: {history['verdict']}; {history['entries']} entries of {history['epochs']} epochs")
+    about: dict[str, Any] = {
+        "place": on,
+        "seed": seed,
+        "asked": [each.name for each in plan],
+        "settings": asdict(settings),
+    }
+    about["history"] = history
     made = report.write(directory, about)
     shown = page.write(directory, made)
     print(json.dumps({"report": str(directory), **made}) if as_json else f"{_table(made)}\n{shown}")
@@ -295,6 +303,8 @@ def _table(made: Mapping[str, Any]) -> str:
         f"{one['directory']}: {text}" for one in made["rounds"] for part in ("wrong", "undecided")
         for text in _told(one[part])
     ]  # fmt: skip
+    history = made.get("history") or {"findings": [], "undecided": []}
+    wrong += [f"the whole log: {line(str(each))}" for each in (*history["findings"], *history["undecided"])]
     return "\n".join([*lines, *wrong, f"{made['verdict'].upper()} (seed {made['seed']})"])
 
 

@@ -120,6 +120,10 @@ class OnHosts:
     def watching(self, _directory: Path) -> AbstractContextManager[object]:
         return nullcontext()
 
+    @property
+    def named(self) -> list[str]:
+        return [] if self._config is None else ["--config", str(self._config.absolute())]
+
     def url_of(self, node: str) -> str | None:
         return self._addresses.get(node)
 

@@ -63,7 +63,11 @@ def rendered(directory: Path, report: Mapping[str, Any]) -> str:
 
 def _summary(report: Mapping[str, Any]) -> str:
     said = f"luigi-ha {report['luigi_ha']} on {report['host']}, {report['made_at']}; place: {report['place']}; "
-    return escape(said + f"seed {report['seed']}; {len(report['rounds'])} rounds.")
+    said += f"seed {report['seed']}; {len(report['rounds'])} rounds"
+    history = report.get("history")
+    if history:
+        said += f"; the whole log: {history['verdict']}, {history['entries']} entries of {history['epochs']} epochs"
+    return escape(said + ".")
 
 
 def _table(report: Mapping[str, Any]) -> str:

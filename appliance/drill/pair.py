@@ -143,6 +143,10 @@ class OnLoopback:
     def watching(self, _directory: Path) -> AbstractContextManager[object]:
         return nullcontext()
 
+    @property
+    def named(self) -> list[str]:
+        return ["--database", self.database]
+
     def url_of(self, _node: str) -> str | None:
         return None  # both are at one address
 

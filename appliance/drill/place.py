@@ -97,6 +97,10 @@ class Breakable(Place, Protocol):
 
     kind: str  # what `drill run --on` calls it
 
+    @property
+    def named(self) -> list[str]:
+        """The options by which a command on the workers' host finds the database."""
+
     def health(self, node: str) -> Mapping[str, Any] | None:
         """What the node says of itself, asked directly; None: it does not answer."""
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luigi_ha.appliance.drill.place import Place
+from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, Place
 from luigi_ha.appliance.engine.changes import Epoch
 from luigi_ha.appliance.store import Position
 from luigi_ha.appliance.store.verification import Entry
@@ -30,6 +30,7 @@ ROUND, CALLS, NODES, KNOWN, LOG = "round.json", "calls.jsonl", "nodes.jsonl", "k
 EFFECTS, WORDS = "effects.log", "luigi.log"
 LATE, ADDRESS, WIRE, WAITING = "late.jsonl", "address.jsonl", "wire.jsonl", "waiting.json"
 FILES = (ROUND, CALLS, LATE, EFFECTS, WORDS, NODES, ADDRESS, WIRE, WAITING, KNOWN, LOG)
+HISTORY, VERIFIES_WITHIN = "history.txt", 600.0  # s
 NULL = r"\N"
 _TEXTS = ("actor", "task_id", "status", "worker_id", "run_id")
 _NUMBERS = ("task_num", "attempt")
@@ -92,6 +93,22 @@ def entries(place: Place, after: int, up_to: int) -> list[Entry]:
     columns = [f"coalesce({name}, '{NULL}')" if name in _TEXTS else name for name in Entry._fields]
     query = f"SELECT {', '.join(columns)} FROM luigi_event WHERE seq > {after} AND seq <= {up_to} ORDER BY seq"  # noqa: S608 - numbers
     return [_entry(row) for row in place.rows(query)]
+
+
+def history(place: Breakable, directory: Path) -> dict[str, Any]:
+    """What `luigi-ha verify-history` says of the whole log, whichever round wrote it."""
+    said = directory / HISTORY
+    process = place.popen([str(BIN / "luigi-ha"), "verify-history", "--json", *place.named], {}, directory, said)
+    process.wait(VERIFIES_WITHIN)
+    try:
+        found = json.loads(said.read_text().splitlines()[-1])
+    except (ValueError, IndexError):
+        raise DrillError(f"verify-history: exit code {process.returncode}: {said.read_text()[-600:]}") from None
+    said.unlink()
+    kept: dict[str, Any] = {
+        name: found[name] for name in ("verdict", "entries", "epochs", "tasks", "findings", "undecided")
+    }
+    return kept
 
 
 def _entry(row: Sequence[str]) -> Entry:

@@ -1,7 +1,8 @@
 """The report of a drill: a directory that anybody can check again.
 
     report.json    what was drilled, where, with which seed; each round's judgement and the hashes of its records; the
-                   table; the verdict; the hash of the report before it in the same place
+                   table; what verify-history says of the whole log afterwards; the verdict; the hash of the report
+                   before it in the same place
     report.sig     Ed25519 over report.json, with the key of the place (drill.key beside the reports, made at the first)
     report.html    the same for people: one page, no network
     rounds/NN-FAULT/   the records (luigi_ha.appliance.drill.records)
@@ -60,7 +61,7 @@ def write(directory: Path, about: Mapping[str, Any]) -> Json:
         **about,
         "rounds": rounds,
         "table": table(rounds),
-        "verdict": worst([each["verdict"] for each in rounds]),
+        "verdict": _whole(rounds, about),
         "previous": _previous(directory),
         "key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
     }
@@ -102,7 +103,7 @@ def check(directory: Path, key: bytes | None = None) -> tuple[Json, Problems]:
             if again[name] != one[name]:
                 what = f"{name} is {again[name]!r}, and the report says {one[name]!r}"
                 problems.differs.append(f"{one['directory']}: {what}")
-    if worst([each["verdict"] for each in report["rounds"]]) != report["verdict"]:
+    if _whole(report["rounds"], report) != report["verdict"]:
         problems.differs.append(f"the verdict of its rounds is not {report['verdict']}")
     if table(report["rounds"]) != report["table"]:
         problems.differs.append("the table is not that of its rounds")
@@ -115,6 +116,12 @@ def worst(verdicts: Sequence[str]) -> str:
     if FAILED in verdicts:
         return FAILED
     return PASSED if verdicts and INCONCLUSIVE not in verdicts else INCONCLUSIVE
+
+
+def _whole(rounds: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """The verdict of all rounds, and of the whole log after them, where it was looked at."""
+    history = about.get("history")
+    return worst([*(each["verdict"] for each in rounds), *([history["verdict"]] if history and rounds else [])])
 
 
 def table(rounds: Sequence[Mapping[str, Any]]) -> list[Json]:

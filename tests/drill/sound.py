@@ -115,12 +115,12 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
     return directory
 
 
-def made(reports: Path, name: str = "2026-01-01T00-00-00Z-pair", rounds: int = 2) -> Path:
-    """A whole report."""
+def made(reports: Path, name: str = "2026-01-01T00-00-00Z-pair", rounds: int = 2, **more: Any) -> Path:
+    """A whole report; `more` is told in it."""
     directory = reports / name
     for number in range(1, rounds + 1):
         write(directory / report.ROUNDS / f"{number:03}-kill-node")
-    report.write(directory, {"place": "pair", "seed": 7, "asked": ["kill-node"], "rounds_each": rounds})
+    report.write(directory, {"place": "pair", "seed": 7, "asked": ["kill-node"], **more})
     return directory
 
 

@@ -37,6 +37,21 @@ def test_a_report_is_sound_and_says_passed(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / report.KEY).stat().st_mode) == 0o600
 
 
+HISTORY = {"verdict": PASSED, "entries": 8, "epochs": 2, "tasks": 6, "findings": [], "undecided": []}
+
+
+@pytest.mark.parametrize("verdict", [PASSED, FAILED, INCONCLUSIVE])
+def test_what_the_whole_log_says_counts_as_a_round_does(tmp_path: Path, verdict: str) -> None:
+    directory = made(tmp_path, history={**HISTORY, "verdict": verdict})
+    found, problems = report.check(directory)
+    assert not problems.found
+    assert found["verdict"] == verdict
+    assert f"the whole log: {verdict}" in page.rendered(directory, found)
+    rewrite(directory / report.REPORT, lambda r: r.update(verdict=INCONCLUSIVE if verdict != INCONCLUSIVE else PASSED))
+    sign_again(directory)
+    assert report.check(directory)[1].differs
+
+
 def test_it_need_not_stay_where_it_was_made(tmp_path: Path) -> None:
     directory = made(tmp_path / "here")
     shutil.move(directory, tmp_path / "there")
