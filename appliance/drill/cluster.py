@@ -81,6 +81,8 @@ class InLab:
             self.lab.faults.thaw(host.name)
             for what in HELD_BACK:
                 self.lab.let(host.name, what)
+            if self.lab.plan.disks:
+                self.lab.faults.free_disk(host.name)
             if self.lab.plan.clocks:
                 self.lab.faults.set_clock(host.name, 0.0)
         self.lab.faults.give_address_back()

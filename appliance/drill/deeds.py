@@ -92,7 +92,7 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     with (
         _kept_if_used(directory),
         _told_as_sentences(),
-        _somewhere(asked, clocks=any(fault.clocks for fault in plan)) as place,
+        _somewhere(asked, plan) as place,
     ):
         _require_well(place)
         for number, fault in enumerate(plan, 1):
@@ -196,8 +196,8 @@ def _kept_if_used(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _somewhere(asked: Asked, *, clocks: bool) -> Iterator[Breakable]:
-    """Where it happens; made for it, and gone afterwards. `clocks`: whether its hosts need clocks of their own."""
+def _somewhere(asked: Asked, plan: Sequence[Fault]) -> Iterator[Breakable]:
+    """Where it happens; made for it, with what these faults need, and gone afterwards."""
     if asked.on == "hosts":
         from luigi_ha.appliance.drill.hosts import OnHosts  # noqa: PLC0415
 
@@ -215,7 +215,7 @@ def _somewhere(asked: Asked, *, clocks: bool) -> Iterator[Breakable]:
 
     lab = Lab(LABS / f"{PREFIX}{os.getpid()}")  # nobody else's
     try:
-        lab.up(_say, clocks=clocks)
+        lab.up(_say, clocks=any(fault.clocks for fault in plan), disks=any(fault.disks for fault in plan))
         yield InLab(lab)
     finally:
         lab.down()

@@ -71,6 +71,8 @@ class Fault:
     """Whether somebody can lead before it is mended."""
     clocks: bool = False
     """Whether it needs hosts whose times of day can be set."""
+    disks: bool = False
+    """Whether it needs hosts with disks of their own."""
 
     @property
     def safe(self) -> bool:
@@ -100,7 +102,7 @@ def together(one: Fault, two: Fault) -> Fault:
         f"{one.name}+{two.name}", f"{one.text}; and then: {two.text}", strike,
         on=tuple(kind for kind in one.on if kind in two.on), arrange=one.arrange, aim=one.aim, moves=False,
         watch=max(one.watch, two.watch), fails=Fails.ANY, within=90.0 + one.within + two.within,
-        clocks=one.clocks or two.clocks,
+        clocks=one.clocks or two.clocks, disks=one.disks or two.disks,
     )  # fmt: skip
 
 

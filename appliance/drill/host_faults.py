@@ -238,6 +238,8 @@ _TABLE = (
            fails=Fails.ANY, within=PRIMARY_MOVES),
     _host("kill-leader-and-primary", "SIGKILL to the leader and, on another host, to the primary", _both_at_once,
           arrange=apart, fails=Fails.ANY, within=PRIMARY_MOVES),
+    _still("disk-full", "the primary's disk is full", _strike(lambda lab: lab.faults.fill_disk(_primary(lab))),
+           disks=True, watch=10.0, fails=Fails.ANY, within=90.0),
     # Clocks.
     _host("clock-ahead", "SIGKILL to the leader, while the time of day of all standbys is an hour ahead",
           _wrong_clock_leads(HOUR), clocks=True),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luigi_ha.appliance.lab import arp, clocks, machines, moves, network, probes, processes
+from luigi_ha.appliance.lab import arp, clocks, disks, machines, moves, network, probes, processes
 from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
 from luigi_ha.appliance.lab.network import Filter
 from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, SWITCH, VIP, Host
@@ -226,6 +226,18 @@ class Faults:
             if mended:
                 healed.append(Bite("heal", host.name, at, f"removed: {', '.join(mended)}"))
         return healed
+
+    # ------------------------------------------------------------------------------------------------ the disk
+
+    def fill_disk(self, name: str) -> Bite:
+        """The disk that PostgreSQL of this host is on is full, and PostgreSQL has met that."""
+        host = self._lab.resolve(name)
+        at = _now()
+        return Bite("fill-disk", host.name, at, disks.fill(self._lab, host))
+
+    def free_disk(self, name: str) -> None:
+        """Take away what fills it."""
+        disks.free(self._lab, self._lab.resolve(name))
 
     # ------------------------------------------------------------------------------------------------ moves
 

@@ -40,11 +40,14 @@ class Init:
         self._down = False
 
     def prepare(self) -> None:
-        """What a host has of its own: name, /run, /dev/shm, /etc/hosts. All of it vanishes with the host."""
+        """What a host has of its own: name, /run, /dev/shm, /etc/hosts, perhaps a disk, of which the content stays when
+        all of this vanishes with the host."""
         socket.sethostname(self._name)
         for place in ("/run", "/dev/shm"):  # noqa: S108 - a mount point
             _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", place)
         _mount("--bind", self._spec["hosts_file"], "/etc/hosts")
+        for image, place in self._spec["disks"]:
+            _mount("-o", "loop", image, place)
         sockets = Path("/run/postgresql")
         sockets.mkdir()
         sockets.chmod(0o1777)

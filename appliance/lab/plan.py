@@ -66,6 +66,7 @@ class Plan:
     failsafe: bool = True  # Patroni's failsafe_mode: a primary stays one while etcd is away and all members agree
     quick: bool = True  # leases of 2 s instead of the default 3: for a machine that does nothing else
     clocks: bool = False  # each host has a time of day of its own, for luigi-ha, Patroni and PostgreSQL
+    disks: bool = False  # PostgreSQL of each host is on a small disk of its own, which can be full
     vip: bool = True  # an address moves with the leader; without one, clients find it by themselves
     environ: dict[str, str] = field(default_factory=dict)  # more variables of luigi-ha, as Environment= in its unit
 
@@ -109,6 +110,10 @@ class Plan:
     def vip_url(self) -> str:
         """Where clients call: the address that moves; without one, one of the nodes."""
         return f"http://{VIP if self.vip else self.servers[0].address}:{PORT}"
+
+    def disk(self, host: Host) -> Path:
+        """The image of the disk that PostgreSQL of this host is on."""
+        return self.of(host) / "disk.img"
 
     def save(self) -> None:
         (self.directory / "lab.json").write_text(json.dumps({**asdict(self), "directory": str(self.directory)}))

@@ -9,6 +9,7 @@ Every flush to disk is on.
 import json
 import os
 import pwd
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,7 @@ from luigi_ha.appliance.lab.services import Recipe
 
 SCOPE = "luigi"  # Patroni's name of the cluster
 QUICK = {"lease_ttl": 2.0, "renew_every": 0.5, "request_timeout": 0.9}
+DISK_BYTES = 1 << 30
 ETCD_RESTART, PATRONI_RESTART, SERVE_RESTART = 0.5, 1.0, 0.2  # s
 _POST_BOOTSTRAP = """#!/bin/sh
 # Patroni runs this once, on the first primary. No standby is there yet: these commits must not wait for one.
@@ -64,14 +66,27 @@ def write(plan: Plan) -> None:
             (place / "patroni.json").write_text(json.dumps(patroni(plan, host), indent=2))
         if host.serve:
             (place / "luigi-ha.toml").write_text(serve(plan, host))
+        disks = []
+        if plan.disks and host.postgres:
+            _make_disk(plan.disk(host), entry)
+            disks = [[str(plan.disk(host)), str(place / "postgres")]]
         spec = {
             "hosts_file": str(hosts_file),
+            "disks": disks,
             "stale": [str(place / "postgres/data/postmaster.pid")],  # its number may be somebody else's in the new life
             "services": [asdict(recipe) for recipe in recipes(plan, host)],
         }
         (place / "host.json").write_text(json.dumps(spec, indent=2))
     if plan.clocks:
         clocks.build(plan)
+
+
+def _make_disk(image: Path, owner: pwd.struct_passwd) -> None:
+    """An empty file system, which takes as much room as is written to it."""
+    with image.open("wb") as out:
+        out.truncate(DISK_BYTES)
+    options = f"root_owner={owner.pw_uid}:{owner.pw_gid}"
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-E", options, str(image)], check=True, capture_output=True)
 
 
 def recipes(plan: Plan, host: Host) -> list[Recipe]:
