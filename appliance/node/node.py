@@ -87,6 +87,8 @@ class Node:
         serve = node.options.serve
         self.life = Life()
         self.clock = SchedulerClock()
+        if self.link is not None:
+            self.clock.follow()
         self.metrics = Metrics()
         self.gate = Gate("the scheduler is starting")
         limits = Limits(

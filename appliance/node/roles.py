@@ -278,6 +278,7 @@ class Roles:
         if not node.life.may("step_down"):
             return
         node.life.fire("step_down", reason=reason)
+        node.clock.follow()
         node.gate.close(reason)
         engine = node.engine
         journal = await node.leading.end_journal(LAST_COMMITS)

@@ -40,8 +40,7 @@ class Timekeeping:
     def lead(self) -> None:
         """This node is about to serve."""
         node = self._node
-        if node.link is not None and not node.pair:
-            node.clock.hold()
+        node.clock.lead(hold=node.link is not None and not node.pair)
 
 
 def described(apart: float) -> str:

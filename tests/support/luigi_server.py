@@ -46,6 +46,12 @@ class SettableClock:
 
     apart = 0.0
 
+    def follow(self) -> None:
+        """A test's time may be any."""
+
+    def lead(self, *, hold: bool) -> None:
+        """A test's time may be any."""
+
     def not_before(self, moment: float) -> None:
         """A test's time may be any."""
 

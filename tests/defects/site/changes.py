@@ -163,7 +163,7 @@ def _past_accepted(module: ModuleType) -> None:
 
 def _own_date(module: ModuleType) -> None:
     module.SchedulerClock.heard = lambda _self, _moment: None
-    module.SchedulerClock.hold = lambda _self: None
+    module.SchedulerClock.lead = lambda self, **_: setattr(self, "_follows", False)
 
 
 STORE, NODE = "luigi_ha.appliance.store", "luigi_ha.appliance.node"
