@@ -5,20 +5,23 @@ import io
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from luigi_ha.appliance.drill.place import ASKING, Answer, DrillError, Part, Strike, TooLong, await_leader, now, silent
 from luigi_ha.appliance.drill.records import ADDRESS, WIRE
+from luigi_ha.appliance.lab import clocks, network
 from luigi_ha.appliance.lab.arp import Questions
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.holders import Holders
 from luigi_ha.appliance.lab.lab import Lab
-from luigi_ha.appliance.lab.plan import OBSERVER, PORT, VIP, Host
+from luigi_ha.appliance.lab.plan import CLIENT, OBSERVER, PORT, STRANGER, VIP, Host
 from luigi_ha.appliance.lab.targets import Target, found
 
+MENDS = 3  # times that all is mended, if some of it fails
 HELD_BACK = ("etcd", "patroni", "serve", "stop-hook")
 SETTLES_WITHIN = 90.0  # s for the nodes to be content, when all parts are there
 
@@ -75,28 +78,64 @@ class InLab:
         self.lab.let(node, "serve")
 
     def heal(self) -> None:
-        for host in self.lab.plan.nodes:
+        """Each thing by itself, and what fails once more: one that cannot be mended keeps no other from being so."""
+        wrong: list[str] = []
+        for _ in range(MENDS):
+            wrong = []
+            for mend in self._mends():
+                try:
+                    mend()
+                except (LabError, OSError) as error:
+                    wrong.append(str(error))
+            if not wrong:
+                return
+            time.sleep(1.0)
+        raise DrillError(f"not mended: {'; '.join(wrong)}")
+
+    def _mends(self) -> Iterator[Callable[[], object]]:
+        faults, plan = self.lab.faults, self.lab.plan
+        for host in plan.nodes:
             if host.name not in self.lab.inits():
-                self.lab.faults.plug(host.name)
-            self.lab.faults.thaw(host.name)
+                yield partial(faults.plug, host.name)
+            yield partial(faults.thaw, host.name)
             for what in HELD_BACK:
-                self.lab.let(host.name, what)
-            if self.lab.plan.disks:
-                self.lab.faults.free_disk(host.name)
-            if self.lab.plan.clocks:
-                self.lab.faults.set_clock(host.name, 0.0)
-        self.lab.faults.give_address_back()
-        self.lab.faults.heal()
+                yield partial(self.lab.let, host.name, what)
+            if plan.disks:
+                yield partial(faults.free_disk, host.name)
+            if plan.clocks:
+                yield partial(faults.right_clock, host.name)
+        yield faults.give_address_back
+        yield faults.heal
+
+    def left(self) -> list[str]:
+        lab, found = self.lab, []
+        inits = lab.inits()
+        for host in lab.plan.hosts:
+            init = inits.get(host.name)
+            if init is None:
+                found.append(f"{host.name} is off")
+                continue
+            found += [f"filter {name} on {host.name}" for name in network.filters(init.pid)]
+            found += [f"{what} of {host.name} held back" for what in HELD_BACK if lab.holds_back(host.name, what)]
+            if host in (OBSERVER, CLIENT, STRANGER) and VIP in network.addresses(init.pid):
+                found.append(f"{host.name} has {VIP}")
+            if lab.plan.clocks and host in lab.plan.nodes and clocks.ahead(lab.plan, host):
+                found.append(f"the clock of {host.name}")
+        return found
+
+    @property
+    def lease(self) -> float | None:
+        return self.lab.plan.lease
 
     @contextmanager
-    def watching(self, directory: Path) -> Iterator[None]:
+    def watching(self, directory: Path) -> Iterator[Callable[[], list[str]]]:
         """Who has the address by the hosts' kernels, and who answers for it on the wire."""
         observer = self.lab.init(OBSERVER.name).pid
         with (directory / ADDRESS).open("w") as held, (directory / WIRE).open("w") as wire:
             holders = Holders(self.lab, VIP, lambda at, names: _line(held, at, names))
             questions = Questions(observer, OBSERVER, self.lab.plan.hosts, VIP, lambda at, name: _line(wire, at, name))
             with holders, questions:
-                yield
+                yield lambda: [each.failed for each in (holders, questions) if each.failed is not None]
 
     @property
     def named(self) -> list[str]:

@@ -24,6 +24,7 @@ from luigi_ha.appliance.cli.sharing import configured
 from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.drill import faults, page, records, report, rounds
 from luigi_ha.appliance.drill.fault import Fault
+from luigi_ha.appliance.drill.hosts import OnHosts
 from luigi_ha.appliance.drill.judging import CHECKS, FAILED, PASSED, judge
 from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError
 from luigi_ha.appliance.drill.records import Record
@@ -33,7 +34,6 @@ DEFAULT, SAFE = ("kill-scheduler", "kill-node", "switchover"), ("switchover",)
 CODES = {PASSED: ExitCode.OK, FAILED: ExitCode.FAILED}
 LABS = Path("/var/tmp")  # noqa: S108 - the lab's own directory is in it, and it refuses what is not its own
 PREFIX = "luigi-ha-drill-"
-OK = 200
 SETTLES_WITHIN = 20.0  # s for a place that has just been made
 
 
@@ -87,7 +87,7 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     if on == "hosts" and not asked.agreed:
         _ask_first(plan)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made is ended first
-    directory = _new(reports or _reports(), on)
+    directory = _new((reports or _reports()).absolute(), on)
     _say(f"drill on {faults.PLACES[on]}: {len(plan)} rounds, seed {seed}")
     with (
         _kept_if_used(directory),
@@ -199,8 +199,6 @@ def _kept_if_used(directory: Path) -> Iterator[None]:
 def _somewhere(asked: Asked, plan: Sequence[Fault]) -> Iterator[Breakable]:
     """Where it happens; made for it, with what these faults need, and gone afterwards."""
     if asked.on == "hosts":
-        from luigi_ha.appliance.drill.hosts import OnHosts  # noqa: PLC0415
-
         with configured(), OnHosts(asked.config) as hosts:
             yield hosts
         return
@@ -247,13 +245,9 @@ def _require_well(place: Breakable) -> None:
 
 
 def _degraded(place: Breakable) -> list[str]:
-    try:
-        answer = place.once("GET", "/api/cluster")
-    except OSError as error:
-        return [f"nobody answers at {place.url}: {error}"]
-    if answer.status != OK:
-        return [f"{place.url} answers {answer.status} {answer.value}"]
-    return list(answer.value.get("degraded") or [])
+    if isinstance(place, OnHosts):
+        return place.degraded()
+    return list(place.once("GET", "/api/cluster").value.get("degraded") or [])
 
 
 def _ask_first(plan: Sequence[Fault]) -> None:
@@ -261,7 +255,7 @@ def _ask_first(plan: Sequence[Fault]) -> None:
     said = ", ".join(f"{count} x {name}" for name, count in Counter(fault.name for fault in plan).items())
     if not sys.stdin.isatty():
         raise CommandError(f"not begun: {said} on your own hosts; expected --yes, or a person to ask", ExitCode.CONFIG)
-    if not typer.confirm(f"Strike your own hosts: {said}?", err=True):
+    if not typer.confirm(f"Strike your own hosts: {said} (PostgreSQL's primary may move along)?", err=True):
         raise CommandError("not begun")
 
 

@@ -17,6 +17,7 @@ from luigi_ha.appliance.lab.errors import LabError
 ENDED_WITHIN = 60.0  # s for what was asked to end
 LEADS_AGAIN = 30.0  # s until the second of two faults does not wait any longer for somebody to lead
 PAUSE = 3.0  # s between two faults, at most
+BETWEEN = 30.0  # s more that nobody may be answered after two: the second meets what the first has left
 
 
 class Fails(enum.StrEnum):
@@ -35,6 +36,8 @@ class Bite:
     at: float
     over: float
     proof: str
+    missed: str | None = None
+    """What should have struck too, and why it did not."""
 
 
 Strike = Callable[[Breakable, random.Random], Bite]
@@ -63,8 +66,8 @@ class Fault:
     """Which calls may fail."""
     within: float = 10.0
     """s for which nobody may be answered, at most."""
-    gone_within: float | None = None
-    """s from the strike until what is hit may not have the cluster's address any more, where there is one."""
+    gone_after: float | None = None
+    """s beyond a lease after which what is hit may not have the cluster's address any more; None: it may."""
     late: bool = False
     """Whether calls are sent to what stands still, which it finds when it wakes."""
     recovers: bool = True
@@ -75,34 +78,41 @@ class Fault:
     """Whether it needs hosts with disks of their own."""
 
     @property
+    def second(self) -> bool:
+        """Whether it can strike what another fault has left: it needs no roles arranged before."""
+        return self.arrange is None and self.aim is None
+
+    @property
     def safe(self) -> bool:
         """Whether a healthy cluster in use takes no harm."""
         return "hosts" in self.on
 
 
 def together(one: Fault, two: Fault) -> Fault:
-    """One after the other, within some seconds, without anything mended in between. What the first one has left may be
-    too little for the second to strike, which its proof says."""
+    """One after the other, within some seconds, without anything mended in between. DrillError for two of which the
+    second would never strike, or not what it is meant for."""
+    if not one.recovers:
+        raise DrillError(f"{one.name}+{two.name}: nobody leads after {one.name} before it is mended")
+    if not two.second:
+        raise DrillError(f"{one.name}+{two.name}: {two.name} needs roles arranged, and can only be the first")
 
     def strike(place: Breakable, rng: random.Random) -> Bite:
         first = one.strike(place, rng)
         time.sleep(rng.choice((0.0, rng.uniform(0.0, PAUSE))))
         try:
-            if not (one.recovers and _somebody_leads(place)):
+            if not _somebody_leads(place):
                 raise DrillError("nobody leads that it could hit")  # noqa: TRY301
-            if two.aim is not None:
-                two.aim(place)
             second = two.strike(place, rng)
         except (DrillError, LabError, OSError) as error:
-            return replace(first, proof=f"{first.proof}; then not {two.name}: {error}")
+            return replace(first, missed=f"{two.name}: {error}")
         nodes = tuple(dict.fromkeys((*first.nodes, *second.nodes)))
         return Bite(nodes, first.at, second.over, f"{first.proof}; then {two.name}: {second.proof}")
 
     return Fault(
         f"{one.name}+{two.name}", f"{one.text}; and then: {two.text}", strike,
         on=tuple(kind for kind in one.on if kind in two.on), arrange=one.arrange, aim=one.aim, moves=False,
-        watch=max(one.watch, two.watch), fails=Fails.ANY, within=90.0 + one.within + two.within,
-        clocks=one.clocks or two.clocks, disks=one.disks or two.disks,
+        watch=max(one.watch, two.watch), fails=Fails.ANY, within=one.within + two.within + BETWEEN,
+        recovers=two.recovers, clocks=one.clocks or two.clocks, disks=one.disks or two.disks,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from luigi_ha.appliance.drill import host_faults, process_faults
-from luigi_ha.appliance.drill.fault import Fault, together
+from luigi_ha.appliance.drill.fault import Fails, Fault, together
 from luigi_ha.appliance.drill.place import DrillError
 
 ALL = process_faults.ALL | host_faults.ALL
@@ -34,11 +34,16 @@ def drawn(count: int, kind: str, rng: random.Random) -> list[Fault]:
     """So many at random, of what can be done on a place of this kind: each once before any is drawn anew, and every
     third with another one right after it."""
     here = [fault for fault in ALL.values() if kind in fault.on]
+    seconds = [
+        fault for fault in here if fault.second and fault.fails is not Fails.NONE
+    ]  # what is planned may be refused
     found: list[Fault] = []
     pool: list[Fault] = []
     for number in range(count):
         if not pool:
             pool = rng.sample(here, len(here))
         fault = pool.pop()
-        found.append(together(fault, rng.choice(here)) if number % 3 == 2 and fault.recovers else fault)
+        # A cold start under a wrong date is one that nobody can tell from the right one.
+        others = [each for each in seconds if each.recovers or not fault.clocks]
+        found.append(together(fault, rng.choice(others)) if number % 3 == 2 and fault.recovers and others else fault)
     return found

@@ -8,18 +8,19 @@ from functools import partial
 
 from luigi_ha.appliance.drill import roles
 from luigi_ha.appliance.drill.cluster import InLab
-from luigi_ha.appliance.drill.fault import Arrange, Bite, Fails, Fault, Strike, ended
+from luigi_ha.appliance.drill.fault import Arrange, Bite, Fails, Fault, Strike, ended, until_true
 from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, now
-from luigi_ha.appliance.drill.process_faults import kill_leader
+from luigi_ha.appliance.drill.process_faults import GRAIN, kill_leader
 from luigi_ha.appliance.lab import faults as lab_faults
+from luigi_ha.appliance.lab.holders import Holders
 from luigi_ha.appliance.lab.lab import Lab
-from luigi_ha.appliance.lab.plan import CLIENT, OBSERVER
+from luigi_ha.appliance.lab.plan import CLIENT, STRANGER, VIP
 from luigi_ha.appliance.lab.targets import Target, found
 
 ON = ("lab",)
-GONE_WITHIN = 4.0  # s for the leader's address to be gone, from when it cannot renew its lease: 3, in whole seconds
 PRIMARY_MOVES = 40.0  # s that nobody may be answered while Patroni moves the primary in its own time
 HOUR = 3600.0
+DEAF_FOR, MOVES_WITHIN = 0.5, 60.0  # s
 HEARD_WITHIN = 3.0  # s in which a standby has heard the leader's time anew
 Deed = Callable[[Lab], lab_faults.Bite]
 
@@ -68,8 +69,15 @@ def _etcd_off(who: Callable[[Lab], str]) -> Arrange:
 # -- what is done -----------------------------------------------------------------------------------------------
 
 
-def _lose(who: Callable[[Lab], str]) -> Strike:
-    return _strike(lambda lab: lab.faults.unplug(who(lab)))
+def _lose(holds: str) -> Strike:
+    """Of the hosts, the one that has exactly these of the roles L, P and E at that moment."""
+
+    def deed(lab: Lab) -> lab_faults.Bite:
+        name, state = roles.host_with(lab, holds)
+        bite = lab.faults.unplug(name)
+        return replace(bite, proof=f"{bite.proof}; before: {state}")
+
+    return _strike(deed)
 
 
 def _reboot(lab: Lab) -> lab_faults.Bite:
@@ -80,9 +88,8 @@ def _reboot(lab: Lab) -> lab_faults.Bite:
 
 def _lose_all(place: Breakable, _rng: random.Random) -> Bite:
     """The power is gone everywhere."""
-    lab, at = _lab(place), now()
-    proofs = [f"{host.name}: {lab.faults.unplug(host.name).proof}" for host in lab.plan.nodes]
-    return Bite(place.nodes, at, now(), "; ".join(proofs))
+    bite = _lab(place).faults.unplug_all()
+    return Bite(tuple(bite.host.split(", ")), bite.at, now(), bite.proof)
 
 
 def _kill(who: Callable[[Lab], str], what: Target) -> Strike:
@@ -111,12 +118,15 @@ def _cut_from_clients(lab: Lab) -> lab_faults.Bite:
 
 
 def _deaf_client(place: Breakable, rng: random.Random) -> Bite:
-    """The leader's scheduler is killed while the clients' host hears no ARP, for a second: what is announced just then
-    never comes to it."""
+    """The leader is killed while the clients' host hears no ARP, until another host has had the address for half a
+    second: what is announced first never comes to it, and it goes on sending to the host that was."""
     lab = _lab(place)
+    holders = Holders(lab, VIP)
+    before = holders.now()
     deaf = lab.faults.cut_arp(CLIENT.name)
     killed = kill_leader(Part.NODE)(place, rng)
-    time.sleep(max(0.0, deaf.at + 1.0 - now()))
+    until_true(lambda: holders.now() not in ([], before), MOVES_WITHIN, "the address is nowhere else")
+    time.sleep(DEAF_FOR)
     lab.faults.heal(CLIENT.name)
     return Bite(killed.nodes, killed.at, killed.over, f"{killed.proof}; meanwhile {CLIENT.name}: {deaf.proof}")
 
@@ -170,40 +180,43 @@ _still = partial(Fault, on=ON, moves=False)
 _TABLE = (
     # Hosts: L, P and E in every combination.
     _host("lose-leader", "the leader's host is lost; primary and etcd's leader are elsewhere",
-          _lose(_leader), arrange=apart, aim=_etcd_off(_leader)),
-    _host("lose-leader-and-etcd", "... with etcd's leader", _lose(_leader), arrange=apart, aim=_etcd_on(_leader)),
-    _host("lose-leader-and-primary", "... with PostgreSQL's primary", _lose(_leader), arrange=beside,
+          _lose("L"), arrange=apart, aim=_etcd_off(_leader)),
+    _host("lose-leader-and-etcd", "... with etcd's leader", _lose("LE"), arrange=apart, aim=_etcd_on(_leader)),
+    _host("lose-leader-and-primary", "... with PostgreSQL's primary", _lose("LP"), arrange=beside,
           aim=_etcd_off(_leader)),
-    _host("lose-all-three", "... with both", _lose(_leader), arrange=beside, aim=_etcd_on(_leader)),
-    _still("lose-primary", "the primary's host is lost, which does not lead", _lose(_primary), arrange=apart,
+    _host("lose-all-three", "... with both", _lose("LPE"), arrange=beside, aim=_etcd_on(_leader)),
+    _still("lose-primary", "the primary's host is lost, which does not lead", _lose("P"), arrange=apart,
            aim=_etcd_off(_primary), watch=6.0),
-    _still("lose-primary-and-etcd", "... with etcd's leader", _lose(_primary), arrange=apart, aim=_etcd_on(_primary),
+    _still("lose-primary-and-etcd", "... with etcd's leader", _lose("PE"), arrange=apart, aim=_etcd_on(_primary),
            watch=6.0),
-    _still("lose-etcd", "the host of etcd's leader is lost, which has no other role", _lose(_etcd_leader),
+    _still("lose-etcd", "the host of etcd's leader is lost, which has no other role", _lose("E"),
            arrange=beside, aim=_etcd_on(roles.bystander), watch=4.0),
-    _still("lose-bystander", "a host without any role is lost", _lose(roles.bystander), arrange=beside,
+    _still("lose-bystander", "a host without any role is lost", _lose(""), arrange=beside,
            aim=_etcd_off(roles.bystander), watch=4.0),
     _host("reboot-leader", "the leader's host is off and on again", _strike(_reboot), within=20.0),
     _still("lose-everything", "all hosts off, and on again", _lose_all, watch=2.0, fails=Fails.ANY, within=150.0,
            recovers=False),
     # A host, or a part of it, that stands still.
     _long("freeze-keeper", "SIGSTOP to the leader's keeper", _freeze(_leader, Target.KEEPER), late=True,
-          gone_within=GONE_WITHIN, within=20.0),
+          gone_after=GRAIN, within=20.0),
     _long("freeze-node", "SIGSTOP to the leader's keeper and scheduler", _freeze(_leader, Target.BOTH), late=True,
-          gone_within=GONE_WITHIN, within=20.0),
+          gone_after=GRAIN, within=20.0),
     _long("freeze-host", "SIGSTOP to everything on the leader's host", _freeze(_leader, Target.HOST), arrange=apart,
-          late=True, gone_within=GONE_WITHIN, within=20.0),
+          late=True, gone_after=GRAIN, within=20.0),
     # Networks.
     _host("cut-leader", "the leader's host is cut off from everybody",
           _strike(lambda lab: lab.faults.cut(_leader(lab))), arrange=apart, aim=_etcd_off(_leader),
-          gone_within=GONE_WITHIN),
+          gone_after=GRAIN),
     _long("cut-leader-and-primary", "... with the primary", _strike(lambda lab: lab.faults.cut(_leader(lab))),
-          arrange=beside, within=PRIMARY_MOVES, watch=30.0, gone_within=GONE_WITHIN),
+          arrange=beside, within=PRIMARY_MOVES, watch=30.0, gone_after=GRAIN),
     _host("deafen-leader", "packets leave the leader's host, and none come in", _strike(
         lambda lab: lab.faults.deafen(_leader(lab))), arrange=apart, fails=Fails.ANY, within=20.0,
-        gone_within=GONE_WITHIN),
+        gone_after=GRAIN),
     _host("cut-etcd", "the leader's node reaches no etcd", _strike(lambda lab: lab.faults.cut_etcd(_leader(lab))),
-          fails=Fails.ANY, gone_within=GONE_WITHIN),
+          fails=Fails.ANY, gone_after=GRAIN),
+    _host("cut-etcd-host", "nothing on the leader's host reaches an etcd, and its own is cut off",
+          _strike(lambda lab: lab.faults.cut_etcd(_leader(lab), whole_host=True)), arrange=apart, fails=Fails.ANY,
+          gone_after=GRAIN, within=20.0),
     _host("cut-postgres", "the leader's node reaches no PostgreSQL",
           _strike(lambda lab: lab.faults.cut_postgres(_leader(lab))), watch=8.0, fails=Fails.ANY, within=20.0),
     _still("cut-clients", "the clients' host and the leader's do not reach each other", _strike(_cut_from_clients),
@@ -211,17 +224,17 @@ _TABLE = (
     _still("lose-packets", "a fifth of the packets of the leader's host is lost",
            _strike(lambda lab: lab.faults.lose(_leader(lab), 20)), watch=6.0, fails=Fails.ANY, within=25.0),
     # The address.
-    _host("deaf-clients", "SIGKILL to the leader while the clients' host hears no ARP for a second", _deaf_client,
-          watch=4.0),
+    _host("deaf-clients", "SIGKILL to the leader while the clients' host hears no ARP", _deaf_client,
+          watch=6.0, within=6.0),
     _still("take-address", "another machine takes the address, and announces it",
-           _strike(lambda lab: lab.faults.take_address(OBSERVER.name)), watch=3.0, fails=Fails.ANY),
+           _strike(lambda lab: lab.faults.take_address(STRANGER.name)), watch=3.0, fails=Fails.ANY),
     _still("flush-address", "the address is taken from the leader's host", _strike(
         lambda lab: lab.faults.flush_address(_leader(lab))), watch=3.0, fails=Fails.ANY),
     # Without a supervisor that runs `luigi-ha release` when a node has died.
     _host("kill-keeper-no-hook", "SIGKILL to the leader's keeper, and no stop hook runs", kill_leader(Part.KEEPER),
-          arrange=no_hook, gone_within=GONE_WITHIN),
+          arrange=no_hook, gone_after=GRAIN),
     _host("kill-node-no-hook", "SIGKILL to the leader's keeper and scheduler, and no stop hook runs",
-          kill_leader(Part.NODE), arrange=no_hook, gone_within=GONE_WITHIN),
+          kill_leader(Part.NODE), arrange=no_hook, gone_after=GRAIN),
     # etcd.
     _still("kill-etcd", "SIGKILL to etcd's leader", _kill(_etcd_leader, Target.ETCD), watch=3.0),
     _still("freeze-etcd", "SIGSTOP to etcd's leader", _freeze(_etcd_leader, Target.ETCD), watch=6.0),
@@ -232,7 +245,7 @@ _TABLE = (
     _still("freeze-postgres", "SIGSTOP to the primary", _freeze(_primary, Target.POSTGRES), watch=6.0,
            fails=Fails.ANY, within=PRIMARY_MOVES),
     _still("kill-patroni", "SIGKILL to the primary's Patroni", _kill(_primary, Target.PATRONI), watch=3.0),
-    _still("freeze-patroni", "SIGSTOP to the primary's Patroni, until another one is the primary",
+    _still("freeze-patroni", "SIGSTOP to the primary's Patroni for 35 s: its lease ends meanwhile",
            _freeze(_primary, Target.PATRONI), watch=35.0, fails=Fails.ANY, within=PRIMARY_MOVES),
     _still("stop-patroni", "SIGTERM to the primary's Patroni", _stop(_primary, "patroni", Target.PATRONI), watch=6.0,
            fails=Fails.ANY, within=PRIMARY_MOVES),
@@ -245,7 +258,7 @@ _TABLE = (
           _wrong_clock_leads(HOUR), clocks=True),
     _host("clock-behind", "... an hour behind", _wrong_clock_leads(-HOUR), clocks=True),
     _host("cut-etcd-clock-back", "the leader's node reaches no etcd, and its time of day goes back an hour",
-          _strike(_cut_etcd_and_set_back), clocks=True, fails=Fails.ANY, gone_within=GONE_WITHIN),
+          _strike(_cut_etcd_and_set_back), clocks=True, fails=Fails.ANY, gone_after=GRAIN),
     _still("clock-set", "the leader's time of day is set an hour ahead", _strike(
         lambda lab: lab.faults.set_clock(_leader(lab), HOUR)), clocks=True, watch=4.0, fails=Fails.NONE),
     # Planned.

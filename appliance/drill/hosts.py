@@ -9,10 +9,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, Self
+
+import psycopg2
 
 from luigi_ha.appliance.cli import wishes
 from luigi_ha.appliance.cli.client import token_of
@@ -23,10 +25,12 @@ from luigi_ha.appliance.config.load import database_url
 from luigi_ha.appliance.drill.place import ASKING, BIN, Answer, DrillError, Part, Strike, TooLong, over_http
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.lab import inside
+from luigi_ha.appliance.store import StoreError
 from luigi_ha.appliance.store.primary import Primary
 from luigi_ha.appliance.store.target import Kind, parse
 from luigi_ha.appliance.tls import TlsFiles, client_context
 
+OK = 200
 CONNECT, QUERY = 3.0, 60.0  # s
 SETTLES_WITHIN = 60.0
 NOT_HERE = "a drill on the operator's own hosts kills nothing"
@@ -52,8 +56,11 @@ class OnHosts:
         )
         file = os.environ.get("LUIGI_HA_TOKEN_FILE")
         self._token = token_of(Path(file) if file else None)
-        self._ca = serve.tls_ca
-        self._context = client_context(TlsFiles(ca=serve.tls_ca)) if self.url.startswith("https:") else None
+        files = TlsFiles(serve.tls_certificate, serve.tls_key, ca=serve.tls_ca)
+        self._context = client_context(files) if self.url.startswith("https:") else None
+        found = {"CA": serve.tls_ca, "CERTIFICATE": serve.tls_certificate, "KEY": serve.tls_key}
+        self._tls = {f"LUIGI_HA_TLS_{name}": str(Path(path).absolute()) for name, path in found.items() if path}
+        self._hosts = len(target.hosts)
         self.nodes: tuple[str, ...] = ()
         self._addresses: dict[str, str] = {}
 
@@ -66,8 +73,7 @@ class OnHosts:
         """Nothing was made."""
 
     def popen(self, argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":
-        ours = {name: value for name, value in os.environ.items() if name.startswith("LUIGI_HA_T")}
-        ours |= {"LUIGI_HA_TLS_CA": self._ca} if self._ca else {}
+        ours = {**self._tls, **({"LUIGI_HA_TOKEN": self._token} if self._token else {})}
         command = list(argv)
         if command[0] == str(BIN / "luigi") and (self._token or self._context is not None):
             command = [str(BIN / "luigi-ha"), "exec", "--scheduler-url", self.url, "--", *command]  # shows the token
@@ -117,8 +123,15 @@ class OnHosts:
     def heal(self) -> None:
         """Nothing was broken."""
 
-    def watching(self, _directory: Path) -> AbstractContextManager[object]:
-        return nullcontext()
+    def left(self) -> list[str]:
+        return []
+
+    @property
+    def lease(self) -> float | None:
+        return None  # it is not watched there
+
+    def watching(self, _directory: Path) -> AbstractContextManager[Callable[[], list[str]]]:
+        return nullcontext(list)
 
     @property
     def named(self) -> list[str]:
@@ -138,31 +151,42 @@ class OnHosts:
     def restore(self) -> int:
         _refuse()
 
+    def degraded(self) -> list[str]:
+        """What is less than it should be, by the nodes' own words; and nodes that are missing."""
+        try:
+            said = self.once("GET", "/api/cluster")
+        except OSError as error:
+            return [f"nobody answers at {self.url}: {error}"]
+        if said.status in (401, 403):
+            expected = "expected the token of an operator in LUIGI_HA_TOKEN_FILE or LUIGI_HA_TOKEN"
+            raise CommandError(f"{self.url} refuses: {said.value}; {expected}", ExitCode.CONFIG)
+        if said.status != OK or not isinstance(said.value, dict):
+            return [f"{self.url} answers {said.status} {said.value}"]
+        missing = self._hosts - len(said.value["nodes"])
+        few = (
+            [f"{len(said.value['nodes'])} nodes are there, and the database has {self._hosts} hosts"]
+            if missing > 0
+            else []
+        )
+        return [*few, *map(str, said.value["degraded"])]
+
     def wait_until_ready(self) -> None:
-        """Until the nodes say that nothing is less than it should be."""
-        until, degraded = time.monotonic() + SETTLES_WITHIN, ["nobody answers"]
-        while True:
-            try:
-                said = self.once("GET", "/api/cluster")
-            except OSError as error:
-                degraded = [f"nobody answers at {self.url}: {error}"]
-            else:
-                if said.status in (401, 403):
-                    what = f"{self.url}: {said.value}"
-                    raise CommandError(f"{what}; expected the token of an operator in LUIGI_HA_TOKEN", ExitCode.CONFIG)
-                degraded = list(said.value["degraded"]) if said.status == 200 else [f"{said.status} {said.value}"]
-            if not degraded:
-                return
+        """Until nothing is less than it should be."""
+        until = time.monotonic() + SETTLES_WITHIN
+        while degraded := self.degraded():
             if time.monotonic() > until:
-                raise TooLong("; ".join(map(str, degraded)))
+                raise TooLong("; ".join(degraded))
             time.sleep(0.2)
 
     def rows(self, query: str) -> list[list[str]]:
-        with closing(self._primary.find("luigi-ha drill")) as connection:
-            connection.set_session(readonly=True, autocommit=True)
-            with connection.cursor() as cursor:
-                cursor.execute(query)
-                return [["" if cell is None else str(cell) for cell in row] for row in cursor.fetchall()]
+        try:
+            with closing(self._primary.find("luigi-ha drill")) as connection:
+                connection.set_session(readonly=True, autocommit=True)
+                with connection.cursor() as cursor:
+                    cursor.execute(query)
+                    return [["" if cell is None else str(cell) for cell in row] for row in cursor.fetchall()]
+        except (StoreError, psycopg2.Error) as error:
+            raise DrillError(f"the database: {' '.join(str(error).split())}") from error
 
     def _ask(self, url: str, method: str, body: Any, timeout: float) -> Answer:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}

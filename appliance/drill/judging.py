@@ -1,8 +1,9 @@
 """What the records of a round say, by named checks; from the records alone.
 
-    bit           the fault did hit, and another node leads where one must
+    bit           the fault did hit, all of it
     acknowledged  each call that was answered well is in the database
-    answered      calls are answered again, soon enough, and are at the end; nothing else failed after the fault
+    answered      calls are answered again, soon enough, and are at the end; where another node must lead, one does
+                  before anything is mended
     refused       no call failed that the fault does not excuse
     finished      luigi ended with code 0, and each task is done, after those that it needs
     double-run    no task began twice
@@ -35,6 +36,13 @@ CHECKS = (
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 ENOUGH_AFTER = 20  # calls answered after the fault
 TWICE = "done more than once"
+WAIT = ["DISABLED", "FAILED"]
+DRIFT = (
+    5.0  # s; who takes over has heard the leader's time up to 2 s ago, and counts its own if that is no farther apart
+)
+UNDER_WAY = 15.0  # s that callers may wait for their last calls
+UNSEEN = 0.2  # s after a look at two hosts with the address, in which nobody looked again
+LATE_ENOUGH = 10  # calls that must have waited in what stood still
 OVERLAP = 0.05  # s; less is the time between two looks on a busy machine
 
 
@@ -69,8 +77,11 @@ def judge(record: Record) -> Judgement:
     found.proves("bit", bite, f"the fault did not strike: {trouble or 'it is not known why'}")
     if bite is None:
         return found
+    found.proves("bit", not bite.get("missed"), f"not struck: {bite.get('missed')}")
     found.must("answered", trouble is None, f"after the fault: {trouble}")
-    _moved(found, record)
+    for each in record.about.get("blind", []):
+        found.proves("leaders", False, f"not looked at to the end: {each}")
+    _moved(found, record, bite)
     _calls(found, record, bite)
     if record.about.get("pipeline") is not None:
         _pipeline(found, record, bite)
@@ -84,18 +95,27 @@ def judge(record: Record) -> Judgement:
     return found
 
 
-def _moved(found: Judgement, record: Record) -> None:
+def _moved(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None:
     before, after = record.about.get("leader_before"), record.about.get("leader_after")
     found.figures |= {"leader_before": before, "leader_after": after}
     if after is None:
         found.must("answered", False, "nobody is known to lead afterwards")
     elif before is not None and record.about["fault"]["moves"]:
-        found.proves("bit", after[1] > before[1], f"{after[0]} leads under epoch {after[1]}, as before the fault")
+        healed = float(record.about.get("healed", record.about["ended"]))
+        seen = list(record.lines(records.NODES))
+        led = [
+            node for at, node, _state, epoch, leads in seen
+            if leads and bite["at"] < at <= healed and epoch > before[1] and node != before[0]
+        ]  # fmt: skip
+        found.must("answered", led or not seen, f"no other node led before it was mended; {before[0]} had led")
 
 
 def _calls(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None:
     made = calls.read(record.directory / records.CALLS)
-    until, fault = float(record.about["ended"]), record.about["fault"]
+    fault = record.about["fault"]
+    ended = float(record.about["ended"])
+    until = max((call.began for call in made), default=ended)  # then they only waited for what was under way
+    found.proves("answered", ended - until <= UNDER_WAY, f"nobody called in the last {ended - until:.1f} s")
     verdict = calls.judge(made, bite["at"], until, record.known().get("acknowledged", []), bite["over"])
     well = [call for call in made if call.wrong is None]
     after = sum(call.ended > bite["at"] for call in well)
@@ -146,11 +166,17 @@ def _waiting(found: Judgement, record: Record) -> None:
     text = record.text(records.WAITING)
     told = json.loads(text) if text else {}
     before, after = told.get("before", {}), told.get("after", {})
-    found.proves("waiting", "FAILED" in before.values(), f"no such tasks before the fault: {before}")
+    if record.about.get("place") != "hosts":
+        found.proves("waiting", sorted(before.values()) == WAIT, f"no such tasks before the fault: {before}")
     changed = [
         f"{task} was {status}, and is {after.get(task)}" for task, status in before.items() if after.get(task) != status
     ]
     found.must("waiting", not changed, "; ".join(changed))
+    log = record.about["log"]
+    if "ended_at" in log:
+        drift = (log["ended"][3] - log["begun"][3]) - (log["ended_at"] - log["begun_at"])
+        found.figures["scheduler_time_drift"] = round(drift, 3)
+        found.must("waiting", abs(drift) <= DRIFT, f"scheduler time went {drift:+.1f} s too far")
 
 
 def _log(found: Judgement, record: Record) -> None:
@@ -167,9 +193,10 @@ def _log(found: Judgement, record: Record) -> None:
 
 def _fenced(found: Judgement, record: Record) -> None:
     """The calls that were sent to what stood still: refused, passed on, or nothing; but never written by it."""
-    late = list(record.lines(records.LATE))
-    if not late:
+    if not record.about.get("late"):
         return
+    late = list(record.lines(records.LATE))
+    found.proves("fenced", len(late) >= LATE_ENOUGH, f"{len(late)} calls waited in what stood still: too few")
     written: dict[str, int] = {}
     for entry in record.entries():
         if entry.task_id is not None:
@@ -188,6 +215,8 @@ def _address(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None:
         return  # a place without an address
     found.proves("address", any(names for _, names in looks), "no host was seen to have it")
     found.proves("address", answers, "nobody was seen to answer for it")
+    unseen = [next_[0] - at for (at, names), next_ in itertools.pairwise(looks) if len(names) > 1 and next_[1] != names]
+    found.proves("address", max(unseen, default=0.0) <= UNSEEN, "it was not looked at again after two hosts had it")
     both, within = whereabouts.two(looks), record.about["fault"].get("gone_within")
     found.must("address", both <= OVERLAP, f"two hosts had it for {both:.2f} s")
     hit, before = bite["nodes"][0], record.about.get("leader_before")
@@ -200,6 +229,8 @@ def _address(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None:
     after = record.about.get("leader_after")
     if after is not None and looks:
         found.must("address", looks[-1][1] == [after[0]], f"at the end {looks[-1][1]} have it, and {after[0]} leads")
+    if after is not None and answers:
+        found.must("address", answers[-1][1] == after[0], f"at the end {answers[-1][1]} answers, and {after[0]} leads")
     moved = whereabouts.moved(answers, bite["at"])
     found.figures |= {
         "address_two": round(both, 3),

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -31,6 +31,7 @@ from luigi_ha.appliance.drill.place import (
 from luigi_ha.appliance.lab import inside, processes
 from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.lab.processes import every
+from luigi_ha.appliance.lab.recipes import DISABLED_FOR
 
 NAMES = ("one", "two")
 ENDS_WITHIN = 40.0  # s for a node that was asked to end
@@ -52,6 +53,7 @@ class OnLoopback:
         self.nodes = NAMES[:schedulers]
         self._command = [str(BIN / "luigi-ha"), "serve", "--database", self.database]
         self._command += ["--host", "127.0.0.1", "--port", str(port)]
+        options = {"scheduler_disable_persist": str(DISABLED_FOR), **options}
         self._options = {f"LUIGI_HA_{name.upper()}": value for name, value in options.items()}
         self._running: dict[str, subprocess.Popen[Any]] = {}
 
@@ -140,8 +142,15 @@ class OnLoopback:
                 processes.thaw(lambda node=node: processes.living(self.pids(node, Part.NODE)))  # type: ignore[misc]
             self.start(node)
 
-    def watching(self, _directory: Path) -> AbstractContextManager[object]:
-        return nullcontext()
+    def left(self) -> list[str]:
+        return []  # what stands still, or is gone, is no node that is ready
+
+    @property
+    def lease(self) -> float | None:
+        return None
+
+    def watching(self, _directory: Path) -> AbstractContextManager[Callable[[], list[str]]]:
+        return nullcontext(list)
 
     @property
     def named(self) -> list[str]:

@@ -6,6 +6,7 @@ luigi_ha.appliance.drill.hosts    the operator's own cluster: nothing is killed 
 """
 
 import enum
+import http.client
 import json
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,10 @@ class Breakable(Place, Protocol):
     kind: str  # what `drill run --on` calls it
 
     @property
+    def lease(self) -> float | None:
+        """s for which a leader that cannot renew may have the cluster's address; None: there is no such address."""
+
+    @property
     def named(self) -> list[str]:
         """The options by which a command on the workers' host finds the database."""
 
@@ -117,10 +122,14 @@ class Breakable(Place, Protocol):
         """By the product's own command; what it says."""
 
     def heal(self) -> None:
-        """Mend everything, whatever was broken."""
+        """Mend everything, whatever was broken. DrillError with what could not be."""
 
-    def watching(self, directory: Path) -> AbstractContextManager[object]:
-        """Look from outside at what this kind of place has besides nodes, and write it to files of the round."""
+    def left(self) -> list[str]:
+        """What is still broken, or stands about."""
+
+    def watching(self, directory: Path) -> AbstractContextManager[Callable[[], list[str]]]:
+        """Look from outside at what this kind of place has besides nodes, and write it to files of the round. What it
+        gives says why it could not be looked at any more."""
 
     def url_of(self, node: str) -> str | None:
         """The node's own address; None: it has none that clients reach."""
@@ -134,16 +143,27 @@ def over_http(
     headers: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> Answer:
-    """One question. OSError if nobody answers."""
+    """One question, asked directly: no proxy, and nothing is followed elsewhere. OSError if nobody answers."""
     data = None if body is None else json.dumps(body).encode()
     more = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
     request = urllib.request.Request(url, data, more, method=method)
+    secure = [urllib.request.HTTPSHandler(context=context)] if context is not None else []
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Elsewhere, *secure)
     try:
-        with urllib.request.urlopen(request, timeout=timeout, context=context) as reply:
+        with opener.open(request, timeout=timeout) as reply:
             return Answer(reply.status, parsed(reply.read()))
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, parsed(error.read()))
+    except http.client.HTTPException as error:  # a reply that was cut off
+        raise ConnectionError(f"{url}: {error!r}") from None
+
+
+class _Elsewhere(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer."""
+
+    def redirect_request(self, *_words: Any) -> None:
+        return None
 
 
 def parsed(text: bytes) -> Any:

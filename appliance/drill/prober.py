@@ -29,7 +29,7 @@ def now() -> float:
 
 @dataclass(frozen=True)
 class Callee:
-    """Where calls go: by https with the authorities of LUIGI_HA_TLS_CA, with the token of LUIGI_HA_TOKEN."""
+    """Where calls go; the token and what TLS needs come from the environment (LUIGI_HA_TOKEN, LUIGI_HA_TLS_...)."""
 
     host: str
     port: int

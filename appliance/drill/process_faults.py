@@ -9,11 +9,16 @@ from luigi_ha.appliance.lab import processes
 
 GONE_WITHIN = 10.0  # s for a process that was killed, and for what ends with it
 STOPPED_WITHIN = 5.0
+STALL = 3.0  # s until a keeper calls its scheduler stalled
+GRAIN = 0.5  # s: the kernel counts an address's life in seconds
 
 
 def _standby(place: Breakable, rng: random.Random) -> str:
     leader = the_leader(place)
-    return rng.choice([node for node in place.nodes if node != leader])
+    others = [node for node in place.nodes if node != leader and place.health(node) is not None]
+    if not others:
+        raise DrillError(f"no node but {leader} answers")
+    return rng.choice(others)
 
 
 def _kill(place: Breakable, node: str, part: Part) -> tuple[float, float, str]:
@@ -68,10 +73,16 @@ def kill_twice(place: Breakable, _rng: random.Random) -> Bite:
 
 
 def kill_all(place: Breakable, _rng: random.Random) -> Bite:
-    """All nodes at once: a cold start of everything."""
+    """All nodes in one moment: a cold start of everything."""
+    pids = {node: place.pids(node, Part.NODE) for node in place.nodes if place.health(node) is not None}
+    every = [pid for found in pids.values() for pid in found]
+    if not every:
+        raise DrillError("no node runs that could be killed")
     at = now()
-    proofs = [f"{node}: {_kill(place, node, Part.NODE)[2]}" for node in place.nodes]
-    return Bite(place.nodes, at, now(), "; ".join(proofs))
+    if processes.kill(every, GONE_WITHIN):
+        raise DrillError(f"killed, and still there after {GONE_WITHIN:g} s")
+    proof = "; ".join(f"{node}: SIGKILL to {', '.join(map(str, found))}: gone" for node, found in pids.items())
+    return Bite(tuple(pids), at, now(), proof)
 
 
 def freeze_scheduler(place: Breakable, _rng: random.Random) -> Bite:
@@ -106,7 +117,7 @@ _TABLE = (
     ),
     Fault(
         "freeze-scheduler", "SIGSTOP to the leader's scheduler", freeze_scheduler, watch=8.0, fails=Fails.ANY,
-        within=20.0, gone_within=7.0, late=True,  # 3 s until its keeper calls it stalled, and then a lease
+        within=20.0, gone_after=STALL + GRAIN, late=True,
     ),
     Fault("stop-leader", "SIGTERM to the leader: it hands over and ends", stop_leader, fails=Fails.NONE),
     Fault(

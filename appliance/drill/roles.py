@@ -12,6 +12,7 @@ from luigi_ha.appliance.lab.lab import Lab
 
 ABLE_WITHIN = 30.0  # s for a node to have read the state
 ARMED_WITHIN = 60.0
+TRIES = 3
 
 
 def lead(lab: Lab, name: str) -> None:
@@ -66,6 +67,22 @@ def bystander(lab: Lab) -> str:
     if not found:
         raise DrillError("each host has a role now")
     return found[0]
+
+
+def host_with(lab: Lab, holds: str) -> tuple[str, str]:
+    """The host that has exactly these of the roles L, P and E (none: nor S), and who has which. etcd's leader, which
+    the cluster moves by itself, is moved back; DrillError if it is not so."""
+    said = ""
+    for _ in range(TRIES):
+        state = lab.state()
+        has = {"L": state.leader, "P": state.primary, "E": state.etcd_leader}
+        said = ", ".join(f"{role} on {name}" for role, name in has.items())
+        name = has[holds[0]] if holds else bystander(lab)
+        if name is not None and {role for role, host in has.items() if host == name} == set(holds):
+            return name, said
+        if name is not None:
+            (etcd_to if "E" in holds else etcd_off)(lab, name)
+    raise DrillError(f"no host has {holds or 'no role'} alone: {said}")
 
 
 def armed(lab: Lab) -> None:

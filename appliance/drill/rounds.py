@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from luigi_ha.appliance.drill import effects, records, waiting
 from luigi_ha.appliance.drill.fault import Bite, Fault
@@ -56,30 +56,36 @@ class Settings:
 def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings) -> None:
     """One round; its records are in `directory` afterwards, which is made here."""
     directory.mkdir(parents=True)
-    told = {name: getattr(fault, name) for name in ("name", "text", "moves", "fails", "within", "gone_within", "late")}
-    about: dict[str, Any] = {"fault": told, "began": now(), "bite": None}
+    told = {name: getattr(fault, name) for name in ("name", "text", "moves", "fails", "within", "late")}
+    gone = None if fault.gone_after is None or place.lease is None else place.lease + fault.gone_after
+    about: dict[str, Any] = {"fault": {**told, "gone_within": gone}, "place": place.kind, "began": now(), "bite": None}
+    tasks: list[str] = []
     try:
+        place.heal()  # whatever an earlier round could not
         place.wait_until_ready()
         if fault.arrange is not None:
             fault.arrange(place)
             place.wait_until_ready()
-        tasks = waiting.make(place)
+        tasks += waiting.make(place)
         before = waiting.statuses(place, tasks)
-        about["log"] = {"begun": records.position(place)}
-        with _Observer(place, directory / records.NODES), place.watching(directory):
+        about["log"] = {"begun": records.position(place), "begun_at": now()}
+        with _Observer(place, directory / records.NODES) as observer, place.watching(directory) as blind:
             with _callers(place, directory) as prefix:
                 about["prefix"] = prefix
                 _struck(place, fault, directory, rng, settings, about)
             about["ended"] = now()
+            about["blind"] = [*observer.failed, *blind()]
         place.wait_until_ready()
         ask(place, "GET", "/api/prune")
-        _gather(place, directory, about)
         waiting.write(directory, before, waiting.statuses(place, tasks))
         waiting.end(place, tasks)
+        _gather(place, directory, about)
     except (DrillError, LabError, OSError) as error:
         about["trouble"] = f"{type(error).__name__}: {error}"
+        with suppress(DrillError, LabError, OSError):
+            waiting.end(place, tasks)
     about.setdefault("ended", now())
-    about["left"] = _left(str(directory), (about.get("pipeline") or {}).get("lot", str(directory)))
+    about["left"] = [*_left(str(directory), (about.get("pipeline") or {}).get("lot", str(directory))), *place.left()]
     records.write(directory / records.ROUND, about)
 
 
@@ -100,12 +106,13 @@ def _struck(
         about["leader_before"] = list(await_leader(place, 0))
         bite = fault.strike(place, rng)
         about["bite"] = asdict(bite)
-        with _late_calls(place, fault, bite, directory, about["prefix"]):
+        with _late_calls(place, fault, bite, directory, about):
             time.sleep(max(0.0, bite.over + fault.watch - now()))
             about["healed"] = now()
             place.heal()
+            about["mended"] = now()
     finally:
-        if "healed" not in about:
+        if "mended" not in about:
             place.heal()
         if pipeline is not None:
             about["pipeline"] = pipeline.finish()
@@ -132,7 +139,7 @@ def _left(*marks: str) -> list[str]:
 def _gather(place: Breakable, directory: Path, about: dict[str, Any]) -> None:
     """What the database has, when nothing happens any more."""
     ended = records.position(place)
-    about["log"]["ended"] = ended
+    about["log"] |= {"ended": ended, "ended_at": now()}
     written = records.entries(place, about["log"]["begun"][1], ended[1])
     records.write_lines(directory / records.LOG, written)
     prefix = about["prefix"]
@@ -158,14 +165,15 @@ def _callers(place: Breakable, directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _late_calls(place: Breakable, fault: Fault, bite: Bite, directory: Path, prefix: str) -> Iterator[None]:
+def _late_calls(place: Breakable, fault: Fault, bite: Bite, directory: Path, about: dict[str, Any]) -> Iterator[None]:
     """While it stands still, calls are sent to what was hit, at its own address: they wait there until it wakes."""
     url = place.url_of(bite.nodes[0]) if fault.late else None
+    about["late"] = url is not None
     if url is None:
         yield
         return
     time.sleep(max(0.0, bite.at + LATE_AFTER - now()))
-    words = ["--prefix", f"{prefix}_late", "--burst", str(LATE_CALLS), "--patience", str(LATE_PATIENCE)]
+    words = ["--prefix", f"{about['prefix']}_late", "--burst", str(LATE_CALLS), "--patience", str(LATE_PATIENCE)]
     process = _calling(place, url, directory, records.LATE, *words)
     try:
         yield
@@ -274,10 +282,12 @@ class _Observer:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._watch, args=(node,), daemon=True) for node in place.nodes]
         self._lock = threading.Lock()
+        self.failed: list[str] = []  # why a node was not looked at to the end
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
+        return self
 
     def __exit__(self, *_error: object) -> None:
         self._over.set()
@@ -285,6 +295,12 @@ class _Observer:
             thread.join()
 
     def _watch(self, node: str) -> None:
+        try:
+            self._look(node)
+        except Exception as error:  # noqa: BLE001 - a thread has nobody above it
+            self.failed.append(f"{node}: {type(error).__name__}: {error}")
+
+    def _look(self, node: str) -> None:
         before: list[Any] | None = None
         last = now()
         while not self._over.is_set():

@@ -26,7 +26,8 @@ def announce(pid: int, host: Host, address: str) -> None:
 
 
 class Questions:
-    """Asks from a host who has an address, and tells `told(at, name)` whenever somebody else answers than before.
+    """Asks from a host who has an address, and tells `told(at, name)` whenever somebody else answers than before, and
+    of the last answer.
 
     `at`: CLOCK_BOOTTIME, s. Silence is not told; the caller's own calls show what that costs.
     """
@@ -37,6 +38,8 @@ class Questions:
         self._frame = question(self._asked, _mac(asker))
         self._names = {_mac(host): host.name for host in hosts}
         self._told = told
+        self.failed: str | None = None
+        """Why it ended early; None: it did not."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
 
@@ -50,7 +53,14 @@ class Questions:
         self._wire.close()
 
     def _ask(self) -> None:
-        before, due = None, 0.0
+        try:
+            self._converse()
+        except Exception as error:  # noqa: BLE001 - a thread has nobody above it
+            self.failed = f"{type(error).__name__}: {error}"
+
+    def _converse(self) -> None:
+        before: str | None = None
+        last, due = 0.0, 0.0
         while not self._over.is_set():
             if time.monotonic() >= due:
                 self._wire.sendto(self._frame.content, (INTERFACE, self._frame.kind, 0, 0, self._frame.to))
@@ -59,10 +69,12 @@ class Questions:
                 continue
             said = claim(ARP, self._wire.recv(2048))
             if said is not None and said[0] == self._asked:
-                name = self._names.get(said[1], said[1].hex(":"))
+                last, name = time.clock_gettime(time.CLOCK_BOOTTIME), self._names.get(said[1], said[1].hex(":"))
                 if name != before:
-                    self._told(time.clock_gettime(time.CLOCK_BOOTTIME), name)
+                    self._told(last, name)
                 before = name
+        if before is not None:
+            self._told(last, before)
 
 
 def _listening(pid: int) -> socket.socket:

@@ -7,13 +7,14 @@ was seen. A probe that would have failed before the deed proves nothing, so prob
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from luigi_ha.appliance.lab import arp, clocks, disks, machines, moves, network, probes, processes
 from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
 from luigi_ha.appliance.lab.network import Filter
-from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, SWITCH, VIP, Host
+from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, PORT, POSTGRES_PORT, STRANGER, SWITCH, VIP, Host
 from luigi_ha.appliance.lab.processes import Process
 from luigi_ha.appliance.lab.targets import Target, found
 
@@ -95,6 +96,23 @@ class Faults:
             raise NoBite(f"{host.name} is not gone: processes {left or alive}")
         return Bite("unplug", host.name, at, f"{lives} processes dead, cable gone, no answer to ping", over)
 
+    def unplug_all(self) -> Bite:
+        """All hosts of the cluster at once, as when the power goes."""
+        switch = self._lab.init(SWITCH.name)
+        inits = {host: self._lab.inits()[host.name] for host in self._lab.plan.nodes if host.name in self._lab.inits()}
+        at = _now()
+        for host in inits:
+            network.cut(switch.pid, host)
+        left = processes.kill(init.pid for init in inits.values())
+        over = _now()
+        for host in inits:
+            network.unplug(switch.pid, host)
+        machines.reap()
+        if left or any(host.name in network.plugged(switch.pid) for host in inits):
+            raise NoBite(f"processes {left} live on, or a cable is left")
+        names = ", ".join(host.name for host in inits)
+        return Bite("unplug-all", names, at, f"{names}: all processes dead, cables gone", over)
+
     def plug(self, name: str) -> Bite:
         """The host comes back, with its disk as it was left."""
         host, at = self._pluggable(name), _now()
@@ -168,7 +186,6 @@ class Faults:
         host = self._pluggable(name)
         pid, at = self._lab.init(host.name).pid, _now()
         network.apply(pid, network.NO_ARP)
-        network.forget(pid)
         dropped = self._bitten(pid, network.NO_ARP, f"{host.name} hears no ARP that could be dropped")
         return Bite("cut-arp", host.name, at, f"{dropped} ARP packets dropped")
 
@@ -194,16 +211,25 @@ class Faults:
         return Bite("flush-address", host.name, at, f"`ip address del {VIP}` on {host.name}")
 
     def set_clock(self, name: str, ahead: float) -> Bite:
-        """From now on the host's time of day is so many seconds ahead of the machine's."""
+        """From now on the host's time of day is so many seconds ahead of the machine's, as its luigi-ha says."""
         host, at = self._lab.resolve(name), _now()
         clocks.put(self._lab.plan, host, ahead)
-        if clocks.ahead(self._lab.plan, host) != ahead:
-            raise NoBite(f"the clock of {host.name} cannot be set")
-        return Bite("set-clock", host.name, at, f"the time of day of {host.name} is {ahead:+g} s from now on")
+        deadline, said = time.monotonic() + BITES_WITHIN, None
+        while said is None or abs(said - ahead) > 1.0:
+            if time.monotonic() > deadline:
+                raise NoBite(f"{host.name} says that its time of day is {said} s ahead, and not {ahead:+g} s")
+            time.sleep(0.05)
+            with suppress(OSError, KeyError, TypeError):
+                said = self._lab.ask(host.name, host.address, PORT, "/health")[1]["time"] - time.time()
+        return Bite("set-clock", host.name, at, f"{host.name} says that its time of day is {said:+.1f} s ahead")
+
+    def right_clock(self, name: str) -> None:
+        """The host's time of day is the machine's again."""
+        clocks.put(self._lab.plan, self._lab.resolve(name), 0.0)
 
     def give_address_back(self) -> None:
         """Nobody but the cluster has its address any more."""
-        for host in (CLIENT, OBSERVER):
+        for host in (CLIENT, OBSERVER, STRANGER):
             if host.name in self._lab.inits():
                 network.drop_address(self._lab.init(host.name).pid, VIP)
 

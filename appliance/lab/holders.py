@@ -32,6 +32,8 @@ class Holders:
         self._searched = time.monotonic()
         self._mark = f"-- {address}\n"
         self._told = told
+        self.failed: str | None = None
+        """Why it ended early; None: it did not."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -64,6 +66,12 @@ class Holders:
         )  # a node of the trie, and below it what it stands for
 
     def _watch(self) -> None:
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001 - a thread has nobody above it
+            self.failed = f"{type(error).__name__}: {error}"
+
+    def _look(self) -> None:
         first: list[str] | None = None
         last = time.clock_gettime(time.CLOCK_BOOTTIME)
         while not self._over.wait(EVERY):

@@ -175,6 +175,10 @@ class Lab:
         """Start a service that was held back."""
         (self.plan.of(self.plan.host(name)) / "held" / service).unlink(missing_ok=True)
 
+    def holds_back(self, name: str, service: str) -> bool:
+        """Whether a service of a host is held back."""
+        return (self.plan.of(self.plan.host(name)) / "held" / service).exists()
+
     def stop_hook(self, *, on: bool) -> None:
         """From now on, run `luigi-ha release` after serve has died, or do not (on every host)."""
         for host in self.plan.servers:
@@ -200,7 +204,7 @@ class Lab:
         machines.start(self.directory, SWITCH.name, network.make_switch)
         for host in plan.hosts:
             self.start_host(host)
-        progress(f"{len(plan.nodes)} hosts, a client and an observer on a switch of their own")
+        progress(f"{len(plan.nodes)} hosts, a client, an observer and a stranger on a switch of their own")
         self._await_etcd()
         progress("etcd has a leader")
         for host in plan.data_nodes:

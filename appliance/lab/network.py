@@ -140,11 +140,6 @@ def take_address(init: int, address: str) -> None:
     _ip(init, f"addr add {address}/32 dev eth0")
 
 
-def forget(init: int) -> None:
-    """The host forgets what it knows of its neighbours."""
-    _ip(init, "neigh flush dev eth0")
-
-
 def drop_address(init: int, address: str) -> None:
     """Take the address from the host, with whatever length its prefix has."""
     links = json.loads(inside.run(init, ["ip", "-json", "address", "show", "dev", "eth0"]))

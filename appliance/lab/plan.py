@@ -53,7 +53,7 @@ class Host:
 
 
 SWITCH = Host("switch", 0)
-CLIENT, OBSERVER = Host("client", 20), Host("observer", 30)
+CLIENT, OBSERVER, STRANGER = Host("client", 20), Host("observer", 30), Host("stranger", 40)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Plan:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """Everything that is plugged into the switch."""
-        return (*self.nodes, CLIENT, OBSERVER)
+        return (*self.nodes, CLIENT, OBSERVER, STRANGER)
 
     @property
     def data_nodes(self) -> tuple[Host, ...]:
@@ -105,6 +105,11 @@ class Plan:
     @property
     def logs(self) -> Path:
         return self.directory / "log"
+
+    @property
+    def lease(self) -> float:
+        """How long a lease of leadership holds without renewal, s."""
+        return 2.0 if self.quick else 3.0
 
     @property
     def vip_url(self) -> str:

@@ -37,6 +37,7 @@ from luigi_ha.appliance.lab.services import Recipe
 SCOPE = "luigi"  # Patroni's name of the cluster
 QUICK = {"lease_ttl": 2.0, "renew_every": 0.5, "request_timeout": 0.9}
 DISK_BYTES = 1 << 30
+DISABLED_FOR = 1800  # s; luigi's own is a day: a clock that is an hour wrong must be able to end it
 ETCD_RESTART, PATRONI_RESTART, SERVE_RESTART = 0.5, 1.0, 0.2  # s
 _POST_BOOTSTRAP = """#!/bin/sh
 # Patroni runs this once, on the first primary. No standby is there yet: these commits must not wait for one.
@@ -196,7 +197,11 @@ def serve(plan: Plan, host: Host) -> str:
         "durability": "available" if plan.witness else "strict",
         **(QUICK if plan.quick else {}),
     }
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items())
+    scheduler = {"disable_persist": DISABLED_FOR}
+    tables = (("", options), ("[scheduler]\n", scheduler))
+    return "\n".join(
+        head + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()) for head, values in tables
+    )
 
 
 def own_first(plan: Plan, host: Host) -> list[Host]:

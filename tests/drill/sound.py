@@ -60,8 +60,10 @@ def with_address(whole: dict[str, Any]) -> None:
 
 
 def with_late(whole: dict[str, Any]) -> None:
-    """Three calls to what stood still: refused, passed on to the new leader, never answered."""
-    whole["late"] = [
+    """Calls to what stood still: most refused, one passed on to the new leader, one never answered."""
+    whole["about"]["late"] = True
+    whole["late"] = [[f"other_{number}", 107.0, 110.0, "503"] for number in range(20)]
+    whole["late"] += [
         [f"late_{number}", 107.0, 110.0, wrong] for number, wrong in ((1, "503"), (2, None), (3, "timeout"))
     ]
 
@@ -75,9 +77,9 @@ def write(directory: Path, damage: Callable[[dict[str, Any]], object] = lambda _
         "about": {
             "fault": {"name": "kill-node", "text": "SIGKILL", "moves": True, "fails": "in flight", "within": 10.0,
                       "gone_within": 3.0, "late": False},
-            "began": BEGAN, "ended": ENDED, "bite": bite, "prefix": "d1",
+            "place": "lab", "began": BEGAN, "healed": 108.0, "ended": ENDED, "bite": bite, "prefix": "d1", "blind": [],
             "leader_before": ["one", 10], "leader_after": ["two", 20],
-            "log": {"begun": begun, "ended": ended},
+            "log": {"begun": begun, "begun_at": BEGAN, "ended": ended, "ended_at": BEGAN + 11},
             "pipeline": {"lot": "l1", "layers": LAYERS, "tasks": 7, "exit_code": 0, "targets": tasks, "began": 103.0,
                          "ended": 109.0},
         },

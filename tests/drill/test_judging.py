@@ -8,7 +8,7 @@ import pytest
 
 from luigi_ha.appliance.drill.judging import CHECKS, FAILED, INCONCLUSIVE, PASSED, Judgement, judge
 from luigi_ha.appliance.drill.records import Record
-from tests.drill.sound import ENDED, STRUCK, with_address, with_late, write
+from tests.drill.sound import BEGAN, ENDED, STRUCK, with_address, with_late, write
 
 Damage = Callable[[dict[str, Any]], object]
 
@@ -37,7 +37,7 @@ def test_a_sound_round_of_a_place_with_an_address_passes_and_is_measured(tmp_pat
 def test_calls_that_waited_in_a_stopped_leader_may_end_in_any_way_but_by_its_hand(tmp_path: Path) -> None:
     found = judged(tmp_path, with_late)
     assert (found.verdict, found.wrong) == (PASSED, {})
-    assert (found.figures["late"], found.figures["late_acknowledged"]) == (3, 1)
+    assert (found.figures["late"], found.figures["late_acknowledged"]) == (23, 1)
 
 
 def addressed(damage: Damage) -> Damage:
@@ -49,7 +49,20 @@ def addressed(damage: Damage) -> Damage:
 
 
 def late(*calls: list[Any]) -> Damage:
-    return lambda whole: whole["late"].extend(calls)
+    def damage(whole: dict[str, Any]) -> None:
+        with_late(whole)
+        whole["late"].extend(calls)
+
+    return damage
+
+
+def nobody_else_led(whole: dict[str, Any]) -> None:
+    """The same node leads again when all is mended, under a new epoch."""
+    whole["nodes"] = [
+        [100.0, "one", "leading", 10, True], [104.9, "one", "leading", 10, True], [105.0, "one", None, 0, False],
+        [108.5, "one", "leading", 20, True], [112.0, "one", "leading", 20, True],
+    ]  # fmt: skip
+    whole["about"]["leader_after"] = ["one", 20]
 
 
 def lose_one(whole: dict[str, Any]) -> None:
@@ -61,7 +74,11 @@ def nobody_after(whole: dict[str, Any]) -> None:
 
 
 def nobody_at_the_end(whole: dict[str, Any]) -> None:
-    whole["calls"] = [call for call in whole["calls"] if call[1] < ENDED - 3]
+    whole["calls"] = [[*call[:3], "refused"] if call[1] > ENDED - 3 else call for call in whole["calls"]]
+
+
+def far_ahead(whole: dict[str, Any]) -> None:
+    whole["about"]["log"]["ended"][3] += 3600
 
 
 def forge(whole: dict[str, Any]) -> None:
@@ -100,6 +117,10 @@ WRONG: dict[str, tuple[Damage, str]] = {
     "a call failed that began after the fault": (lambda w: w["calls"][70].__setitem__(3, "503"), "refused"),
     "nobody was answered for too long": (lambda w: w["about"]["fault"].update(within=0.3), "answered"),
     "it never recovered": (lambda w: w["about"].update(trouble="DrillError: nobody leads for 180 s"), "answered"),
+    "no other node led before it was mended": (nobody_else_led, "answered"),
+    "scheduler time went an hour too far": (far_ahead, "waiting"),
+    "scheduler time stood still": (lambda w: w["about"]["log"].update(ended_at=BEGAN + 41), "waiting"),
+    "another host answers for the address": (addressed(lambda w: w["wire"].append([112.0, "stranger"])), "address"),
     "a task was retried too early": (lambda w: w["waiting"]["after"].update(f="PENDING"), "waiting"),
     "a cooldown was skipped": (lambda w: w["waiting"]["after"].update(d="PENDING"), "waiting"),
     "a task that waits is gone": (lambda w: w["waiting"]["after"].pop("d"), "waiting"),
@@ -138,13 +159,24 @@ def few_after(whole: dict[str, Any]) -> None:
     whole["calls"] = [call for call in whole["calls"] if call[1] <= STRUCK] + later
 
 
+def struck_late(whole: dict[str, Any]) -> None:
+    whole["about"]["bite"].update(at=108.0, over=108.0)
+    whole["about"]["fault"]["moves"] = False
+
+
 UNDECIDED: dict[str, tuple[Damage, str]] = {
     "the fault did not strike": (lambda w: w["about"].update(bite=None, trouble="it would not die"), "bit"),
-    "the same leadership goes on": (lambda w: w["about"].update(leader_after=["one", 10]), "bit"),
+    "the second of two faults did not strike": (lambda w: w["about"]["bite"].update(missed="kill-all: none"), "bit"),
+    "a node was not looked at to the end": (lambda w: w["about"].update(blind=["one: OSError"]), "leaders"),
+    "no call waited in what stood still": (lambda w: w["about"].update(late=True), "fenced"),
+    "it was not looked at again after two had the address": (
+        addressed(lambda w: w["address"].extend([[112.5, ["one", "two"]], [114.0, ["two"]]])), "address",
+    ),
     "too few calls before it": (few_before, "acknowledged"),
+    "callers ended too early": (lambda w: w["about"].update(ended=ENDED + 20), "answered"),
     "too few calls after it": (few_after, "answered"),
     "no task was at work": (lambda w: w["about"]["bite"].update(at=103.0, over=103.0), "finished"),
-    "no task began after it": (lambda w: w["about"]["bite"].update(at=108.0, over=108.0), "finished"),
+    "no task began after it": (struck_late, "finished"),
     "nobody was seen to have the address": (addressed(lambda w: w.update(address=[])), "address"),
     "nobody was seen to answer for the address": (addressed(lambda w: w.update(wire=[])), "address"),
     "no task waits": (lambda w: w["waiting"]["before"].clear(), "waiting"),
@@ -176,7 +208,7 @@ def test_a_fault_says_which_calls_it_excuses(fails: str, number: int, verdict: s
 def test_a_fault_that_moves_no_leader_need_not_move_one(tmp_path: Path) -> None:
     def damage(whole: dict[str, Any]) -> None:
         whole["about"]["fault"]["moves"] = False
-        whole["about"]["leader_after"] = ["one", 10]
+        nobody_else_led(whole)
 
     assert judged(tmp_path, damage).verdict == PASSED
 
