@@ -249,8 +249,8 @@ _TABLE = (
            _freeze(_primary, Target.PATRONI), watch=35.0, fails=Fails.ANY, within=PRIMARY_MOVES),
     _still("stop-patroni", "SIGTERM to the primary's Patroni", _stop(_primary, "patroni", Target.PATRONI), watch=6.0,
            fails=Fails.ANY, within=PRIMARY_MOVES),
-    _host("kill-leader-and-primary", "SIGKILL to the leader and, on another host, to the primary", _both_at_once,
-          arrange=apart, fails=Fails.ANY, within=PRIMARY_MOVES),
+    _still("kill-leader-and-primary", "SIGKILL to the leader and, on another host, to the primary", _both_at_once,
+           watch=6.0, arrange=apart, fails=Fails.ANY, within=PRIMARY_MOVES),
     _still("disk-full", "the primary's disk is full", _strike(lambda lab: lab.faults.fill_disk(_primary(lab))),
            disks=True, watch=10.0, fails=Fails.ANY, within=90.0),
     # Clocks.
