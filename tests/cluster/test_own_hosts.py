@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.plan import PORT, VIP
 from tests.support.patience import patient
 
 pytestmark = pytest.mark.timeout(240)
@@ -65,10 +67,14 @@ def test_a_cluster_that_is_less_than_it_should_be_is_not_struck_and_it_says_what
         whole.run("n1", ["luigi-ha", "resume", "--config", config])
     assert paused.returncode == ExitCode.FAILED
     assert f"not begun: automatic failover is paused: only {leader} may lead" in paused.stderr
-    others = [host.name for host in whole.plan.servers if host.name != leader]
-    for name in others:
-        whole.hold_back(name, "serve")
+    other = next(host.name for host in whole.plan.servers if host.name != leader)
+    whole.hold_back(other, "serve")
+    until = time.monotonic() + patient(30)
+    while len(whole.ask("client", VIP, PORT, "/api/cluster")[1]["nodes"]) > 2:
+        assert time.monotonic() < until, "its presence lasts"
+        time.sleep(0.2)
     missing = typed(whole, "--yes", "--reports", str(tmp_path))
     assert missing.returncode == ExitCode.FAILED
-    assert "no other node can take over" in missing.stderr
+    assert "not begun: 2 nodes are there, and the database has 3 hosts" in missing.stderr
     assert whole.leader() == leader
+    assert list(tmp_path.iterdir()) == [], "nothing was begun"
