@@ -2,6 +2,7 @@
 
 import random
 import signal
+from contextlib import suppress
 
 from luigi_ha.appliance.drill.fault import Bite, Fails, Fault, Strike, the_leader, until_true
 from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, await_leader, now
@@ -30,7 +31,8 @@ def _kill(place: Breakable, node: str, part: Part) -> tuple[float, float, str]:
     with processes.held(with_it) as watched:
         at = now()
         for pid in watched.keys() & set(pids):
-            signal.pidfd_send_signal(watched[pid], signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was ending by itself
+                signal.pidfd_send_signal(watched[pid], signal.SIGKILL)
         # A pidfd tells when the last thread is gone, and with it the sockets; the state in /proc shows Z before that.
         if processes.ended(watched, GONE_WITHIN):
             raise DrillError(f"{node}: killed, and still there after {GONE_WITHIN:g} s")

@@ -69,9 +69,9 @@ CAUGHT_BY: dict[str, tuple[str, ...]] = {
     "next-leader-by-its-own-date": (f"{_CLUSTER}test_another_node_leads_after[clock-ahead]",),
 }
 SAYS = {  # what is in their words when they fail of it
-    "fence-off": "DID NOT RAISE",
-    "fence-off-sqlite": "DID NOT RAISE",
-    "seq-not-compared": "DID NOT RAISE",
+    "fence-off": "Key (seq)=(1) already exists",
+    "fence-off-sqlite": "UNIQUE constraint failed: luigi_event.seq",
+    "seq-not-compared": "Key (seq)=(1) already exists",
     "wall-clock-for-the-lease": "had it",
     "deadline-from-the-reply": "assert 104.5 == 102.5",
     "one-arp-only": "assert (3 * 2) <= 2",
