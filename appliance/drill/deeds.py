@@ -5,6 +5,7 @@ import binascii
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -89,30 +90,43 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made is ended first
     directory = _new((reports or _reports()).absolute(), on)
     _say(f"drill on {faults.PLACES[on]}: {len(plan)} rounds, seed {seed}")
-    with (
-        _kept_if_used(directory),
-        _told_as_sentences(),
-        _somewhere(asked, plan) as place,
-    ):
-        _require_well(place)
-        for number, fault in enumerate(plan, 1):
-            path = directory / report.ROUNDS / f"{number:03}-{fault.name}"
-            _say(f"[{number}/{len(plan)}] {fault.name}: {fault.text} ...")
-            rounds.run(place, fault, path, rng, settings)
-            _say(f"[{number}/{len(plan)}] {fault.name}: {_in_short(path)}")
-        history = records.history(place, directory)
-    _say(f"the whole log: {history['verdict']}; {history['entries']} entries of {history['epochs']} epochs")
     about: dict[str, Any] = {
         "place": on,
         "seed": seed,
         "asked": [each.name for each in plan],
         "settings": asdict(settings),
     }
-    about["history"] = history
+    broken_off: BaseException | None = None
+    try:
+        with _kept_if_used(directory), _told_as_sentences(), _somewhere(asked, plan) as place:
+            _require_well(place)
+            for number, fault in enumerate(plan, 1):
+                path = directory / report.ROUNDS / f"{number:03}-{fault.name}"
+                _say(f"[{number}/{len(plan)}] {fault.name}: {fault.text} ...")
+                rounds.run(place, fault, path, rng, settings)
+                _say(f"[{number}/{len(plan)}] {fault.name}: {_in_short(path)}")
+            about["history"] = history = records.history(place, directory)
+            _say(f"the whole log: {history['verdict']}; {history['entries']} entries of {history['epochs']} epochs")
+    except (KeyboardInterrupt, SystemExit) as error:
+        broken_off = error
+        about["broken_off"] = True
+        if not _whole_rounds(directory):
+            raise
     made = report.write(directory, about)
     shown = page.write(directory, made)
     print(json.dumps({"report": str(directory), **made}) if as_json else f"{_table(made)}\n{shown}")
+    if broken_off is not None:
+        raise broken_off
     return CODES.get(made["verdict"], ExitCode.INCONCLUSIVE)
+
+
+def _whole_rounds(directory: Path) -> bool:
+    """Whether there is a round with all of its records; the one that was broken off is removed."""
+    found = sorted((directory / report.ROUNDS).iterdir()) if (directory / report.ROUNDS).is_dir() else []
+    for path in found:
+        if not (path / records.ROUND).exists():
+            shutil.rmtree(path)
+    return any(path.exists() for path in found)
 
 
 def _planned(asked: Asked, rng: random.Random) -> list[Fault]:

@@ -119,9 +119,11 @@ def worst(verdicts: Sequence[str]) -> str:
 
 
 def _whole(rounds: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
-    """The verdict of all rounds, and of the whole log after them, where it was looked at."""
+    """The verdict of all rounds, and of the whole log after them; of a drill that was broken off none is passed."""
     history = about.get("history")
-    return worst([*(each["verdict"] for each in rounds), *([history["verdict"]] if history and rounds else [])])
+    more = [history["verdict"]] if history and rounds else []
+    more += [INCONCLUSIVE] if about.get("broken_off") else []
+    return worst([*(each["verdict"] for each in rounds), *more])
 
 
 def table(rounds: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -81,7 +81,7 @@ SAYS = {  # what is in their words when they fail of it
     "no-grace-after-an-outage-of-the-database": "assert [] == ['w']",
     "completion-of-a-stale-run": "DID NOT RAISE",
     "lost-tail": '"kind": "lost"',
-    "wrong-one-of-two-primaries": "DID NOT RAISE DatabaseAway",
+    "wrong-one-of-two-primaries": "AssertionError: assert '127.0.0.1:",
     "mirror-ahead-of-the-database": "DID NOT RAISE NotAPrefix",
     "one-put-in-the-hand-over": "'named_another_standby': True",
     "reloaded-from-a-past": "database_is_older",

@@ -57,6 +57,20 @@ def test_a_drill_ends_with_a_report_that_can_be_checked_again_and_leaves_nothing
     assert [each.argv for each in every() if any(mark in word for word in each.argv)] == []
 
 
+def test_what_was_done_before_it_was_broken_off_is_reported(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("luigi-ha")), "drill", "run", "switchover", "kill-standby"]
+    command += ["--no-pipeline", "--reports", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as drill:
+        assert drill.stderr is not None
+        for line in drill.stderr:
+            if "[2/2]" in line:
+                drill.terminate()
+        assert drill.wait(patient(90)) == 143
+    (directory,) = tmp_path.glob("*-pair")
+    found, problems = report.check(directory)
+    assert (found["verdict"], problems.found, len(found["rounds"])) == ("inconclusive", False, 1)
+
+
 class Settling:
     """A place that says `said`, one after the other, the last for ever."""
 

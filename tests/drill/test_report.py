@@ -52,6 +52,11 @@ def test_what_the_whole_log_says_counts_as_a_round_does(tmp_path: Path, verdict:
     assert report.check(directory)[1].differs
 
 
+def test_a_drill_that_was_broken_off_has_not_passed(tmp_path: Path) -> None:
+    found, problems = report.check(made(tmp_path, broken_off=True))
+    assert (found["verdict"], problems.found) == (INCONCLUSIVE, False)
+
+
 def test_it_need_not_stay_where_it_was_made(tmp_path: Path) -> None:
     directory = made(tmp_path / "here")
     shutil.move(directory, tmp_path / "there")
