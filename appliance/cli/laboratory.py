@@ -11,8 +11,9 @@ from pathlib import Path
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.lab import inside, report
+from luigi_ha.appliance.lab.bites import Bite
 from luigi_ha.appliance.lab.errors import LabError, NoLab, WrongUse
-from luigi_ha.appliance.lab.faults import Bite, Faults
+from luigi_ha.appliance.lab.faults import Faults
 from luigi_ha.appliance.lab.lab import Lab
 from luigi_ha.appliance.lab.plan import DEFAULT_DIRECTORY
 from luigi_ha.appliance.lab.targets import Target

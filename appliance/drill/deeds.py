@@ -8,9 +8,7 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,24 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from luigi_ha.appliance.cli.errors import CommandError
-from luigi_ha.appliance.cli.sharing import configured
 from luigi_ha.appliance.cli.shown import line
-from luigi_ha.appliance.drill import faults, page, records, report, rounds
+from luigi_ha.appliance.drill import beginning, faults, page, records, report, rounds
 from luigi_ha.appliance.drill.fault import Fault
-from luigi_ha.appliance.drill.hosts import OnHosts
 from luigi_ha.appliance.drill.judging import CHECKS, FAILED, PASSED, judge
-from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError
+from luigi_ha.appliance.drill.place import BIN, DrillError
 from luigi_ha.appliance.drill.records import Record
 from luigi_ha.appliance.exit_codes import ExitCode
 
 DEFAULT, SAFE = ("kill-scheduler", "kill-node", "switchover"), ("switchover",)
 CODES = {PASSED: ExitCode.OK, FAILED: ExitCode.FAILED}
-LABS = Path("/var/tmp")  # noqa: S108 - the lab's own directory is in it, and it refuses what is not its own
-PREFIX = "luigi-ha-drill-"
-SETTLES_WITHIN = 20.0  # s for a place that has just been made
 
 
 def show_faults(*, as_json: bool) -> None:
@@ -86,7 +77,7 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
         hint = "expected --no-pipeline, or: pip install 'luigi-ha[drill]'"
         raise CommandError(f"stock luigi is not installed beside luigi-ha; {hint}", ExitCode.CONFIG)
     if on == "hosts" and not asked.agreed:
-        _ask_first(plan)
+        beginning.ask_first(plan)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made is ended first
     directory = _new((reports or _reports()).absolute(), on)
     _say(f"drill on {faults.PLACES[on]}: {len(plan)} rounds, seed {seed}")
@@ -98,8 +89,12 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     }
     broken_off: BaseException | None = None
     try:
-        with _kept_if_used(directory), _told_as_sentences(), _somewhere(asked, plan) as place:
-            _require_well(place)
+        with (
+            _kept_if_used(directory),
+            beginning.told_as_sentences(),
+            beginning.somewhere(on, asked.config, plan, _say) as place,
+        ):
+            beginning.require_well(place)
             for number, fault in enumerate(plan, 1):
                 path = directory / report.ROUNDS / f"{number:03}-{fault.name}"
                 _say(f"[{number}/{len(plan)}] {fault.name}: {fault.text} ...")
@@ -207,70 +202,6 @@ def _kept_if_used(directory: Path) -> Iterator[None]:
         with suppress(OSError):
             directory.rmdir()  # it is empty: nothing was begun
         raise
-
-
-@contextmanager
-def _somewhere(asked: Asked, plan: Sequence[Fault]) -> Iterator[Breakable]:
-    """Where it happens; made for it, with what these faults need, and gone afterwards."""
-    if asked.on == "hosts":
-        with configured(), OnHosts(asked.config) as hosts:
-            yield hosts
-        return
-    if asked.on == "pair":
-        from luigi_ha.appliance.drill.pair import OnLoopback  # noqa: PLC0415 - each place has needs of its own
-
-        with tempfile.TemporaryDirectory(prefix=PREFIX) as directory, OnLoopback(Path(directory)) as pair:
-            yield pair
-        return
-    from luigi_ha.appliance.drill.cluster import InLab  # noqa: PLC0415
-    from luigi_ha.appliance.lab.lab import Lab  # noqa: PLC0415
-
-    lab = Lab(LABS / f"{PREFIX}{os.getpid()}")  # nobody else's
-    try:
-        lab.up(_say, clocks=any(fault.clocks for fault in plan), disks=any(fault.disks for fault in plan))
-        yield InLab(lab)
-    finally:
-        lab.down()
-
-
-@contextmanager
-def _told_as_sentences() -> Iterator[None]:
-    """What keeps a drill from going on says nothing of what is drilled: inconclusive, and no traceback."""
-    from luigi_ha.appliance.lab.errors import LabError, WrongUse  # noqa: PLC0415
-
-    try:
-        yield
-    except WrongUse as error:
-        raise CommandError(str(error), ExitCode.CONFIG) from error
-    except (DrillError, LabError) as error:
-        raise CommandError(f"the drill could not go on: {error}", ExitCode.INCONCLUSIVE) from error
-
-
-def _require_well(place: Breakable) -> None:
-    """CommandError with what is less than it should be, before anything is broken. Nodes hear of each other a moment
-    after they are ready."""
-    if place.kind != "hosts":
-        place.wait_until_ready()
-    until = time.monotonic() + SETTLES_WITHIN
-    while (degraded := _degraded(place)) and time.monotonic() < until:
-        time.sleep(0.1)
-    if degraded:
-        raise CommandError(f"not begun: {'; '.join(map(str, degraded))}; expected a place where all is well")
-
-
-def _degraded(place: Breakable) -> list[str]:
-    if isinstance(place, OnHosts):
-        return place.degraded()
-    return list(place.once("GET", "/api/cluster").value.get("degraded") or [])
-
-
-def _ask_first(plan: Sequence[Fault]) -> None:
-    """CommandError unless a person agrees."""
-    said = ", ".join(f"{count} x {name}" for name, count in Counter(fault.name for fault in plan).items())
-    if not sys.stdin.isatty():
-        raise CommandError(f"not begun: {said} on your own hosts; expected --yes, or a person to ask", ExitCode.CONFIG)
-    if not typer.confirm(f"Strike your own hosts: {said} (PostgreSQL's primary may move along)?", err=True):
-        raise CommandError("not begun")
 
 
 def _in_short(path: Path) -> str:

@@ -11,7 +11,7 @@ from luigi_ha.appliance.drill.cluster import InLab
 from luigi_ha.appliance.drill.fault import Arrange, Bite, Fails, Fault, Strike, ended, until_true
 from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, now
 from luigi_ha.appliance.drill.process_faults import GRAIN, kill_leader
-from luigi_ha.appliance.lab import faults as lab_faults
+from luigi_ha.appliance.lab import bites
 from luigi_ha.appliance.lab.holders import Holders
 from luigi_ha.appliance.lab.lab import Lab
 from luigi_ha.appliance.lab.plan import CLIENT, STRANGER, VIP
@@ -22,7 +22,7 @@ PRIMARY_MOVES = 40.0  # s that nobody may be answered while Patroni moves the pr
 HOUR = 3600.0
 DEAF_FOR, MOVES_WITHIN = 0.5, 60.0  # s
 HEARD_WITHIN = 3.0  # s in which a standby has heard the leader's time anew
-Deed = Callable[[Lab], lab_faults.Bite]
+Deed = Callable[[Lab], bites.Bite]
 
 
 def _lab(place: Breakable) -> Lab:
@@ -72,7 +72,7 @@ def _etcd_off(who: Callable[[Lab], str]) -> Arrange:
 def _lose(holds: str) -> Strike:
     """Of the hosts, the one that has exactly these of the roles L, P and E at that moment."""
 
-    def deed(lab: Lab) -> lab_faults.Bite:
+    def deed(lab: Lab) -> bites.Bite:
         name, state = roles.host_with(lab, holds)
         bite = lab.faults.unplug(name)
         return replace(bite, proof=f"{bite.proof}; before: {state}")
@@ -80,7 +80,7 @@ def _lose(holds: str) -> Strike:
     return _strike(deed)
 
 
-def _reboot(lab: Lab) -> lab_faults.Bite:
+def _reboot(lab: Lab) -> bites.Bite:
     bite = lab.faults.unplug(_leader(lab))
     lab.faults.plug(bite.host)
     return bite
@@ -113,7 +113,7 @@ def _stop(who: Callable[[Lab], str], service: str, what: Target) -> Strike:
     return strike
 
 
-def _cut_from_clients(lab: Lab) -> lab_faults.Bite:
+def _cut_from_clients(lab: Lab) -> bites.Bite:
     return lab.faults.cut(_leader(lab), CLIENT.name)
 
 
@@ -158,7 +158,7 @@ def _wrong_clock_leads(ahead: float) -> Strike:
     return strike
 
 
-def _cut_etcd_and_set_back(lab: Lab) -> lab_faults.Bite:
+def _cut_etcd_and_set_back(lab: Lab) -> bites.Bite:
     bite = lab.faults.cut_etcd(_leader(lab))
     back = lab.faults.set_clock(bite.host, -HOUR)
     return replace(bite, proof=f"{bite.proof}; {back.proof}")

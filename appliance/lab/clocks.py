@@ -3,13 +3,20 @@
 import shutil
 import struct
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from luigi_ha.appliance.lab.errors import LabError, WrongUse
-from luigi_ha.appliance.lab.plan import Host, Plan
+from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
+from luigi_ha.appliance.lab.plan import PORT, Host, Plan
+
+if TYPE_CHECKING:
+    from luigi_ha.appliance.lab.lab import Lab
 
 SOURCE = Path(__file__).with_name("clock.c")
 COMPILER = "cc"
+SAID_WITHIN = 5.0  # s
 
 
 def check() -> None:
@@ -39,6 +46,19 @@ def put(plan: Plan, host: Host, ahead: float) -> None:
         raise WrongUse("the hosts of this lab have no clocks of their own; expected one that was brought up with them")
     with _file(plan, host).open("r+b" if _file(plan, host).exists() else "wb", buffering=0) as out:
         out.write(struct.pack("d", ahead))
+
+
+def said(lab: "Lab", host: Host, expected: float) -> float:
+    """By how many seconds the host's luigi-ha says that its time of day is ahead. NoBite if it is not what is expected,
+    for some seconds."""
+    deadline, found = time.monotonic() + SAID_WITHIN, None
+    while found is None or abs(found - expected) > 1.0:
+        if time.monotonic() > deadline:
+            raise NoBite(f"{host.name} says that its time of day is {found} s ahead, and not {expected:+g} s")
+        time.sleep(0.05)
+        with suppress(OSError, KeyError, TypeError):
+            found = float(lab.ask(host.name, host.address, PORT, "/health")[1]["time"]) - time.time()
+    return found
 
 
 def ahead(plan: Plan, host: Host) -> float:

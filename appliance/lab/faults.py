@@ -5,35 +5,19 @@ not, NoBite. What it returns says when it happened (`at`: CLOCK_BOOTTIME s, read
 was seen. A probe that would have failed before the deed proves nothing, so probes run before it too.
 """
 
-import time
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from luigi_ha.appliance.lab import arp, clocks, disks, machines, moves, network, probes, processes
+from luigi_ha.appliance.lab.bites import Bite, listed, now
 from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
 from luigi_ha.appliance.lab.network import Filter
-from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, PORT, POSTGRES_PORT, STRANGER, SWITCH, VIP, Host
+from luigi_ha.appliance.lab.plan import CLIENT, ETCD_PORT, OBSERVER, POSTGRES_PORT, STRANGER, SWITCH, VIP, Host
 from luigi_ha.appliance.lab.processes import Process
 from luigi_ha.appliance.lab.targets import Target, found
 
 if TYPE_CHECKING:
     from luigi_ha.appliance.lab.lab import Lab
-
-BITES_WITHIN = 5.0  # s until a filter must have dropped something
-
-
-@dataclass(frozen=True)
-class Bite:
-    """A fault that bit, not before `at`. `over`: when all that dies of it had ended, or was out of reach, if that was
-    watched."""
-
-    fault: str
-    host: str
-    at: float
-    proof: str
-    over: float | None = None
 
 
 class Faults:
@@ -48,33 +32,33 @@ class Faults:
         """SIGKILL, to all of them as one moment."""
         host = self._lab.resolve(name)
         targets = self._targets(host, what)
-        at = _now()
+        at = now()
         left = processes.kill(process.pid for process in targets)
         if left:
             raise NoBite(f"{what.value} of {host.name}: {left} live on after SIGKILL")
-        return Bite(f"kill-{what.value}", host.name, at, f"dead: {_listed(targets)}", _now())
+        return Bite(f"kill-{what.value}", host.name, at, f"dead: {listed(targets)}", now())
 
     def freeze(self, name: str, what: Target) -> Bite:
         """SIGSTOP, until `thaw`. A frozen host's kernel goes on: it answers ping and drops addresses in time."""
         host = self._lab.resolve(name)
         self._targets(host, what)
-        at = _now()
+        at = now()
         init = self._lab.init(host.name)
         stopped = processes.freeze(lambda: found(init, what))
         running = [process for process in found(init, what) if process.state not in "Tt"]
         if running or not stopped:
-            raise NoBite(f"{what.value} of {host.name}: {_listed(running)} run on after SIGSTOP")
-        return Bite(f"freeze-{what.value}", host.name, at, f"stopped: {_listed(stopped)}")
+            raise NoBite(f"{what.value} of {host.name}: {listed(running)} run on after SIGSTOP")
+        return Bite(f"freeze-{what.value}", host.name, at, f"stopped: {listed(stopped)}")
 
     def thaw(self, name: str, what: Target = Target.HOST) -> Bite:
         """SIGCONT."""
         host = self._lab.resolve(name)
-        init, at = self._lab.init(host.name), _now()
+        init, at = self._lab.init(host.name), now()
         running = processes.thaw(lambda: found(init, what))
         stopped = [process for process in found(init, what) if process.state in "Tt"]
         if stopped:
-            raise NoBite(f"{what.value} of {host.name}: {_listed(stopped)} are still stopped")
-        return Bite(f"thaw-{what.value}", host.name, at, f"running: {_listed(running)}")
+            raise NoBite(f"{what.value} of {host.name}: {listed(stopped)} are still stopped")
+        return Bite(f"thaw-{what.value}", host.name, at, f"running: {listed(running)}")
 
     # ------------------------------------------------------------------------------------------------ the host
 
@@ -85,9 +69,9 @@ class Faults:
         lives = len(processes.inside(init))
         probe = self._observer(host)
         self._must(probes.ping(probe, host.address), f"{host.name} did not answer before either")
-        at = _now()
+        at = now()
         network.cut(switch.pid, host)  # before the kill: the dying processes' farewells must not get out
-        over = _now()
+        over = now()
         left = processes.kill([init.pid])
         network.unplug(switch.pid, host)
         machines.reap()
@@ -100,11 +84,11 @@ class Faults:
         """All hosts of the cluster at once, as when the power goes."""
         switch = self._lab.init(SWITCH.name)
         inits = {host: self._lab.inits()[host.name] for host in self._lab.plan.nodes if host.name in self._lab.inits()}
-        at = _now()
+        at = now()
         for host in inits:
             network.cut(switch.pid, host)
         left = processes.kill(init.pid for init in inits.values())
-        over = _now()
+        over = now()
         for host in inits:
             network.unplug(switch.pid, host)
         machines.reap()
@@ -115,7 +99,7 @@ class Faults:
 
     def plug(self, name: str) -> Bite:
         """The host comes back, with its disk as it was left."""
-        host, at = self._pluggable(name), _now()
+        host, at = self._pluggable(name), now()
         if host.name in self._lab.inits():
             raise WrongUse(f"{host.name} is plugged in already")
         switch = self._lab.init(SWITCH.name)
@@ -134,9 +118,9 @@ class Faults:
             return self._cut_peer(host, self._pluggable(other))
         probe, switch = self._observer(host), self._lab.init(SWITCH.name)
         self._must(probes.ping(probe, host.address), f"{host.name} did not answer before either")
-        at = _now()
+        at = now()
         network.cut(switch.pid, host)
-        over = _now()
+        over = now()
         if probes.ping(probe, host.address):
             raise NoBite(f"{host.name} still answers ping")
         proof = "no answer to ping; its port in the switch is dead, its carrier is there"
@@ -164,9 +148,9 @@ class Faults:
         host = self._pluggable(name)
         probe, pid = self._observer(host), self._lab.init(host.name).pid
         self._must(probes.ping(probe, host.address), f"{host.name} did not answer before either")
-        at = _now()
+        at = now()
         network.apply(pid, network.DEAF)
-        over = _now()
+        over = now()
         if probes.ping(probe, host.address):
             raise NoBite(f"{host.name} still answers ping")
         dropped = network.filters(pid)[network.DEAF.name]
@@ -175,18 +159,18 @@ class Faults:
     def lose(self, name: str, percent: int) -> Bite:
         """So many of a hundred packets of the host are lost, at random, in either direction."""
         host = self._pluggable(name)
-        pid, at = self._lab.init(host.name).pid, _now()
+        pid, at = self._lab.init(host.name).pid, now()
         filter_ = network.lossy(percent)
         network.apply(pid, filter_)
-        dropped = self._bitten(pid, filter_, f"{host.name} loses nothing")
+        dropped = network.bitten(pid, filter_, f"{host.name} loses nothing")
         return Bite("lose", host.name, at, f"{percent} % of its packets are dropped: {dropped} so far")
 
     def cut_arp(self, name: str) -> Bite:
         """Nobody on the segment is understood by this host when they say who has which address."""
         host = self._pluggable(name)
-        pid, at = self._lab.init(host.name).pid, _now()
+        pid, at = self._lab.init(host.name).pid, now()
         network.apply(pid, network.NO_ARP)
-        dropped = self._bitten(pid, network.NO_ARP, f"{host.name} hears no ARP that could be dropped")
+        dropped = network.bitten(pid, network.NO_ARP, f"{host.name} hears no ARP that could be dropped")
         return Bite("cut-arp", host.name, at, f"{dropped} ARP packets dropped")
 
     # ------------------------------------------------------------------------------------------------ the address
@@ -194,7 +178,7 @@ class Faults:
     def take_address(self, name: str) -> Bite:
         """This host, which is none of the cluster's, takes the cluster's address, and says so to everybody."""
         host = self._pluggable(name)
-        pid, at = self._lab.init(host.name).pid, _now()
+        pid, at = self._lab.init(host.name).pid, now()
         network.take_address(pid, VIP)
         arp.announce(pid, host, VIP)
         if VIP not in network.addresses(pid):
@@ -206,21 +190,15 @@ class Faults:
         host = self._pluggable(name)
         pid = self._lab.init(host.name).pid
         self._must(VIP in network.addresses(pid), f"{host.name} does not have {VIP}")
-        at = _now()
+        at = now()
         network.drop_address(pid, VIP)
         return Bite("flush-address", host.name, at, f"`ip address del {VIP}` on {host.name}")
 
     def set_clock(self, name: str, ahead: float) -> Bite:
         """From now on the host's time of day is so many seconds ahead of the machine's, as its luigi-ha says."""
-        host, at = self._lab.resolve(name), _now()
+        host, at = self._lab.resolve(name), now()
         clocks.put(self._lab.plan, host, ahead)
-        deadline, said = time.monotonic() + BITES_WITHIN, None
-        while said is None or abs(said - ahead) > 1.0:
-            if time.monotonic() > deadline:
-                raise NoBite(f"{host.name} says that its time of day is {said} s ahead, and not {ahead:+g} s")
-            time.sleep(0.05)
-            with suppress(OSError, KeyError, TypeError):
-                said = self._lab.ask(host.name, host.address, PORT, "/health")[1]["time"] - time.time()
+        said = clocks.said(self._lab, host, ahead)
         return Bite("set-clock", host.name, at, f"{host.name} says that its time of day is {said:+.1f} s ahead")
 
     def right_clock(self, name: str) -> None:
@@ -241,7 +219,7 @@ class Faults:
         for host in hosts:
             if host.name not in inits:
                 continue
-            at, mended = _now(), []
+            at, mended = now(), []
             for cut_by in network.filters(inits[host.name].pid):
                 network.unfilter(inits[host.name].pid, cut_by)
                 mended.append(f"filter {cut_by}")
@@ -258,7 +236,7 @@ class Faults:
     def fill_disk(self, name: str) -> Bite:
         """The disk that PostgreSQL of this host is on is full, and PostgreSQL has met that."""
         host = self._lab.resolve(name)
-        at = _now()
+        at = now()
         return Bite("fill-disk", host.name, at, disks.fill(self._lab, host))
 
     def free_disk(self, name: str) -> None:
@@ -269,12 +247,12 @@ class Faults:
 
     def move_etcd_leader(self, name: str) -> Bite:
         """etcd's own leader moves to this host's member."""
-        host, at = self._lab.resolve(name), _now()
+        host, at = self._lab.resolve(name), now()
         return Bite("move-etcd-leader", host.name, at, moves.etcd_leader(self._lab.plan, self._lab.inits(), host))
 
     def switchover_postgres(self, name: str) -> Bite:
         """PostgreSQL's primary moves to this host, by Patroni's switchover."""
-        host, at = self._lab.resolve(name), _now()
+        host, at = self._lab.resolve(name), now()
         return Bite("switchover-postgres", host.name, at, moves.primary(self._lab.plan, self._lab.inits(), host))
 
     # ------------------------------------------------------------------------------------------------ inside
@@ -282,7 +260,7 @@ class Faults:
     def _cut_peer(self, host: Host, other: Host) -> Bite:
         pid = self._lab.init(host.name).pid
         self._must(probes.ping(pid, other.address), f"{other.name} did not answer before either")
-        at = _now()
+        at = now()
         network.apply(pid, network.peer(other))
         if probes.ping(pid, other.address):
             raise NoBite(f"{other.name} still answers {host.name}")
@@ -294,7 +272,7 @@ class Faults:
             raise WrongUse(f"{host.name} is cut so already; heal it first")
         reached = probes.reached(pid, servers, port)
         self._must(bool(reached), f"{host.name} reached none before either")
-        at = _now()
+        at = now()
         network.apply(pid, filter_)
         through = [server.name for server in probes.reached(pid, reached, port)]
         dropped = network.filters(pid)[filter_.name]
@@ -302,15 +280,6 @@ class Faults:
             raise NoBite(f"{host.name} still reaches {', '.join(through) or 'them'}")
         names = ", ".join(server.name for server in reached)
         return Bite(fault, host.name, at, f"{dropped} packets dropped; port {port} of {names} is not reached any more")
-
-    def _bitten(self, pid: int, filter_: Filter, otherwise: str) -> int:
-        """How many packets the filter has dropped, as soon as there are some."""
-        deadline = time.monotonic() + BITES_WITHIN
-        while not (dropped := network.filters(pid)[filter_.name]):
-            if time.monotonic() > deadline:
-                raise NoBite(f"{otherwise}, for {BITES_WITHIN:g} s")
-            time.sleep(0.02)
-        return dropped
 
     def _targets(self, host: Host, what: Target) -> list[Process]:
         targets = found(self._lab.init(host.name), what)
@@ -331,12 +300,3 @@ class Faults:
     def _must(self, true: bool, otherwise: str) -> None:
         if not true:
             raise LabError(otherwise)
-
-
-def _now() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _listed(found_: Iterable[Process]) -> str:
-    names = [f"{process.argv[0].rsplit('/', 1)[-1] if process.argv else '?'}[{process.inner}]" for process in found_]
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -6,16 +6,18 @@ dies with it). And an address that somebody else takes, or that is taken from a 
 """
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from luigi_ha.appliance.lab import inside
-from luigi_ha.appliance.lab.errors import LabError
+from luigi_ha.appliance.lab.errors import LabError, NoBite
 from luigi_ha.appliance.lab.plan import ACCOUNT, ETCD_PORT, PEER_PORT, POSTGRES_PORT, PREFIX, PREFIX6, Host
 
 _BRIDGE = "br0"
 _DEAD, _FORWARDING = 0, 3  # states of a bridge's port
 _TABLE = "luigi_ha_lab_"
+BITES_WITHIN = 5.0  # s until a filter must have dropped something
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,16 @@ def apply(init: int, cut_by: Filter) -> None:
 def filters(init: int) -> dict[str, int]:
     """The filters on a host, and how many packets each has dropped."""
     return {counter["table"].removeprefix(_TABLE): int(counter["packets"]) for counter in _counters(init)}
+
+
+def bitten(init: int, cut_by: Filter, otherwise: str) -> int:
+    """How many packets the filter has dropped, as soon as there are some. NoBite with `otherwise` if there are none."""
+    deadline = time.monotonic() + BITES_WITHIN
+    while not (dropped := filters(init)[cut_by.name]):
+        if time.monotonic() > deadline:
+            raise NoBite(f"{otherwise}, for {BITES_WITHIN:g} s")
+        time.sleep(0.02)
+    return dropped
 
 
 def unfilter(init: int, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from luigi_ha.appliance.cli.errors import CommandError
-from luigi_ha.appliance.drill import deeds, faults, report
+from luigi_ha.appliance.drill import beginning, faults, report
 from luigi_ha.appliance.drill.place import Answer
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.lab.processes import every
@@ -90,11 +90,11 @@ def test_a_place_that_has_just_been_made_may_settle_and_one_that_is_degraded_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settling: Any = Settling(["two cannot lead: starting"], ["two cannot lead: starting"], [])
-    deeds._require_well(settling)
-    monkeypatch.setattr(deeds, "SETTLES_WITHIN", 0.3)
+    beginning.require_well(settling)
+    monkeypatch.setattr(beginning, "SETTLES_WITHIN", 0.3)
     degraded: Any = Settling(["no other node can take over"])
     with pytest.raises(CommandError, match="not begun: no other node can take over"):
-        deeds._require_well(degraded)
+        beginning.require_well(degraded)
 
 
 @pytest.mark.parametrize(
