@@ -15,6 +15,7 @@ from luigi_ha.appliance.engine.changes import Change, Epoch
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.store import Position, Store, verification
 from luigi_ha.appliance.store.batch import Unit, build
+from luigi_ha.appliance.store.failovers import Failover
 from luigi_ha.appliance.store.verification import CHECKS, Verification
 from tests.differential import compare
 from tests.store.samples import NOW, batch, change, creation, write
@@ -312,3 +313,33 @@ def test_it_may_be_run_while_a_leader_writes(sqlite_url: str, make_store: Callab
         assert failed(found) == set()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM luigi_event").fetchone() == (6,)
+
+
+def test_a_leader_that_takes_over_while_the_log_is_read_is_nothing_wrong(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(store)
+    monkeypatch.setattr(verification, "PAGE", 20)
+    taken = []
+
+    def another_leads(done: int, _of: int) -> None:
+        if not taken:
+            taken.append(done)
+            store.take_leadership("n3", Epoch(30))
+            store.record_failover(Failover(Epoch(30), NOW + 500, "n3", "n2", "its lease ran out", 1.0, 0.1, True, 0))
+
+    assert failed(store.verify(another_leads)) == set()
+    assert taken
+
+
+def test_a_leader_on_record_of_whom_the_leadership_knows_nothing_is_found(
+    sqlite_url: str, make_store: Callable[..., Store]
+) -> None:
+    store = make_store(sqlite_url)
+    store.upgrade()
+    written(store)
+    store.take_leadership("n3", Epoch(30))
+    store.record_failover(Failover(Epoch(30), NOW + 500, "n3", "n2", "its lease ran out", 1.0, 0.1, True, 0))
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE leadership SET epoch = 20")
+    assert failed(verified(store)) == {"epochs"}
