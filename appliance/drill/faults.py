@@ -43,7 +43,7 @@ def drawn(count: int, kind: str, rng: random.Random) -> list[Fault]:
         if not pool:
             pool = rng.sample(here, len(here))
         fault = pool.pop()
-        # A cold start under a wrong date is one that nobody can tell from the right one.
-        others = [each for each in seconds if each.recovers or not fault.clocks]
+        # The same filter twice is one. A cold start under a wrong date is one that nobody can tell from the right one.
+        others = [each for each in seconds if each.name != fault.name and (each.recovers or not fault.clocks)]
         found.append(together(fault, rng.choice(others)) if number % 3 == 2 and fault.recovers and others else fault)
     return found

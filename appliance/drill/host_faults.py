@@ -20,7 +20,7 @@ from luigi_ha.appliance.lab.targets import Target, found
 ON = ("lab",)
 PRIMARY_MOVES = 40.0  # s that nobody may be answered while Patroni moves the primary in its own time
 HOUR = 3600.0
-DEAF_FOR, MOVES_WITHIN = 0.5, 60.0  # s
+DEAF_FOR, MOVES_WITHIN, LEADS_WITHIN = 0.5, 60.0, 60.0  # s
 HEARD_WITHIN = 3.0  # s in which a standby has heard the leader's time anew
 Deed = Callable[[Lab], bites.Bite]
 
@@ -47,7 +47,13 @@ def _arranged(arrange: Callable[[Lab], None]) -> Arrange:
 
 
 def _leader(lab: Lab) -> str:
-    return lab.resolve("leader").name
+    """As soon as there is one: another fault may just have struck."""
+    until = now() + LEADS_WITHIN
+    while (name := lab.leader()) is None or " " in name:
+        if now() > until:
+            raise DrillError(f"nobody leads, for {LEADS_WITHIN:g} s")
+        time.sleep(0.1)
+    return name
 
 
 def _primary(lab: Lab) -> str:
