@@ -27,7 +27,7 @@ FIELD = (
 _PAGE = Template("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>luigi-ha drill: $verdict</title>
 <style>
-body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222 }
+body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 92rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: .6rem 0 }
 th, td { border: 1px solid #ccc; padding: .25rem .5rem; text-align: left; vertical-align: top }
 td { white-space: nowrap }
