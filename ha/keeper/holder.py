@@ -67,16 +67,14 @@ class Holder:
         """What the kernel shows."""
         return self._address.held
 
-    async def probe(self, seconds: float) -> None:
-        """Report who answers for the address, before it is taken. It is ours by the lease, whoever answers."""
+    async def answered(self, seconds: float) -> str | None:
+        """Who answers for the address now (a MAC), or None: nobody, or it could not be asked within `seconds`."""
         try:
             async with asyncio.timeout(seconds):
-                answering = await self._address.answering()
+                return await self._address.answering()
         except (HaError, OSError, TimeoutError) as error:
             _log.warning("address_not_probed", error=str(error) or f"no answer within {seconds:g} s")
-        else:
-            if answering is not None:
-                _log.warning("address_answered_by_another", mac=answering)
+            return None
 
     async def run(self) -> None:
         """Make it so, for ever."""

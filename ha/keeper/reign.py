@@ -36,15 +36,17 @@ class Reign:
         self._remembering: asyncio.Task[None] | None = None
 
     async def run(self, cause: str, previous: str | None, *, probe: bool) -> str:
-        """Lead; `probe`: ask first whether another host still answers for the address. Returns why it is over, when
+        """Lead; `probe`: wait first until no other host answers for the address. Returns why it is over, when
         everything is given up. However it ends, the deadline is 0 afterwards."""
         seat = self._seat
         self._board.seated = True
         seat.scheduler.said.gave_up = None  # that was about an earlier leadership
         try:
+            seat.asking = probe
             seat.sit()
             if probe:
-                await seat.holder.probe(PROBE_WITHIN)
+                await seat.await_silence(PROBE_WITHIN)
+                seat.hold_address()
             await seat.address_taken()
             if seat.over() is None:
                 served = self._board.view.served if self._board.view is not None else 0

@@ -19,6 +19,7 @@ from luigi_ha.ha.log import Events
 from luigi_ha.ha.tasks import finished
 
 ADDRESS_WITHIN = 1.5  # s that taking the address may delay the promotion
+ASK_AGAIN = 0.02  # s between two questions who answers for the address
 
 _log = Events("keeper")
 
@@ -48,6 +49,8 @@ class Seat:
         """The latest deadline that was published: the address may be held until then."""
         self.gave_up = False
         """It has ended because the scheduler could not lead."""
+        self.asking = False
+        """Whether another host may still have the address: it is not taken before that is known."""
         self._ours = False
         self._opened = False
         self._renewing: asyncio.Task[Definitive] | None = None
@@ -120,8 +123,24 @@ class Seat:
 
     def hold_address(self) -> None:
         """From now on, as long as the lease; unless another has it still."""
-        if not self.address_elsewhere:
+        if not self.address_elsewhere and not self.asking:
             self.holder.hold(self.until)
+
+    async def await_silence(self, seconds: float) -> None:
+        """Wait until nobody answers for the address, for as long as a lease may last that is counted elsewhere.
+
+        Who led before has dropped it by the end of its lease. But a store may end a lease that is being renewed (etcd
+        before 3.4.28, when its frozen leader wakes: etcd#15247): then that node lives, and learns of it a moment later.
+        """
+        until, answering = self.won_at + self.elector.timing.ttl, None
+        while self.over() is None and (mac := await self.holder.answered(seconds)) is not None:
+            if mac != answering:
+                answering = mac
+                _log.warning("address_answered_by_another", mac=mac)
+            if self.clock() >= until:  # it is ours by the lease, whoever answers
+                break
+            await asyncio.sleep(ASK_AGAIN)
+        self.asking = False
 
     async def address_taken(self) -> None:
         """Wait until it is, but not long, and not after the end."""

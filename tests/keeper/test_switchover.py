@@ -286,3 +286,36 @@ def test_the_key_is_released_only_when_the_address_is_gone(tmp_path: Path) -> No
         assert cluster.network.taken[-1][1] == "n2"
 
     play(tmp_path, body)
+
+
+def end_the_lease(cluster: MemoryCluster) -> None:
+    """That of the leadership, which is being renewed."""
+    (lease,) = {item.lease for key, item in cluster.store.read("").items.items() if key.endswith("/leader")}
+    cluster.store.revoke(lease)
+
+
+def test_a_lease_that_the_store_ends_too_early_puts_the_address_on_two_hosts_for_no_moment(tmp_path: Path) -> None:
+    """etcd before 3.4.28 may end a lease that is being renewed, when its frozen leader wakes (etcd#15247)."""
+
+    async def body(cluster: MemoryCluster) -> None:
+        n1, n2 = await cluster.two()
+        n1.address.drop_delay = 0.4  # it lives, and learns of it a moment later
+        end_the_lease(cluster)
+        await cluster.until(lambda: n2.leads)
+        assert cluster.network.conflicts == []
+        assert cluster.network.taken[-1][1] == "n2"
+
+    play(tmp_path, body)
+
+
+def test_an_address_that_a_stranger_answers_for_is_taken_after_a_lease_at_the_latest(tmp_path: Path) -> None:
+    async def body(cluster: MemoryCluster) -> None:
+        n1, n2 = await cluster.two()
+        cluster.network.add("stranger", monotonic() + 3600)
+        end_the_lease(cluster)
+        began = monotonic()
+        await cluster.until(lambda: n2.leads and "n2" in cluster.network.holders())
+        assert monotonic() - began >= TIMING.ttl
+        assert not n1.leads
+
+    play(tmp_path, body)
