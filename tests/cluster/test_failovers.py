@@ -31,7 +31,8 @@ pytestmark = pytest.mark.timeout(240)
 
 def strike(lab: Lab, fault: Fault, directory: Path, settings: Settings | None = None) -> Judgement:
     """One round of a fault, judged; what holds for all of them."""
-    busy = replace(fault, within=patient(fault.within), gone_within=fault.gone_within and patient(fault.gone_within))
+    late = None if fault.gone_after is None else patient(fault.gone_after + lab.plan.lease)
+    busy = replace(fault, within=patient(fault.within), gone_after=late)
     rounds.run(InLab(lab), busy, directory / fault.name, random.Random(1), settings or Settings(pipeline=False))
     record = Record.load(directory / fault.name)
     found = judge(record)

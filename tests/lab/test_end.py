@@ -67,8 +67,8 @@ def test_down_after_a_crash_of_up_leaves_nothing(elsewhere: Path) -> None:
         spaces = namespaces(elsewhere)
         up.send_signal(signal.SIGKILL)
         up.wait(patient(10))
-    assert len(processes.inits(elsewhere)) == 6
-    assert len(spaces) == 6 * len(KINDS)
+    assert len(processes.inits(elsewhere)) == 7
+    assert len(spaces) == 7 * len(KINDS)
     for pid in (process.pid for process in processes.inits(elsewhere).values()):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)  # nobody in there helps
