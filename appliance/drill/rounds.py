@@ -56,8 +56,9 @@ def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, set
             fault.arrange(place)
             place.wait_until_ready()
         tasks += waiting.make(place)
+        begun_at = now()  # of the log's last entry; asking for it may take a while
         before = waiting.statuses(place, tasks)
-        about["log"] = {"begun": records.position(place), "begun_at": now()}
+        about["log"] = {"begun": records.position(place), "begun_at": begun_at}
         with Observer(place, directory / records.NODES) as observer, place.watching(directory) as blind:
             with _callers(place, directory) as prefix:
                 about["prefix"] = prefix
@@ -68,6 +69,7 @@ def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, set
         ask(place, "GET", "/api/prune")
         waiting.write(directory, before, waiting.statuses(place, tasks))
         waiting.end(place, tasks)
+        about["log"]["ended_at"] = now()
         _gather(place, directory, about)
     except (DrillError, LabError, OSError) as error:
         about["trouble"] = f"{type(error).__name__}: {error}"
@@ -128,7 +130,7 @@ def _left(*marks: str) -> list[str]:
 def _gather(place: Breakable, directory: Path, about: dict[str, Any]) -> None:
     """What the database has, when nothing happens any more."""
     ended = records.position(place)
-    about["log"] |= {"ended": ended, "ended_at": now()}
+    about["log"]["ended"] = ended
     written = records.entries(place, about["log"]["begun"][1], ended[1])
     records.write_lines(directory / records.LOG, written)
     prefix = about["prefix"]
