@@ -39,15 +39,15 @@ class Callee:
     @classmethod
     def of(cls, url: str) -> "Callee":
         parts = urlsplit(url)
-        context = (
-            ssl.create_default_context(cafile=os.environ.get("LUIGI_HA_TLS_CA")) if parts.scheme == "https" else None
-        )
-        return cls(str(parts.hostname), parts.port or 80, _token(), context)
+        secure, token = parts.scheme == "https", os.environ.get("LUIGI_HA_TOKEN", "")
+        return cls(str(parts.hostname), parts.port or (443 if secure else 80), token, _context() if secure else None)
 
 
-def _token() -> str:
-    file = os.environ.get("LUIGI_HA_TOKEN_FILE")
-    return (Path(file).read_text() if file else os.environ.get("LUIGI_HA_TOKEN", "")).partition("\n")[0].strip()
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=os.environ.get("LUIGI_HA_TLS_CA"))
+    if certificate := os.environ.get("LUIGI_HA_TLS_CERTIFICATE"):
+        context.load_cert_chain(certificate, os.environ.get("LUIGI_HA_TLS_KEY"))
+    return context
 
 
 async def call(to: Callee, task: str, patience: float = PATIENCE) -> str | None:

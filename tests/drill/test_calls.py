@@ -3,6 +3,7 @@
 import pytest
 
 from luigi_ha.appliance.drill.calls import Call, judge
+from luigi_ha.appliance.drill.prober import Callee
 
 
 def calls(*answered: tuple[float, float], wrong: tuple[float, float] | None = None) -> list[Call]:
@@ -33,3 +34,20 @@ def test_an_outage_until_the_end_is_a_gap_until_the_end() -> None:
 def test_a_run_without_calls_before_the_fault_decides_nothing() -> None:
     found = calls(*STEADY[45:])
     assert judge(found, at=4.95, until=9.9, known={call.task for call in found}).inconclusive is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "secure"),
+    [
+        ("http://n1", 80, False),
+        ("http://n1:8082", 8082, False),
+        ("https://n1", 443, True),
+        ("https://n1:8082", 8082, True),
+    ],
+)
+def test_a_caller_speaks_to_the_port_of_its_scheme_with_the_token_it_was_given(
+    url: str, port: int, secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUIGI_HA_TOKEN", "lha_1")
+    to = Callee.of(url)
+    assert (to.host, to.port, to.token, to.context is not None) == ("n1", port, "lha_1", secure)
