@@ -13,11 +13,11 @@ from typing import Any, TextIO
 
 from luigi_ha.appliance.drill.place import ASKING, Answer, DrillError, Part, Strike, TooLong, await_leader, now, silent
 from luigi_ha.appliance.drill.records import ADDRESS, WIRE
-from luigi_ha.appliance.lab import clocks, network
-from luigi_ha.appliance.lab.arp import Questions
+from luigi_ha.appliance.lab import arp, clocks, network
 from luigi_ha.appliance.lab.errors import LabError
 from luigi_ha.appliance.lab.holders import Holders
 from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.looking import looking
 from luigi_ha.appliance.lab.plan import CLIENT, OBSERVER, PORT, STRANGER, VIP, Host
 from luigi_ha.appliance.lab.targets import Target, found
 
@@ -128,14 +128,14 @@ class InLab:
         return self.lab.plan.lease
 
     @contextmanager
-    def watching(self, directory: Path) -> Iterator[Callable[[], list[str]]]:
+    def watching(self, directory: Path) -> Iterator[list[str]]:
         """Who has the address by the hosts' kernels, and who answers for it on the wire."""
-        observer = self.lab.init(OBSERVER.name).pid
+        observer, hosts = self.lab.init(OBSERVER.name).pid, self.lab.plan.hosts
         with (directory / ADDRESS).open("w") as held, (directory / WIRE).open("w") as wire:
-            holders = Holders(self.lab, VIP, lambda at, names: _line(held, at, names))
-            questions = Questions(observer, OBSERVER, self.lab.plan.hosts, VIP, lambda at, name: _line(wire, at, name))
-            with holders, questions:
-                yield lambda: [each.failed for each in (holders, questions) if each.failed is not None]
+            kernels = partial(Holders(self.lab, VIP).watch, partial(_line, held))
+            answers = partial(arp.ask, observer, OBSERVER, hosts, VIP, partial(_line, wire))
+            with looking({"kernels": kernels, "wire": answers}) as failed:
+                yield failed
 
     @property
     def named(self) -> list[str]:

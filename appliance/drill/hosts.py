@@ -6,10 +6,9 @@ What a drill leaves are tasks of its own that are done; the scheduler forgets th
 """
 
 import os
-import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -22,7 +21,18 @@ from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.sharing import shared
 from luigi_ha.appliance.config.access import own_url
 from luigi_ha.appliance.config.load import database_url
-from luigi_ha.appliance.drill.place import ASKING, BIN, Answer, DrillError, Part, Strike, TooLong, over_http
+from luigi_ha.appliance.drill.place import (
+    ASKING,
+    BIN,
+    Answer,
+    DrillError,
+    Part,
+    Strike,
+    TooLong,
+    led_by,
+    over_http,
+    started,
+)
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.lab import inside
 from luigi_ha.appliance.store import StoreError
@@ -77,23 +87,16 @@ class OnHosts:
         command = list(argv)
         if command[0] == str(BIN / "luigi") and (self._token or self._context is not None):
             command = [str(BIN / "luigi-ha"), "exec", "--scheduler-url", self.url, "--", *command]  # shows the token
-        setpriv = shutil.which("setpriv")
-        with log.open("ab") as out:
-            return subprocess.Popen(
-                [setpriv, "--pdeathsig=KILL", "--", *command] if setpriv else command,
-                env=inside.environ(self.url, {**ours, **env}), cwd=directory, stdin=subprocess.DEVNULL, stdout=out,
-                stderr=out,
-            )  # fmt: skip
+        return started(command, inside.environ(self.url, {**ours, **env}), directory, log)
 
     def once(self, method: str, path: str, body: Any = None, timeout: float = ASKING) -> Answer:
         return self._ask(self.url + path, method, body, timeout)
 
     def leading(self) -> tuple[str, int] | None:
         try:
-            said = self.once("GET", "/api/cluster").value
+            return led_by(self.once("GET", "/api/cluster").value)
         except OSError:
             return None
-        return (said["leader"], said["epoch"]) if isinstance(said, dict) and said.get("leader") else None
 
     # -- one node ------------------------------------------------------------------------------------------------
 
@@ -130,8 +133,8 @@ class OnHosts:
     def lease(self) -> float | None:
         return None  # it is not watched there
 
-    def watching(self, _directory: Path) -> AbstractContextManager[Callable[[], list[str]]]:
-        return nullcontext(list)
+    def watching(self, _directory: Path) -> AbstractContextManager[list[str]]:
+        return nullcontext([])
 
     @property
     def named(self) -> list[str]:

@@ -1,13 +1,12 @@
 """Two nodes on one machine, on SQLite, with short patience: what a laptop has. No root, nothing to install."""
 
 import os
-import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -23,10 +22,13 @@ from luigi_ha.appliance.drill.place import (
     Part,
     Strike,
     await_leader,
+    led_by,
     now,
     over_http,
     parsed,
     silent,
+    started,
+    with_us,
 )
 from luigi_ha.appliance.lab import inside, processes
 from luigi_ha.appliance.lab.ports import free_port
@@ -77,11 +79,7 @@ class OnLoopback:
                 process.wait()
 
     def popen(self, argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":
-        with log.open("ab") as out:
-            return subprocess.Popen(
-                _with_us(argv), env=inside.environ(self.url, env), cwd=directory, stdin=subprocess.DEVNULL, stdout=out,
-                stderr=out,
-            )  # fmt: skip
+        return started(argv, inside.environ(self.url, env), directory, log)
 
     def once(self, method: str, path: str, body: Any = None, timeout: float = ASKING) -> Answer:
         return over_http(self.url + path, method, body, timeout)
@@ -91,10 +89,9 @@ class OnLoopback:
             if process.poll() not in (None, -signal.SIGKILL):
                 raise DrillError(f"the scheduler {name} has ended: {self.log.read_text()[-1500:]}")
         try:
-            said = self.once("GET", "/api/cluster").value
+            return led_by(self.once("GET", "/api/cluster").value)
         except OSError:
             return None
-        return (said["leader"], said["epoch"]) if isinstance(said, dict) and said.get("leader") else None
 
     # -- one node ------------------------------------------------------------------------------------------------
 
@@ -130,7 +127,7 @@ class OnLoopback:
             self._start(node)
 
     def switch_to(self, node: str) -> str:
-        argv = [*_with_us([str(BIN / "luigi-ha")]), "switchover", node, "--database", self.database]
+        argv = [*with_us([str(BIN / "luigi-ha")]), "switchover", node, "--database", self.database]
         done = subprocess.run(argv, env=inside.environ(self.url, {}), capture_output=True, text=True, check=False)
         if done.returncode:
             raise DrillError(f"switchover {node}: exit code {done.returncode}: {done.stderr.strip()}")
@@ -149,8 +146,8 @@ class OnLoopback:
     def lease(self) -> float | None:
         return None
 
-    def watching(self, _directory: Path) -> AbstractContextManager[Callable[[], list[str]]]:
-        return nullcontext(list)
+    def watching(self, _directory: Path) -> AbstractContextManager[list[str]]:
+        return nullcontext([])
 
     @property
     def named(self) -> list[str]:
@@ -210,11 +207,8 @@ class OnLoopback:
 
     def _start(self, node: str) -> None:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("LUIGI_HA_")}
-        with self.log.open("ab") as out:
-            self._running[node] = subprocess.Popen(
-                _with_us([*self._command, "--name", node]), env={**ours, **self._options}, stdin=subprocess.DEVNULL,
-                stdout=out, stderr=out, cwd=self._directory,
-            )  # fmt: skip
+        command = [*self._command, "--name", node]
+        self._running[node] = started(command, {**ours, **self._options}, self._directory, self.log)
 
 
 class _OverUnix(HTTPConnection):
@@ -228,9 +222,3 @@ class _OverUnix(HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(2.0)
         self.sock.connect(self._path)
-
-
-def _with_us(argv: Sequence[str]) -> list[str]:
-    """The command, so that it dies with us, where there is what does that."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig=KILL", "--", *argv] if setpriv else list(argv)

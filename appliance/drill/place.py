@@ -8,13 +8,14 @@ luigi_ha.appliance.drill.hosts    the operator's own cluster: nothing is killed 
 import enum
 import http.client
 import json
+import shutil
 import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,9 +128,9 @@ class Breakable(Place, Protocol):
     def left(self) -> list[str]:
         """What is still broken, or stands about."""
 
-    def watching(self, directory: Path) -> AbstractContextManager[Callable[[], list[str]]]:
+    def watching(self, directory: Path) -> AbstractContextManager[list[str]]:
         """Look from outside at what this kind of place has besides nodes, and write it to files of the round. What it
-        gives says why it could not be looked at any more."""
+        gives says why it could not be looked at any more; it is whole at the end."""
 
     def url_of(self, node: str) -> str | None:
         """The node's own address; None: it has none that clients reach."""
@@ -172,6 +173,23 @@ def parsed(text: bytes) -> Any:
         return json.loads(text) if text else None
     except ValueError:
         return text.decode(errors="replace")
+
+
+def led_by(said: Any) -> tuple[str, int] | None:
+    """Who leads by what `/api/cluster` says, and its epoch."""
+    return (said["leader"], said["epoch"]) if isinstance(said, dict) and said.get("leader") else None
+
+
+def started(argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":
+    """A program on this machine, with this environment; it dies with us, where there is what does that."""
+    with log.open("ab") as out:
+        return subprocess.Popen(with_us(argv), env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+
+def with_us(argv: Sequence[str]) -> list[str]:
+    """The command, so that it dies with us, where there is what does that."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig=KILL", "--", *argv] if setpriv else list(argv)
 
 
 def now() -> float:

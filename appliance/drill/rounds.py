@@ -20,7 +20,7 @@ from typing import Any
 
 from luigi_ha.appliance.drill import records, waiting
 from luigi_ha.appliance.drill.fault import Bite, Fault
-from luigi_ha.appliance.drill.observer import Observer
+from luigi_ha.appliance.drill.observer import observed
 from luigi_ha.appliance.drill.pipeline import WORKERS, Pipeline
 from luigi_ha.appliance.drill.place import Breakable, DrillError, ask, await_leader, now
 from luigi_ha.appliance.lab.errors import LabError
@@ -59,12 +59,12 @@ def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, set
         begun_at = now()  # of the log's last entry; asking for it may take a while
         before = waiting.statuses(place, tasks)
         about["log"] = {"begun": records.position(place), "begun_at": begun_at}
-        with Observer(place, directory / records.NODES) as observer, place.watching(directory) as blind:
+        with observed(place, directory / records.NODES) as unseen, place.watching(directory) as unwatched:
             with _callers(place, directory) as prefix:
                 about["prefix"] = prefix
                 _struck(place, fault, directory, rng, settings, about)
             about["ended"] = now()
-            about["blind"] = [*observer.failed, *blind()]
+        about["blind"] = [*unseen, *unwatched]
         place.wait_until_ready()
         ask(place, "GET", "/api/prune")
         waiting.write(directory, before, waiting.statuses(place, tasks))

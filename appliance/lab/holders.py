@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
 
 from luigi_ha.appliance.lab.lab import Lab
 
@@ -20,30 +19,14 @@ Told = Callable[[float, list[str]], object]
 
 
 class Holders:
-    """The hosts with the address: `now()`, and between `with` and its end `told(at, names)` of what was seen.
+    """The hosts with the address."""
 
-    Told are the first and the last look that saw the same hosts have it. `at`: CLOCK_BOOTTIME, s.
-    """
-
-    def __init__(self, lab: Lab, address: str, told: Told = lambda _at, _names: None) -> None:
+    def __init__(self, lab: Lab, address: str) -> None:
         self._lab = lab
         self._names = [host.name for host in lab.plan.nodes]
         self._pids = self._found()
         self._searched = time.monotonic()
         self._mark = f"-- {address}\n"
-        self._told = told
-        self.failed: str | None = None
-        """Why it ended early; None: it did not."""
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     def now(self) -> list[str]:
         """Who has it at this moment."""
@@ -65,22 +48,18 @@ class Holders:
             line.endswith(self._mark) and "/32 host LOCAL" in below for line, below in pairwise(lines)
         )  # a node of the trie, and below it what it stands for
 
-    def _watch(self) -> None:
-        try:
-            self._look()
-        except Exception as error:  # noqa: BLE001 - a thread has nobody above it
-            self.failed = f"{type(error).__name__}: {error}"
-
-    def _look(self) -> None:
+    def watch(self, told: Told, over: threading.Event) -> None:
+        """Look until it is over; tell `told(at, names)` of the first and the last look that saw the same hosts have it.
+        `at`: CLOCK_BOOTTIME, s."""
         first: list[str] | None = None
         last = time.clock_gettime(time.CLOCK_BOOTTIME)
-        while not self._over.wait(EVERY):
+        while not over.wait(EVERY):
             names = self.now()
             at = time.clock_gettime(time.CLOCK_BOOTTIME)
             if names != first:
                 if first is not None:
-                    self._told(last, first)
-                self._told(at, names)
+                    told(last, first)
+                told(at, names)
             first, last = names, at
         if first is not None:
-            self._told(last, first)
+            told(last, first)
