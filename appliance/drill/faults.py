@@ -34,9 +34,8 @@ def drawn(count: int, kind: str, rng: random.Random) -> list[Fault]:
     """So many at random, of what can be done on a place of this kind: each once before any is drawn anew, and every
     third with another one right after it."""
     here = [fault for fault in ALL.values() if kind in fault.on]
-    seconds = [
-        fault for fault in here if fault.second and fault.fails is not Fails.NONE
-    ]  # what is planned may be refused
+    # What is planned may be refused, after another fault.
+    seconds = [fault for fault in here if fault.second and fault.fails is not Fails.NONE]
     found: list[Fault] = []
     pool: list[Fault] = []
     for number in range(count):

@@ -9,7 +9,7 @@ from functools import partial
 from luigi_ha.appliance.drill import roles
 from luigi_ha.appliance.drill.cluster import InLab
 from luigi_ha.appliance.drill.fault import Arrange, Bite, Fails, Fault, Strike, ended, until_true
-from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, now
+from luigi_ha.appliance.drill.place import Breakable, DrillError, Part, await_leader, now
 from luigi_ha.appliance.drill.process_faults import GRAIN, kill_leader
 from luigi_ha.appliance.lab import bites
 from luigi_ha.appliance.lab.holders import Holders
@@ -48,12 +48,7 @@ def _arranged(arrange: Callable[[Lab], None]) -> Arrange:
 
 def _leader(lab: Lab) -> str:
     """As soon as there is one: another fault may just have struck."""
-    until = now() + LEADS_WITHIN
-    while (name := lab.leader()) is None or " " in name:
-        if now() > until:
-            raise DrillError(f"nobody leads, for {LEADS_WITHIN:g} s")
-        time.sleep(0.1)
-    return name
+    return await_leader(InLab(lab), 0, LEADS_WITHIN)[0]
 
 
 def _primary(lab: Lab) -> str:

@@ -37,9 +37,7 @@ PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 ENOUGH_AFTER = 20  # calls answered after the fault
 TWICE = "done more than once"
 WAIT = ["DISABLED", "FAILED"]
-DRIFT = (
-    5.0  # s; who takes over has heard the leader's time up to 2 s ago, and counts its own if that is no farther apart
-)
+DRIFT = 5.0  # s; who takes over counts its own date if that is no farther than 2 s from the leader's
 UNDER_WAY = 15.0  # s that callers may wait for their last calls
 UNSEEN = 0.2  # s after a look at two hosts with the address, in which nobody looked again
 LATE_ENOUGH = 10  # calls that must have waited in what stood still

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luigi_ha.appliance import clock
 from luigi_ha.appliance.lab.errors import LabError, NoBite, WrongUse
 from luigi_ha.appliance.lab.plan import PORT, Host, Plan
 
@@ -57,7 +58,7 @@ def said(lab: "Lab", host: Host, expected: float) -> float:
             raise NoBite(f"{host.name} says that its time of day is {found} s ahead, and not {expected:+g} s")
         time.sleep(0.05)
         with suppress(OSError, KeyError, TypeError):
-            found = float(lab.ask(host.name, host.address, PORT, "/health")[1]["time"]) - time.time()
+            found = float(lab.ask(host.name, host.address, PORT, "/health")[1]["time"]) - clock.wall()
     return found
 
 

@@ -92,9 +92,12 @@ class Sameness:
         leader = node.roles.leader
         if leader is not None:
             asked = monotonic()
-            answers = {leader.name: await node.peers.ask(leader.address)}
-            node.timekeeping.hear(answers, monotonic() - asked)
-            self.compare(answers)
+            self.heard({leader.name: await node.peers.ask(leader.address)}, monotonic() - asked)
+
+    def heard(self, answers: dict[str, dict[str, Any] | None], took: float) -> None:
+        """What the others say of themselves; it took `took` s to ask them."""
+        self._node.timekeeping.hear(answers, took)
+        self.compare(answers)
 
 
 async def compare_options(node: "Node") -> None:
@@ -102,6 +105,4 @@ async def compare_options(node: "Node") -> None:
     while node.link is not None:
         await asyncio.sleep(LOOK_EVERY)
         asked = monotonic()
-        answers = await node.peers.health()
-        node.timekeeping.hear(answers, monotonic() - asked)
-        node.sameness.compare(answers)
+        node.sameness.heard(await node.peers.health(), monotonic() - asked)

@@ -36,7 +36,6 @@ class Timekeeping:
         else:
             _log.info("clock_agrees")
 
-
     def lead(self) -> None:
         """This node is about to serve."""
         node = self._node

@@ -46,7 +46,6 @@ class Reign:
             seat.sit()
             if probe:
                 await seat.await_silence(PROBE_WITHIN)
-                seat.hold_address()
             await seat.address_taken()
             if seat.over() is None:
                 served = self._board.view.served if self._board.view is not None else 0

@@ -127,7 +127,7 @@ class Seat:
             self.holder.hold(self.until)
 
     async def await_silence(self, seconds: float) -> None:
-        """Wait until nobody answers for the address, for as long as a lease may last that is counted elsewhere.
+        """Take the address when nobody answers for it, after as long as a lease may last that is counted elsewhere.
 
         Who led before has dropped it by the end of its lease. But a store may end a lease that is being renewed (etcd
         before 3.4.28, when its frozen leader wakes: etcd#15247): then that node lives, and learns of it a moment later.
@@ -141,6 +141,7 @@ class Seat:
                 break
             await asyncio.sleep(ASK_AGAIN)
         self.asking = False
+        self.hold_address()
 
     async def address_taken(self) -> None:
         """Wait until it is, but not long, and not after the end."""
