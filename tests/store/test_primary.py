@@ -13,9 +13,8 @@ from luigi_ha.appliance.lab.ports import free_port
 from luigi_ha.appliance.store import DatabaseAway, Journal, JournalState, NotAPrefix, Position, Store, open_store
 from tests.store.load import under_load
 from tests.store.samples import add, batch, creation, loaded, replayed, run, until, write
-from tests.support.patience import allowed, patient
+from tests.support.patience import allowed
 from tests.support.proxy import Relay
-from tests.support.server_process import ServerError
 from tests.support.servers import MEMORY, PostgresServer, postgres_server, postgres_standby
 
 pytestmark = pytest.mark.postgresql
@@ -104,6 +103,7 @@ def test_a_standby_promoted_while_another_host_is_waited_for_is_found(
     pair: Pair, make_store: Callable[..., Store]
 ) -> None:
     store = make_store(pair.url(), connect_timeout=8.0)
+    pair.two.catch_up(pair.one)
     pair.one.freeze()
     promotion = threading.Timer(0.3, pair.two.promote)
     promotion.start()
@@ -122,7 +122,7 @@ def test_a_kept_session_looks_again_who_is_the_primary(
     reader = store.tail_reader()
     start = store.take_leadership("a")
     assert reader.read(start).position == start
-    await_replay(pair.two, "epoch", 1)
+    pair.two.catch_up(pair.one)
     pair.two.promote()
     later = write(make_store(pair.url()), start, creation(1))
     assert reader.read(start).position == start
@@ -132,24 +132,11 @@ def test_a_kept_session_looks_again_who_is_the_primary(
     reader.close()
 
 
-def await_replay(standby: PostgresServer, column: str, value: int) -> None:
-    deadline = time.monotonic() + patient(10)
-
-    def replayed() -> bool:
-        try:
-            return standby.sql(f"SELECT {column} FROM leadership", "luigi") == str(value)
-        except ServerError:  # not even its table
-            return False
-
-    while not replayed():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_with_two_servers_that_accept_writes_the_higher_timeline_wins(
     pair: Pair, make_store: Callable[..., Store]
 ) -> None:
     make_store(pair.url())
+    pair.two.catch_up(pair.one)
     pair.two.promote()
     for ports in ((pair.one.port, pair.two.port), (pair.two.port, pair.one.port)):
         store = make_store(pair.url(*ports))
@@ -169,6 +156,7 @@ class Slow(Relay):
 
 def test_an_old_primary_that_answers_first_does_not_win(pair: Pair, make_store: Callable[..., Store]) -> None:
     make_store(pair.url())
+    pair.two.catch_up(pair.one)
     pair.two.promote()
     for _ in range(3):
         with Slow(pair.two.port) as slow:
@@ -182,7 +170,7 @@ def test_an_old_primary_is_refused_by_who_has_seen_the_new_one(pair: Pair, make_
     position = write(store, start, creation(1))
     reader, writer = store.tail_reader(), store.writer()
     assert reader.read(start).position == position
-    await_replay(pair.two, "seq", 1)
+    pair.two.catch_up(pair.one)
     pair.two.promote()
     assert store.position() == position  # from now on the new timeline is known
     assert store.primary == place(pair.two)

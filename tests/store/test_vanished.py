@@ -122,6 +122,7 @@ def test_a_vanished_host_first_in_the_list_does_not_delay_finding_the_primary(
 ) -> None:
     def here() -> None:
         make_store(machines.url())
+        machines.two.catch_up(machines.one)
         machines.net.unplug("a")
         machines.two.promote()
         began = time.monotonic()

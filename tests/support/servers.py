@@ -98,6 +98,15 @@ class PostgresServer(Server):
             "--no-sync",
         )  # fmt: skip
 
+    def catch_up(self, primary: "PostgresServer") -> None:
+        """Return when this standby has replayed all that the primary has written until now."""
+        end = primary.sql("SELECT pg_current_wal_lsn()")
+        deadline = time.monotonic() + START_SECONDS
+        while self.sql(f"SELECT pg_last_wal_replay_lsn() >= '{end}'") != "t":
+            if time.monotonic() > deadline:
+                raise ServerError(f"{self.name}: has not replayed {end} of its primary")
+            time.sleep(0.02)
+
     def promote(self) -> None:
         """Make a standby a primary, on a new timeline; returns when it accepts writes."""
         self.run(postgres_program("pg_ctl"), "promote", "-D", str(self.data), "-w")
