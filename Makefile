@@ -49,7 +49,7 @@ differential: setup ## the same 1,000,000 random calls to luigi's scheduler and 
 config-differential: setup ## 10,000 luigi.cfg and environments, read by luigi and by us (CASES=10000 SEED=1)
 	@$(BIN)/python -m tests.config --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
 
-luigi-suite: setup ## luigi's own tests, with the two slow ones over HTTP that `make test` leaves out
+luigi-suite: setup ## luigi's own tests, with the slow ones that `make test` leaves out
 	@LUIGI_SUITE_SLOW=1 $(BIN)/pytest -q tests/luigi_suite --durations=0
 
 bench: setup databases ## luigid and luigi-ha in one run, a table with ratios (about 20 minutes; ARGS="--help")

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from luigi_ha.appliance.cli.tables import age
+
 WIDTH = 16
 
 
@@ -24,6 +26,8 @@ def shown(state: dict[str, Any]) -> str:
         ("calls waiting", f"{state['calls_parked']} at the gate, {state['calls_waiting_for_commit']} for their commit"),
     ]
     rows += [("" if number else "failovers", failover(each)) for number, each in enumerate(state["failovers"])]
+    if state["cluster"] is not None:
+        rows.append(("last drill", _drill(state.get("last_drill"), state["time"])))
     rows += [("" if number else "degraded", text) for number, text in enumerate(state["degraded"] or ["no"])]
     rows += [(f"if {node['name']} dies", node["if_it_dies"]) for node in state["nodes"]]
     width = max(WIDTH, *(len(name) + 2 for name, _ in rows))
@@ -73,6 +77,12 @@ def _database(state: dict[str, Any]) -> str:
 def _standby(each: dict[str, Any]) -> str:
     lag = "" if each["lag_bytes"] is None else f", {each['lag_bytes']} bytes behind"
     return f"standby {each['name'] or each['address']}: {each['state']}, {each['sync_state']}{lag}"
+
+
+def _drill(found: dict[str, Any] | None, now: float) -> str:
+    if found is None:
+        return "no report on any node that answers (luigi-ha drill schedule)"
+    return f"{found['verdict']}, {age(now - found['at'])} ago ({found['rounds']} rounds; {found['report']} on {found['host']})"
 
 
 def _database_failover(found: dict[str, Any]) -> str:

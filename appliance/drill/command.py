@@ -7,6 +7,7 @@ import typer
 
 from luigi_ha.appliance.cli.asking import Config, Json
 from luigi_ha.appliance.cli.errors import USAGE, exit_codes
+from luigi_ha.appliance.config.sources import SYSTEM_TOML
 from luigi_ha.appliance.exit_codes import ExitCode
 
 RUN_CODES = exit_codes(
@@ -26,6 +27,13 @@ VERIFY_CODES = exit_codes(
     }
 )
 LIST_CODES = exit_codes({ExitCode.OK: "done", ExitCode.CONFIG: USAGE})
+SCHEDULE_CODES = exit_codes(
+    {
+        ExitCode.OK: "written",
+        ExitCode.FAILED: "it could not be written",
+        ExitCode.CONFIG: f"{USAGE}, or no cluster that could be drilled",
+    }
+)
 Reports = Annotated[
     Path | None,
     typer.Option(
@@ -129,3 +137,37 @@ def show(report: Report, as_json: Json = False) -> None:
     from luigi_ha.appliance.drill import deeds  # noqa: PLC0415
 
     raise typer.Exit(deeds.show(report, as_json=as_json))
+
+
+@app.command(epilog=SCHEDULE_CODES)
+def schedule(
+    faults: Annotated[
+        list[str] | None, typer.Argument(metavar="[FAULT]...", help="Safe ones of `drill list`. [switchover]")
+    ] = None,
+    *,
+    calendar: Annotated[str, typer.Option(help="When, as systemd's OnCalendar= has it.")] = "Sun 03:00",
+    config: Config = None,
+    user: Annotated[str, typer.Option(help="As whom it runs: the nodes' own user.")] = "luigi-ha",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="LUIGI_HA_TOKEN_FILE", help="With the token of an operator, if tokens are asked for."),
+    ] = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="LUIGI_HA_REPORTS", help="Where the reports are kept. [drill_reports of the configuration]"
+        ),
+    ] = None,
+    units: Annotated[Path, typer.Option(help="Where the units are written.")] = Path("/etc/systemd/system"),
+    as_json: Json = False,
+) -> None:
+    """Write a timer of systemd that drills this host's cluster, and say how it is switched on. On one host of a cluster.
+
+    `luigi-ha status` and the metrics show the last verdict and its age.
+
+    Example: luigi-ha drill schedule --calendar 'Sun 03:00' --config /etc/luigi-ha/luigi-ha.toml
+    """
+    from luigi_ha.appliance.drill import schedule as scheduled  # noqa: PLC0415
+
+    wanted = scheduled.Wanted(faults or ["switchover"], calendar, config or SYSTEM_TOML, user, token_file, reports)
+    scheduled.write(wanted, units, as_json=as_json)

@@ -5,6 +5,7 @@ path of a call.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from luigi_ha.appliance.node.database import beside_the_primary
@@ -45,11 +46,18 @@ async def describe(node: "Node") -> Json:
         "nodes": nodes,
         "replication": None if replication is None else _replicas(replication),
         "failovers": failovers,
+        "last_drill": _last_drill({node.holder: own, **others}),
         "tasks": dict(node.engine.counts()) if node.engine is not None else {},
         "workers": len(node.engine.workers) if node.engine is not None else 0,
         "paused": node.engine.paused if node.engine is not None else None,
         "degraded": _degraded(node, health, nodes, replication),
     }
+
+
+def _last_drill(healths: Mapping[str, Json | None]) -> Json | None:
+    """The newest whose report any node has; `host` names the node."""
+    found = [{**said["last_drill"], "host": name} for name, said in healths.items() if said and said.get("last_drill")]
+    return max(found, key=lambda each: float(each["at"]), default=None)
 
 
 async def _replication(node: "Node") -> Replication | None:

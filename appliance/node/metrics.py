@@ -44,6 +44,14 @@ def register(node: "Node") -> None:
     metrics.gauge("luigi_ha_synchronous", text, lambda: float(_synchronous(node)))
     text = "1 while the loss of the host of PostgreSQL's primary makes its standby the primary at once"
     metrics.gauge("luigi_ha_database_failover_armed", text, lambda: float(_armed(node)))
+    text = "When the last drill ended whose report is on this host, s since 1970; 0: none"
+    metrics.gauge("luigi_ha_last_drill_timestamp_seconds", text, lambda: node.drilled.at if node.drilled else 0.0)
+    text = "1 if that drill passed"
+    metrics.gauge("luigi_ha_last_drill_passed", text, lambda: float(_passed(node)))
+
+
+def _passed(node: "Node") -> bool:
+    return node.drilled is not None and node.drilled.verdict == "passed"
 
 
 def _armed(node: "Node") -> bool:

@@ -33,6 +33,7 @@ from luigi_ha.appliance.mail import Postman, sender
 from luigi_ha.appliance.memory import give_back_freed
 from luigi_ha.appliance.node import metrics as node_metrics
 from luigi_ha.appliance.node import sharing, upkeep
+from luigi_ha.appliance.node.drilled import Drilled
 from luigi_ha.appliance.node.access import Access
 from luigi_ha.appliance.node.database import reach, remember, require_present, require_schema
 from luigi_ha.appliance.node.leading import Leading
@@ -121,6 +122,7 @@ class Node:
         self.store: Store | None = None
         self.journal: Journal | None = None
         self.engine: Scheduler | None = None
+        self.drilled: Drilled | None = None  # the last drill whose report is on this host
         self.replication: Replication | None = None  # of a leader: as the primary said some seconds ago
         self.epoch = 0  # under which this node leads; of a standby: the last one seen
         self.pair = node.pair

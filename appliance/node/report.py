@@ -57,6 +57,7 @@ class Reporter:
             else None,
             "replication_degraded": node.replication.degraded if node.replication is not None else None,
             "database_failover": node.primary_watch.said() if node.primary_watch is not None else None,
+            "last_drill": node.drilled.as_json() if node.drilled is not None else None,
             "options": node.sameness.digests if link is not None else None,
             "calls_parked": node.dispatcher.parked,
             "calls_waiting_for_commit": node.dispatcher.waiting,

@@ -8,6 +8,7 @@ from luigi_ha.appliance import log
 from luigi_ha.appliance.clock import monotonic
 from luigi_ha.appliance.node.access import read_tokens, renew_certificates
 from luigi_ha.appliance.node.database import remember
+from luigi_ha.appliance.node.drilled import look_for_drills
 from luigi_ha.appliance.node.primary_watch import PrimaryWatch
 from luigi_ha.appliance.node.promotion import TROUBLE_AFTER, better_placed
 from luigi_ha.appliance.node.sameness import compare_options
@@ -193,4 +194,5 @@ ALL = (
     beat,
     read_tokens,
     renew_certificates,
+    look_for_drills,
 )
