@@ -33,7 +33,7 @@ _SCHEDULER_URL = Annotated[
     ),
 ]
 _URL = Annotated[list[str] | None, typer.Option("--url", envvar="LUIGI_HA_URL", hidden=True)]
-_TOKEN_FILE = Annotated[
+TokenFile = Annotated[
     Path | None,
     typer.Option(envvar="LUIGI_HA_TOKEN_FILE", help="File whose first line is our token; or set LUIGI_HA_TOKEN."),
 ]
@@ -52,7 +52,7 @@ _OPTIONS: tuple[Option, ...] = (
     ("scheduler_url", _SCHEDULER_URL, None),
     ("url", _URL, None),
     ("config", Config, None),
-    ("token_file", _TOKEN_FILE, None),
+    ("token_file", TokenFile, None),
     ("tls_ca", _CA, ""),
     ("tls_certificate", _CERTIFICATE, ""),
     ("tls_key", _KEY, ""),

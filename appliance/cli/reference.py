@@ -19,10 +19,10 @@ from luigi_ha.appliance.cli.app import app
 ONCE = "it says what is wanted this time; a variable would change what is typed later"
 WITHOUT_VARIABLE = {
     **dict.fromkeys(
-        ("as_json", "check", "expires", "failsafe", "family", "key", "limit", "namespace", "on", "output", "peer",
-         "pipeline", "random", "reason", "replace", "retry_wait", "role", "rounds", "safe", "search", "seed", "status",
-         "stop_hook", "through_retries", "timeout", "verbose", "wait", "watch", "vip", "whole_host", "within",
-         "witness", "worker", "yes"),
+        ("as_json", "calendar", "check", "expires", "failsafe", "family", "key", "limit", "namespace", "on",
+         "output", "peer", "pipeline", "random", "reason", "replace", "retry_wait", "role", "rounds", "safe",
+         "search", "seed", "status", "stop_hook", "through_retries", "timeout", "units", "user", "verbose",
+         "vip", "wait", "watch", "whole_host", "within", "witness", "worker", "yes"),
         ONCE,
     ),
 }  # fmt: skip

@@ -82,7 +82,8 @@ def _standby(each: dict[str, Any]) -> str:
 def _drill(found: dict[str, Any] | None, now: float) -> str:
     if found is None:
         return "no report on any node that answers (luigi-ha drill schedule)"
-    return f"{found['verdict']}, {age(now - found['at'])} ago ({found['rounds']} rounds; {found['report']} on {found['host']})"
+    when = f"{found['verdict']}, {age(now - found['at'])} ago"
+    return f"{when} ({found['rounds']} rounds; {found['report']} on {found['host']})"
 
 
 def _database_failover(found: dict[str, Any]) -> str:

@@ -89,7 +89,7 @@ class Serve(Election):
     )
     history_days: float = option(30.0, "days the log of state changes is kept; 0: for ever", least=0)
     drill_reports: str = option(
-        "/var/lib/luigi-ha/drills", "where the drills of this cluster leave their reports, of which `status` shows the last"
+        "/var/lib/luigi-ha/drills", "where drills of this cluster leave their reports, of which `status` shows the last"
     )
     log_format: str = option("keyvalue", "keyvalue or json", choices=("keyvalue", "json"))
     log_level: str = option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from luigi_ha.appliance.cli.asking import Config, Json
+from luigi_ha.appliance.cli.asking import Config, Json, TokenFile
 from luigi_ha.appliance.cli.errors import USAGE, exit_codes
 from luigi_ha.appliance.config.sources import SYSTEM_TOML
 from luigi_ha.appliance.exit_codes import ExitCode
@@ -148,26 +148,17 @@ def schedule(
     calendar: Annotated[str, typer.Option(help="When, as systemd's OnCalendar= has it.")] = "Sun 03:00",
     config: Config = None,
     user: Annotated[str, typer.Option(help="As whom it runs: the nodes' own user.")] = "luigi-ha",
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="LUIGI_HA_TOKEN_FILE", help="With the token of an operator, if tokens are asked for."),
-    ] = None,
-    reports: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="LUIGI_HA_REPORTS", help="Where the reports are kept. [drill_reports of the configuration]"
-        ),
-    ] = None,
+    token_file: TokenFile = None,
     units: Annotated[Path, typer.Option(help="Where the units are written.")] = Path("/etc/systemd/system"),
     as_json: Json = False,
 ) -> None:
-    """Write a timer of systemd that drills this host's cluster, and say how it is switched on. On one host of a cluster.
+    """Write a timer of systemd that drills this host's cluster, and say how it is switched on.
 
-    `luigi-ha status` and the metrics show the last verdict and its age.
+    On one host of a cluster is enough. `luigi-ha status` and the metrics show the last verdict and its age.
 
     Example: luigi-ha drill schedule --calendar 'Sun 03:00' --config /etc/luigi-ha/luigi-ha.toml
     """
     from luigi_ha.appliance.drill import schedule as scheduled  # noqa: PLC0415
 
-    wanted = scheduled.Wanted(faults or ["switchover"], calendar, config or SYSTEM_TOML, user, token_file, reports)
+    wanted = scheduled.Wanted(faults or ["switchover"], calendar, config or SYSTEM_TOML, user, token_file)
     scheduled.write(wanted, units, as_json=as_json)

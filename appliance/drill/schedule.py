@@ -25,14 +25,13 @@ CHECKING = 10.0  # s
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to drill, and when. `config`: of a node of the cluster; `reports`: None for where its nodes look."""
+    """What to drill, and when. `config`: of a node of the cluster, which says where its nodes look for reports."""
 
     names: Sequence[str]
     calendar: str
     config: Path
     user: str
     token_file: Path | None
-    reports: Path | None
 
 
 def write(wanted: Wanted, directory: Path, *, as_json: bool) -> None:
@@ -47,7 +46,7 @@ def write(wanted: Wanted, directory: Path, *, as_json: bool) -> None:
     with configured():
         OnHosts(config)  # a cluster on PostgreSQL
         token_of(wanted.token_file)
-        reports = (wanted.reports or Path(shared(config, {}).drill_reports)).absolute()
+        reports = Path(shared(config, {}).drill_reports).absolute()
     try:
         pwd.getpwnam(wanted.user)
         faults.chosen(wanted.names, "hosts")
@@ -105,7 +104,7 @@ def _quoted(word: str) -> str:
 
 
 def _next(calendar: str) -> str | None:
-    """When the moment comes next, as systemd says; None: it is not installed. CommandError if it does not understand."""
+    """When the moment comes next, as systemd says; None: it is not installed. CommandError for what it refuses."""
     program = shutil.which("systemd-analyze")
     if program is None:
         print("luigi-ha: the moment was not checked: systemd-analyze is not installed here", file=sys.stderr)

@@ -1,8 +1,8 @@
 """What the last drill of this cluster came to, as far as this host knows: for `status`, /health and the metrics.
 
-A drill (`luigi-ha drill run --on hosts`, by hand or by its timer) leaves its report on the host where it ran. Every node
-looks there now and then; the newest that any node has is the cluster's. Only the verdict is read: whether a report is what
-was signed, `luigi-ha drill verify` says.
+A drill (`luigi-ha drill run --on hosts`, by hand or by its timer) leaves its report on the host where it ran. Every
+node looks there now and then; the newest that any node has is the cluster's. Only the verdict is read: whether a report
+is what was signed, `luigi-ha drill verify` says.
 """
 
 import asyncio

@@ -33,9 +33,9 @@ from luigi_ha.appliance.mail import Postman, sender
 from luigi_ha.appliance.memory import give_back_freed
 from luigi_ha.appliance.node import metrics as node_metrics
 from luigi_ha.appliance.node import sharing, upkeep
-from luigi_ha.appliance.node.drilled import Drilled
 from luigi_ha.appliance.node.access import Access
 from luigi_ha.appliance.node.database import reach, remember, require_present, require_schema
+from luigi_ha.appliance.node.drilled import Drilled
 from luigi_ha.appliance.node.leading import Leading
 from luigi_ha.appliance.node.operations import operations
 from luigi_ha.appliance.node.peers import Peers

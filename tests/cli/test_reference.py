@@ -41,6 +41,7 @@ def test_there_are_all_commands() -> None:
         resource_list resource_set scheduler_pause scheduler_resume
         db_upgrade db_check db_accept db_backup db_restore token_create token_list token_revoke
         lab_up lab_status lab_shell lab_fault lab_down drill_list drill_run drill_verify drill_show
+        drill_schedule
     """
     assert {each.replace("_", " ") for each in wanted.split()} == set(BY_NAME)
 

@@ -35,8 +35,8 @@ def schedule(directory: Path, *words: str) -> "subprocess.CompletedProcess[str]"
 
 
 def test_the_units_are_those_of_a_drill_that_systemd_understands(tmp_path: Path) -> None:
-    configured(tmp_path)
-    done = schedule(tmp_path, "--calendar", "Sat 04:30", "--reports", "/var/lib/some where/100%")
+    configured(tmp_path, drill_reports="/var/lib/some where/100%")
+    done = schedule(tmp_path, "--calendar", "Sat 04:30")
     assert done.returncode == ExitCode.OK, done.stderr
     assert "then: systemctl enable --now luigi-ha-drill.timer" in done.stdout
     service, timer = tmp_path / "units/luigi-ha-drill.service", tmp_path / "units/luigi-ha-drill.timer"
