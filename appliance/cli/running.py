@@ -1,5 +1,6 @@
 """What `serve` does: load the options, then check or run."""
 
+import gc
 import json
 import os
 import re
@@ -57,8 +58,11 @@ def run(flags: Flags, config: Path | None) -> int:
         raise CommandError(f"environment: {error}", ExitCode.CONFIG) from error
     except ConfigError as error:
         raise CommandError(str(error), ExitCode.CONFIG) from error
+    gc.disable()  # nothing of the hundreds of modules is garbage, now or later
     from luigi_ha.appliance.cli.scheduling import schedule  # noqa: PLC0415
 
+    gc.freeze()
+    gc.enable()
     return schedule(loaded, link)
 
 

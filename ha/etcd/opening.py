@@ -6,7 +6,6 @@ from luigi_ha.ha.elector import Candidate
 from luigi_ha.ha.errors import Fatal
 from luigi_ha.ha.etcd.config import EtcdConfig
 from luigi_ha.ha.etcd.elector import EtcdElector
-from luigi_ha.ha.etcd.gateway import Gateway
 from luigi_ha.ha.etcd.transport import Transport
 from luigi_ha.ha.lease import Timing
 
@@ -31,6 +30,8 @@ def etcd_elector(
 def etcd_transport(config: EtcdConfig, name: str) -> Transport:
     """The transport of this name. Fatal if there is no such one, or what it needs is not installed."""
     if name == "gateway":
+        from luigi_ha.ha.etcd.gateway import Gateway  # noqa: PLC0415 - aiohttp is slow to load; a pair does without
+
         return Gateway(config)
     if name != "grpc":
         raise Fatal(f"etcd_transport: {name!r}; expected gateway or grpc")
