@@ -63,16 +63,10 @@ def require_well(place: Breakable) -> None:
     if place.kind != "hosts":
         place.wait_until_ready()
     until = time.monotonic() + SETTLES_WITHIN
-    while (degraded := _degraded(place)) and time.monotonic() < until:
+    while (degraded := place.degraded()) and time.monotonic() < until:
         time.sleep(0.1)
     if degraded:
-        raise CommandError(f"not begun: {'; '.join(map(str, degraded))}; expected a place where all is well")
-
-
-def _degraded(place: Breakable) -> list[str]:
-    if isinstance(place, OnHosts):
-        return place.degraded()
-    return list(place.once("GET", "/api/cluster").value.get("degraded") or [])
+        raise CommandError(f"not begun: {'; '.join(degraded)}; expected a place where all is well")
 
 
 def ask_first(plan: Sequence[Fault]) -> None:

@@ -11,7 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from luigi_ha.appliance.drill.place import ASKING, Answer, DrillError, Part, Strike, TooLong, await_leader, now, silent
+from luigi_ha.appliance.drill.place import (
+    ASKING,
+    Answer,
+    DrillError,
+    Part,
+    Strike,
+    TooLong,
+    await_leader,
+    degraded,
+    now,
+    silent,
+)
 from luigi_ha.appliance.drill.records import ADDRESS, WIRE
 from luigi_ha.appliance.lab import arp, clocks, network
 from luigi_ha.appliance.lab.errors import LabError
@@ -59,6 +70,9 @@ class InLab:
             return None
         return said if isinstance(said, dict) else None
 
+    def log_of(self, node: str) -> Path:
+        return self.lab.plan.logs / f"{node}-serve.log"
+
     def pids(self, node: str, part: Part) -> list[int]:
         target = {Part.KEEPER: Target.KEEPER, Part.SCHEDULER: Target.SCHEDULER, Part.NODE: Target.BOTH}[part]
         return [each.pid for each in found(self.lab.init(node), target)]
@@ -76,6 +90,9 @@ class InLab:
         if node not in self.lab.inits():
             self.lab.faults.plug(node)
         self.lab.let(node, "serve")
+
+    def degraded(self) -> list[str]:
+        return degraded(self)
 
     def heal(self) -> None:
         """Each thing by itself, and what fails once more: one that cannot be mended keeps no other from being so."""
@@ -146,7 +163,7 @@ class InLab:
         return f"http://{self.lab.plan.host(node).address}:{PORT}"
 
     def switch_to(self, node: str) -> str:
-        config = str(self.lab.plan.of(self.lab.plan.host(node)) / "luigi-ha.toml")
+        config = str(self.lab.plan.config(self.lab.plan.host(node)))
         return self.lab.run(node, ["luigi-ha", "switchover", node, "--config", config]).stdout.strip()
 
     # -- all of them ---------------------------------------------------------------------------------------------
@@ -182,14 +199,13 @@ class InLab:
     def wait_until_ready(self) -> None:
         """Until the lab is, and the nodes themselves say that nothing is less than it should be."""
         self.lab.wait_until_ready(180.0)
-        until, degraded = time.monotonic() + SETTLES_WITHIN, ["nobody answers"]
-        while degraded and time.monotonic() < until:
+        until, wrong = time.monotonic() + SETTLES_WITHIN, ["nobody answers"]
+        while wrong and time.monotonic() < until:
             with suppress(OSError):
-                said = self.once("GET", "/api/cluster").value
-                degraded = list(said["degraded"]) if isinstance(said, dict) and "degraded" in said else [str(said)]
+                wrong = self.degraded()
             time.sleep(0.1)
-        if degraded:
-            raise TooLong(f"after {SETTLES_WITHIN:g} s: {'; '.join(map(str, degraded))}")
+        if wrong:
+            raise TooLong(f"after {SETTLES_WITHIN:g} s: {'; '.join(wrong)}")
 
     def rows(self, query: str) -> list[list[str]]:
         primary = self.lab.resolve("primary")

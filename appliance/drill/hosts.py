@@ -107,6 +107,9 @@ class OnHosts:
             return None
         return said if isinstance(said, dict) else None
 
+    def log_of(self, _node: str) -> Path:
+        _refuse()
+
     def pids(self, _node: str, _part: Part) -> list[int]:
         _refuse()
 

@@ -22,6 +22,7 @@ from luigi_ha.appliance.drill.place import (
     Part,
     Strike,
     await_leader,
+    degraded,
     led_by,
     now,
     over_http,
@@ -104,6 +105,9 @@ class OnLoopback:
             return None
         return said if isinstance(said, dict) else None
 
+    def log_of(self, _node: str) -> Path:
+        return self.log  # of both; who may take over is alone by then
+
     def pids(self, node: str, part: Part) -> list[int]:
         process = self._running.get(node)
         if process is None:
@@ -132,6 +136,9 @@ class OnLoopback:
         if done.returncode:
             raise DrillError(f"switchover {node}: exit code {done.returncode}: {done.stderr.strip()}")
         return done.stdout.strip()
+
+    def degraded(self) -> list[str]:
+        return degraded(self)
 
     def heal(self) -> None:
         for node in self.nodes:

@@ -110,6 +110,9 @@ class Breakable(Place, Protocol):
     def health(self, node: str) -> Mapping[str, Any] | None:
         """What the node says of itself, asked directly; None: it does not answer."""
 
+    def log_of(self, node: str) -> Path:
+        """The file in which its processes say what they do."""
+
     def pids(self, node: str, part: Part) -> list[int]:
         """Its processes, as this machine numbers them."""
 
@@ -121,6 +124,9 @@ class Breakable(Place, Protocol):
 
     def switch_to(self, node: str) -> str:
         """By the product's own command; what it says."""
+
+    def degraded(self) -> list[str]:
+        """What is less than it should be. OSError if nobody answers."""
 
     def heal(self) -> None:
         """Mend everything, whatever was broken. DrillError with what could not be."""
@@ -178,6 +184,12 @@ def parsed(text: bytes) -> Any:
 def led_by(said: Any) -> tuple[str, int] | None:
     """Who leads by what `/api/cluster` says, and its epoch."""
     return (said["leader"], said["epoch"]) if isinstance(said, dict) and said.get("leader") else None
+
+
+def degraded(place: Place) -> list[str]:
+    """What is less than it should be, by the nodes' own words. OSError if nobody answers."""
+    said = place.once("GET", "/api/cluster").value
+    return [str(each) for each in said["degraded"]] if isinstance(said, dict) and "degraded" in said else [str(said)]
 
 
 def started(argv: Sequence[str], env: Mapping[str, str], directory: Path, log: Path) -> "subprocess.Popen[Any]":

@@ -16,6 +16,7 @@ Times are of one clock, CLOCK_BOOTTIME, in seconds.
 """
 
 import json
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,12 @@ def history(place: Breakable, directory: Path) -> dict[str, Any]:
     """What `luigi-ha verify-history` says of the whole log, whichever round wrote it."""
     said = directory / HISTORY
     process = place.popen([str(BIN / "luigi-ha"), "verify-history", "--json", *place.named], {}, directory, said)
-    process.wait(VERIFIES_WITHIN)
+    try:
+        process.wait(VERIFIES_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise DrillError(f"verify-history has not ended within {VERIFIES_WITHIN:g} s") from None
     try:
         found = json.loads(said.read_text().splitlines()[-1])
     except (ValueError, IndexError):

@@ -28,7 +28,7 @@ def lead(lab: Lab, name: str) -> None:
 
 
 def config(lab: Lab, name: str) -> str:
-    return str(lab.plan.of(lab.plan.host(name)) / "luigi-ha.toml")
+    return str(lab.plan.config(lab.plan.host(name)))
 
 
 def beside_primary(lab: Lab) -> None:

@@ -45,7 +45,7 @@ class Settings:
 def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings) -> None:
     """One round; its records are in `directory` afterwards, which is made here."""
     directory.mkdir(parents=True)
-    told = {name: getattr(fault, name) for name in ("name", "text", "moves", "fails", "within", "late")}
+    told = {name: getattr(fault, name) for name in ("name", "text", "moves", "fails", "within")}
     gone = None if fault.gone_after is None or place.lease is None else place.lease + fault.gone_after
     about: dict[str, Any] = {"fault": {**told, "gone_within": gone}, "place": place.kind, "began": now(), "bite": None}
     tasks: list[str] = []
@@ -76,7 +76,11 @@ def run(place: Breakable, fault: Fault, directory: Path, rng: random.Random, set
         with suppress(DrillError, LabError, OSError):
             waiting.end(place, tasks)
     about.setdefault("ended", now())
-    about["left"] = [*_left(str(directory), (about.get("pipeline") or {}).get("lot", str(directory))), *place.left()]
+    about["left"] = _left(str(directory), (about.get("pipeline") or {}).get("lot", str(directory)))
+    try:
+        about["left"] += place.left()
+    except (LabError, OSError) as error:
+        about["left"].append(f"it could not be looked at: {error}")
     records.write(directory / records.ROUND, about)
 
 

@@ -133,7 +133,7 @@ class Lab:
 
     def options_on(self, name: str) -> dict[str, str]:
         """Variables for the commands of a person on this host: whose they are, and where the cluster is."""
-        config = self.plan.of(self.plan.host(name)) / "luigi-ha.toml"
+        config = self.plan.config(self.plan.host(name))
         if config.is_file():
             return {"LUIGI_HA_CONFIG": str(config)}
         endpoints = ",".join(f"http://{node.address}:{ETCD_PORT}" for node in self.plan.nodes)
@@ -213,7 +213,7 @@ class Lab:
         now = self.state()
         progress(f"PostgreSQL: primary on {now.primary}, synchronous standby on {', '.join(now.synchronous)}")
         server = plan.servers[0]
-        self.run(server.name, ["luigi-ha", "db", "upgrade", "--config", str(plan.of(server) / "luigi-ha.toml")])
+        self.run(server.name, ["luigi-ha", "db", "upgrade", "--config", str(plan.config(server))])
         for host in plan.servers:
             self.let(host.name, "serve")
         self._await_serve()

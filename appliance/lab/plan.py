@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from luigi_ha.appliance.lab.errors import NoLab, WrongUse
+from luigi_ha.ha.lease import Timing
 
 DEFAULT_DIRECTORY = Path("/var/tmp/luigi-ha-lab")  # noqa: S108 - a directory that is not ours is refused
 MARK = ".luigi-ha-lab"  # a directory with this file is ours to delete
@@ -19,6 +20,7 @@ PREFIX, PREFIX6 = 24, 64
 NETWORK, NETWORK6 = "10.9.0.0/24", "fd00:9::/64"
 VIP = "10.9.0.100"
 PORT, ETCD_PORT, PEER_PORT, POSTGRES_PORT, PATRONI_PORT = 8082, 2379, 2380, 5432, 8008
+QUICK = {"lease_ttl": 2.0, "renew_every": 0.5, "request_timeout": 0.9}  # a node's options for short leases
 POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
 ACCOUNT = "postgres"  # runs etcd, Patroni and PostgreSQL; what runs as root on a host is luigi-ha
 NEEDED = {
@@ -102,6 +104,10 @@ class Plan:
         """The host's own directory: its disk, which it keeps when it is unplugged."""
         return self.directory / host.name
 
+    def config(self, host: Host) -> Path:
+        """The configuration of the host's node."""
+        return self.of(host) / "luigi-ha.toml"
+
     @property
     def logs(self) -> Path:
         return self.directory / "log"
@@ -109,7 +115,7 @@ class Plan:
     @property
     def lease(self) -> float:
         """How long a lease of leadership holds without renewal, s."""
-        return 2.0 if self.quick else 3.0
+        return QUICK["lease_ttl"] if self.quick else Timing().ttl
 
     @property
     def vip_url(self) -> str:

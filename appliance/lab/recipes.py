@@ -27,6 +27,7 @@ from luigi_ha.appliance.lab.plan import (
     POSTGRES_BIN,
     POSTGRES_PORT,
     PREFIX,
+    QUICK,
     SWITCH,
     VIP,
     Host,
@@ -35,7 +36,6 @@ from luigi_ha.appliance.lab.plan import (
 from luigi_ha.appliance.lab.services import Recipe
 
 SCOPE = "luigi"  # Patroni's name of the cluster
-QUICK = {"lease_ttl": 2.0, "renew_every": 0.5, "request_timeout": 0.9}
 DISK_BYTES = 1 << 30
 DISABLED_FOR = 1800  # s; luigi's own is a day: a clock that is an hour wrong must be able to end it
 ETCD_RESTART, PATRONI_RESTART, SERVE_RESTART = 0.5, 1.0, 0.2  # s
@@ -66,7 +66,7 @@ def write(plan: Plan) -> None:
         if host.postgres:
             (place / "patroni.json").write_text(json.dumps(patroni(plan, host), indent=2))
         if host.serve:
-            (place / "luigi-ha.toml").write_text(serve(plan, host))
+            plan.config(host).write_text(serve(plan, host))
         disks = []
         if plan.disks and host.postgres:
             _make_disk(plan.disk(host), entry)
@@ -100,7 +100,7 @@ def recipes(plan: Plan, host: Host) -> list[Recipe]:
         # PostgreSQL outlives Patroni, as with KillMode=process in its Debian unit.
         found.append(Recipe("patroni", _as_account(*command), PATRONI_RESTART, sweep=False, environ=clock))
     if host.serve:
-        program, config = _program("luigi-ha"), str(place / "luigi-ha.toml")
+        program, config = _program("luigi-ha"), str(plan.config(host))
         hook = (program, "release", "--config", config) if plan.stop_hook else ()
         command = (program, "serve", "--config", config)
         found.append(Recipe("serve", command, SERVE_RESTART, sweep=True, hook=hook, environ={**clock, **plan.environ}))

@@ -11,7 +11,6 @@ import pytest
 
 from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.drill import beginning, faults, report
-from luigi_ha.appliance.drill.place import Answer
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.lab.processes import every
 from tests.drill.sound import made, rewrite
@@ -82,8 +81,8 @@ class Settling:
     def wait_until_ready(self) -> None:
         pass
 
-    def once(self, _method: str, _path: str) -> Answer:
-        return Answer(200, {"degraded": self._said.pop(0) if len(self._said) > 1 else self._said[0]})
+    def degraded(self) -> list[str]:
+        return self._said.pop(0) if len(self._said) > 1 else self._said[0]
 
 
 def test_a_place_that_has_just_been_made_may_settle_and_one_that_is_degraded_is_not_broken(

@@ -1,0 +1,73 @@
+"""A crash at a named moment: real processes that write a log, of which one comes to the moment."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from luigi_ha.appliance.drill import promotion_faults
+from luigi_ha.appliance.drill.place import DrillError
+from luigi_ha.appliance.lab import processes
+from tests.support.patience import patient
+
+# Each step takes 5 ms of its own time, as those of a promotion do: one that stands still gets no farther.
+STEPS = """
+import sys, time
+for word in sys.argv[1:]:
+    began = time.process_time()
+    while time.process_time() - began < 0.005:
+        pass
+    print("", word, "", flush=True)
+time.sleep(600)
+"""
+Started = tuple[promotion_faults._Running, "subprocess.Popen[bytes]", Path]
+
+
+@contextlib.contextmanager
+def nodes(directory: Path, **steps: list[str]) -> Iterator[dict[str, Started]]:
+    """One process for each name, that stands still at its beginning."""
+    with contextlib.ExitStack() as stack:
+        started: dict[str, Started] = {}
+        for name, words in steps.items():
+            log = directory / name
+            out = stack.enter_context(log.open("ab"))
+            process = subprocess.Popen([sys.executable, "-c", STEPS, *words], stdout=out)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            process.send_signal(signal.SIGSTOP)
+            fds = stack.enter_context(processes.held([process.pid]))
+            started[name] = (promotion_faults._Running(name, [process.pid], fds, log), process, log)
+        yield started
+
+
+def test_who_comes_to_the_moment_is_killed_there_and_the_other_lives(tmp_path: Path) -> None:
+    with nodes(tmp_path, n1=["looks", "waits"], n2=["won", "promoted", "leadership_taken", "gate_open"]) as started:
+        found, proof = promotion_faults._killed_at(b" promoted ", [one for one, *_ in started.values()])
+        assert (found, "'promoted'" in proof) == ("n2", True)
+        assert started["n2"][1].wait(patient(10)) == -signal.SIGKILL
+        assert "gate_open" not in started["n2"][2].read_text()
+        assert started["n1"][1].poll() is None
+
+
+def test_who_serves_already_is_not_said_to_have_been_killed_at_the_moment(tmp_path: Path) -> None:
+    with nodes(tmp_path, n1=["won", "gate_open"]) as started:
+        one, process, log = started["n1"]
+        process.send_signal(signal.SIGCONT)
+        until = time.monotonic() + patient(30)
+        while "gate_open" not in log.read_text():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        with pytest.raises(DrillError, match="n1 was past 'won' when it stood still"):
+            promotion_faults._killed_at(b" won ", [one])
+        assert process.poll() is None
+
+
+def test_a_moment_that_never_comes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promotion_faults, "COMES_WITHIN", 0.5)
+    with nodes(tmp_path, n1=["won"]) as started, pytest.raises(DrillError, match="nobody came to 'leadership_taken'"):
+        promotion_faults._killed_at(b" leadership_taken ", [started["n1"][0]])
