@@ -60,9 +60,10 @@ def told_as_sentences() -> Iterator[None]:
 def require_well(place: Breakable) -> None:
     """CommandError with what is less than it should be, before anything is broken. Nodes hear of each other a moment
     after they are ready."""
+    until = time.monotonic()
     if place.kind != "hosts":
         place.wait_until_ready()
-    until = time.monotonic() + SETTLES_WITHIN
+        until = time.monotonic() + SETTLES_WITHIN
     while (degraded := place.degraded()) and time.monotonic() < until:
         time.sleep(0.1)
     if degraded:

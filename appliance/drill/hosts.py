@@ -160,12 +160,13 @@ class OnHosts:
     def degraded(self) -> list[str]:
         """What is less than it should be, by the nodes' own words; and nodes that are missing."""
         try:
+            allowed = self.once("GET", "/api/prune")  # an operator's to ask, as each round does
             said = self.once("GET", "/api/cluster")
         except OSError as error:
             return [f"nobody answers at {self.url}: {error}"]
-        if said.status in (401, 403):
+        if allowed.status in (401, 403):
             expected = "expected the token of an operator in LUIGI_HA_TOKEN_FILE or LUIGI_HA_TOKEN"
-            raise CommandError(f"{self.url} refuses: {said.value}; {expected}", ExitCode.CONFIG)
+            raise CommandError(f"{self.url} refuses: {_words(allowed)}; {expected}", ExitCode.CONFIG)
         if said.status != OK or not isinstance(said.value, dict):
             return [f"{self.url} answers {said.status} {said.value}"]
         missing = self._hosts - len(said.value["nodes"])
@@ -197,6 +198,12 @@ class OnHosts:
     def _ask(self, url: str, method: str, body: Any, timeout: float) -> Answer:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         return over_http(url, method, body, timeout, headers, self._context)
+
+
+def _words(answer: Answer) -> str:
+    """A refusal, for people."""
+    error = answer.value.get("error") if isinstance(answer.value, dict) else None
+    return f"{answer.status} {error['what'] if isinstance(error, dict) and 'what' in error else answer.value}"
 
 
 def _refuse() -> NoReturn:
