@@ -4,7 +4,7 @@ import asyncio
 import importlib.metadata
 import math
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
@@ -32,6 +32,8 @@ from luigi_ha.ha.lease import Timing
 PATIENCE = 2.0  # s for one answer
 OLDEST = (3, 4)
 CORRUPTING = ((3, 5, 0), (3, 5, 2))  # from, to: could lose data when stopped under load; fixed in 3.5.3
+
+RENEWALS_FORGOTTEN = (((3, 4), (3, 4, 27)), ((3, 5), (3, 5, 10)))  # from, to: etcd#15247
 
 _examiner = Examiner("etcd")
 _node = Examiner("node")
@@ -78,6 +80,7 @@ def etcd(serve: Serve, config: EtcdConfig, patient: Patient) -> Iterator[Finding
     leaders = {answer.status["leader"] for answer in well if answer.status.get("leader")}
     if len(leaders) > 1:
         yield _examiner.warn("etcd", "its members name different leaders", "one; an election may be going on")
+    yield from _renewals(answer.version for answer in well)
     yield _lease(serve, granted)
     newest = max((answer.listing for answer in well if answer.listing), key=lambda listing: listing.header.revision)
     yield from _epoch(keys, newest, patient)
@@ -207,11 +210,23 @@ def _endpoint(answer: _Answer, *, enough: bool) -> Finding:
 def _version(answer: _Answer) -> Iterator[Finding]:
     if not answer.version:
         return
-    numbers = tuple(int(part) for part in answer.version.split("-")[0].split(".") if part.isdigit())
+    numbers = _numbers(answer.version)
     if numbers < OLDEST:
         yield _examiner.fail(answer.endpoint, f"etcd {answer.version}", "3.4 or newer")
     elif CORRUPTING[0] <= numbers <= CORRUPTING[1]:
         yield _examiner.warn(answer.endpoint, f"etcd {answer.version}, which can corrupt its data", "3.5.3 or newer")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".") if part.isdigit())
+
+
+def _renewals(versions: Iterable[str]) -> Iterator[Finding]:
+    """One warning for all members: Debian's own etcd has it, and nothing acknowledged is at stake."""
+    found = {each for each in versions if any(low <= _numbers(each) <= high for low, high in RENEWALS_FORGOTTEN)}
+    if found:
+        what = "may end leases that are renewed, when its leader has stood still and wakes: another node leads then"
+        yield _examiner.warn("renewals", f"etcd {', '.join(sorted(found))} {what}", "3.4.28, 3.5.11 or newer")
 
 
 def _lease(serve: Serve, granted: float | str) -> Finding:
