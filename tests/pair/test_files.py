@@ -156,7 +156,7 @@ def test_nothing_is_acknowledged_into_nothing_and_no_past_is_led_on(tmp_path: Pa
         data = two.data
         before = work(two, "before", 10)
         backup(data)
-        before += work(two, "later", 160)
+        before += work(two, "later", 80)
         strike(data)
         with Caller(two.port) as caller:
             time.sleep(1.0)
@@ -272,7 +272,7 @@ def test_what_is_accepted_is_led_on(tmp_path: Path, strike: Strike) -> None:
     with running(tmp_path, "pair") as two:
         early = work(two, "before", 10)
         backup(two.data)
-        late = work(two, "later", 160)
+        late = work(two, "later", 80)
         running_still = luigi_ha("db", "accept", "--database", two.database)
         assert running_still.returncode == 1
         assert "leads (epoch" in running_still.stderr
