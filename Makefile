@@ -62,7 +62,7 @@ drill: setup databases ## 200 SIGKILLs each on SQLite and PostgreSQL, 50 of Post
 	@$(BIN)/python -m drills.durability --database postgresql --fault database --kills 50
 
 failover-drill: setup databases ## 20 failovers of each kind in a lab (as root; hours; ARGS="run --help")
-	@$(BIN)/luigi-ha drill $(if $(ARGS),$(ARGS),run --on lab --no-pipeline --rounds 20 $(FAILOVERS))
+	@$(BIN)/luigi-ha drill $(if $(ARGS),$(ARGS),run --on lab --load none --rounds 20 $(FAILOVERS))
 
 fault-drill: setup databases ## 230 rounds of faults at random, every third of two, in a lab, by a seed (as root; two to three hours)
 	@$(BIN)/luigi-ha drill run --on lab --random 230 --retry-wait 10 --seed $(or $(SEED),2026)

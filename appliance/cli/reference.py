@@ -20,7 +20,7 @@ ONCE = "it says what is wanted this time; a variable would change what is typed 
 WITHOUT_VARIABLE = {
     **dict.fromkeys(
         ("as_json", "calendar", "check", "expires", "failsafe", "family", "key", "limit", "namespace", "on",
-         "output", "peer", "pipeline", "random", "reason", "replace", "retry_wait", "role", "rounds", "safe",
+         "output", "peer", "load", "random", "reason", "replace", "retry_wait", "role", "rounds", "safe",
          "search", "seed", "status", "stop_hook", "through_retries", "timeout", "units", "user", "verbose",
          "vip", "wait", "watch", "whole_host", "within", "witness", "worker", "yes"),
         ONCE,

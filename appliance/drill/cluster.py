@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from luigi_ha.appliance.drill.fleet import Daemon
 from luigi_ha.appliance.drill.place import (
     ASKING,
     Answer,
@@ -41,6 +42,7 @@ class InLab:
     """A cluster of three hosts."""
 
     kind = "lab"
+    workers: Sequence[Daemon] = ()
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab

@@ -85,9 +85,13 @@ def run(
             "hosts: your own cluster, with safe faults only.",
         ),
     ] = "pair",
-    pipeline: Annotated[
-        bool, typer.Option("--pipeline/--no-pipeline", help="Let stock luigi run a pipeline through each fault.")
-    ] = True,
+    load: Annotated[
+        str,
+        typer.Option(
+            help="Who runs a pipeline through each fault: luigi (a stock one), workers (`luigi-ha submit` and two "
+            "`luigi-ha worker`s), or none."
+        ),
+    ] = "luigi",
     retry_wait: Annotated[
         float, typer.Option(min=1.0, max=600.0, help="luigi's rpc-retry-wait in seconds; its own default is 30.")
     ] = 5.0,
@@ -108,7 +112,7 @@ def run(
     from luigi_ha.appliance.drill import deeds  # noqa: PLC0415
     from luigi_ha.appliance.drill.rounds import Settings  # noqa: PLC0415
 
-    settings = Settings(pipeline, retry_wait=retry_wait)
+    settings = Settings(load, retry_wait=retry_wait)
     asked = deeds.Asked(faults or [], rounds, random, seed, on, settings, safe, config, yes)
     raise typer.Exit(deeds.run(asked, reports, as_json=as_json))
 

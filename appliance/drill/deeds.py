@@ -73,8 +73,10 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     seed = time.time_ns() % 1_000_000 if asked.seed is None else asked.seed
     rng = random.Random(seed)  # noqa: S311 - it must be repeatable
     plan = _planned(asked, rng)
-    if settings.pipeline and not (BIN / "luigi").exists():
-        hint = "expected --no-pipeline, or: pip install 'luigi-ha[drill]'"
+    if settings.load not in rounds.LOADS:
+        raise CommandError(f"--load {settings.load}: expected {' or '.join(rounds.LOADS)}", ExitCode.CONFIG)
+    if settings.load != "none" and not (BIN / "luigi").exists():
+        hint = "expected --load none, or: pip install 'luigi-ha[drill]'"
         raise CommandError(f"stock luigi is not installed beside luigi-ha; {hint}", ExitCode.CONFIG)
     if on == "hosts" and not asked.agreed:
         beginning.ask_first(plan)

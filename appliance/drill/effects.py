@@ -8,10 +8,10 @@ decides nothing: it is inconclusive, and not good. What is wrong is wrong in any
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-_LINE = re.compile(r"(start|end) ([0-9.]+) (\S+) (\d+)")
+_LINE = re.compile(r"(start|end) ([0-9.]+) (\S+) (\d+)(?: (\S+))?")
 _RETRY = re.compile(r"Retrying attempt (\d+) of (\d+) \(max\)")
 
 
@@ -22,6 +22,8 @@ class Effect:
     what: str  # "start" or "end"
     at: float  # CLOCK_BOOTTIME, s
     task: str
+    by: str = "luigi"
+    """Who ran it: luigi, or a worker's name."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Evidence:
     began: float
     ended: float
     strikes: Sequence[float]  # when the faults struck
+    killed: Mapping[str, float] = field(default_factory=dict)
+    """Workers that were killed, and when: what each had at work is cut off, and may begin once more."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,18 @@ def read(text: str) -> list[Effect]:
         match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError(f"no line of the effects log: {line!r}")
-        found.append(Effect(match[1], float(match[2]), match[3]))
+        found.append(Effect(match[1], float(match[2]), match[3], match[5] or "luigi"))
     return found
 
 
 def judge(required: Mapping[str, Iterable[str]], evidence: Evidence) -> Verdict:
     """`required`: every task of the pipeline, with those it needs."""
     starts, ends = _moments(evidence, "start"), _moments(evidence, "end")
-    counts = {task: max(len(starts.get(task, [])), len(ends.get(task, []))) for task in {*required, *starts, *ends}}
+    cut_off = _cut_off(evidence)
+    counts = {
+        task: max(len(starts.get(task, [])) - (task in cut_off), len(ends.get(task, [])))
+        for task in {*required, *starts, *ends}
+    }
     done = [task for task in required if ends.get(task) and task in evidence.targets]
     twice = sorted(task for task, count in counts.items() if count > 1)
     first = evidence.strikes[0] if evidence.strikes else evidence.began
@@ -98,6 +106,16 @@ def judge(required: Mapping[str, Iterable[str]], evidence: Evidence) -> Verdict:
         pauses=tuple(round(at - first, 3) for at, attempt, most in failed if attempt <= most),
         gave_up=sum(attempt > most for _, attempt, most in failed),
     )
+
+
+def _cut_off(evidence: Evidence) -> set[str]:
+    """What was at work on a worker when that was killed."""
+    found = set()
+    for worker, at in evidence.killed.items():
+        own = [each for each in evidence.effects if each.by == worker and each.at <= at]
+        over = {each.task for each in own if each.what == "end"}
+        found |= {each.task for each in own if each.what == "start"} - over
+    return found
 
 
 def _moments(evidence: Evidence, what: str) -> dict[str, list[float]]:

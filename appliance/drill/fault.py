@@ -72,6 +72,8 @@ class Fault:
     """Whether calls are sent to what stands still, which it finds when it wakes."""
     recovers: bool = True
     """Whether somebody can lead before it is mended."""
+    workers: bool = False
+    """Whether it needs workers, which then run the pipeline."""
     clocks: bool = False
     """Whether it needs hosts whose times of day can be set."""
     disks: bool = False
@@ -112,7 +114,8 @@ def together(one: Fault, two: Fault) -> Fault:
         f"{one.name}+{two.name}", f"{one.text}; and then: {two.text}", strike,
         on=tuple(kind for kind in one.on if kind in two.on), arrange=one.arrange, aim=one.aim, moves=False,
         watch=max(one.watch, two.watch), fails=Fails.ANY, within=one.within + two.within + BETWEEN,
-        recovers=two.recovers, clocks=one.clocks or two.clocks, disks=one.disks or two.disks,
+        recovers=two.recovers, workers=one.workers or two.workers, clocks=one.clocks or two.clocks,
+        disks=one.disks or two.disks,
     )  # fmt: skip
 
 

@@ -3,11 +3,11 @@
 import random
 from collections.abc import Sequence
 
-from luigi_ha.appliance.drill import host_faults, process_faults, promotion_faults
+from luigi_ha.appliance.drill import host_faults, process_faults, promotion_faults, worker_faults
 from luigi_ha.appliance.drill.fault import Fails, Fault, together
 from luigi_ha.appliance.drill.place import DrillError
 
-ALL = process_faults.ALL | promotion_faults.ALL | host_faults.ALL
+ALL = process_faults.ALL | promotion_faults.ALL | worker_faults.ALL | host_faults.ALL
 TWICE = "+"
 PLACES = {"pair": "a pair", "lab": "a lab", "hosts": "your own hosts"}
 

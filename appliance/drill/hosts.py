@@ -21,6 +21,7 @@ from luigi_ha.appliance.cli.errors import CommandError
 from luigi_ha.appliance.cli.sharing import shared
 from luigi_ha.appliance.config.access import own_url
 from luigi_ha.appliance.config.load import database_url
+from luigi_ha.appliance.drill.fleet import Daemon
 from luigi_ha.appliance.drill.place import (
     ASKING,
     BIN,
@@ -50,6 +51,7 @@ class OnHosts:
     """A cluster that is there already, as `with OnHosts(config) as place`."""
 
     kind = "hosts"
+    workers: Sequence[Daemon] = ()
 
     def __init__(self, config: Path | None) -> None:
         """CommandError or ConfigError for a configuration that names no cluster on PostgreSQL."""

@@ -145,12 +145,14 @@ def _pipeline(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None
     words = [(float(at), str(line)) for at, line in record.lines(records.WORDS)]
     evidence = effects.Evidence(
         told["exit_code"], effects.read(record.text(records.EFFECTS)), frozenset(told["targets"]),
-        record.known().get("statuses", {}), words, told["began"], told["ended"], [bite["at"]],
+        record.known().get("statuses", {}), words, told["began"], told["ended"], [bite["at"]], told.get("killed", {}),
     )  # fmt: skip
     verdict = effects.judge(needed, evidence)
     for each in verdict.wrong:
         found.must("double-run" if each.startswith(TWICE) else "finished", False, each)
     found.proves("finished", verdict.inconclusive is None, str(verdict.inconclusive))
+    for worker, code in told.get("workers", {}).items():
+        found.must("finished", code == 0, f"{worker} ended with exit code {code}, and was asked to drain")
     found.figures |= {
         "tasks": verdict.expected,
         "done": verdict.done,
@@ -217,7 +219,7 @@ def _address(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None:
     found.proves("address", max(unseen, default=0.0) <= UNSEEN, "it was not looked at again after two hosts had it")
     both, within = whereabouts.two(looks), record.about["fault"].get("gone_within")
     found.must("address", both <= OVERLAP, f"two hosts had it for {both:.2f} s")
-    hit, before = bite["nodes"][0], record.about.get("leader_before")
+    hit, before = next(iter(bite["nodes"]), None), record.about.get("leader_before")
     if looks and within is not None and before is not None and hit == before[0]:
         gone = whereabouts.gone(looks, hit, bite["at"])
         took = None if gone is None else gone - bite["at"]

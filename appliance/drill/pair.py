@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from luigi_ha.appliance.cli.pairing import peers_socket
+from luigi_ha.appliance.drill.fleet import Daemon
 from luigi_ha.appliance.drill.place import (
     ASKING,
     BIN,
@@ -44,6 +45,7 @@ class OnLoopback:
     """Two schedulers on SQLite, as `with OnLoopback(directory) as place`."""
 
     kind = "pair"
+    workers: Sequence[Daemon] = ()
 
     def __init__(self, directory: Path, schedulers: int = 2, **options: str) -> None:
         """`options` of the schedulers, as in the environment without LUIGI_HA_."""

@@ -1,4 +1,7 @@
-"""Stock luigi, with tasks that outlive a failover: started, listened to, and what is to be known of it afterwards."""
+"""A pipeline whose tasks outlive a failover: started, listened to, and what is to be known of it afterwards.
+
+Stock luigi runs it, or `luigi-ha submit` gives it to `luigi-ha worker`s (luigi_ha.appliance.drill.fleet).
+"""
 
 import shutil
 import subprocess
@@ -13,6 +16,7 @@ from luigi_ha.appliance.drill.pipeline_tasks import DIRECTORY, LOG, TARGETS, req
 from luigi_ha.appliance.drill.place import BIN, Breakable, DrillError, now
 
 LAYERS, WORKERS = "4,2,1", 2
+MODULE = "luigi_ha.appliance.drill.pipeline_tasks"
 SECONDS = {"pair": 2.0, "lab": 3.0, "hosts": 2.0}  # each task takes; asking a lab who has which role takes a while
 LATEST = 120.0  # s after which luigi is ended
 STARTS_WITHIN = 90.0
@@ -31,19 +35,20 @@ class Pipeline:
         options = {"autoload_range": "false", "lock_pid_dir": directory / "lock"}
         options["rpc-retry-wait"] = f"{retry_wait:g}"
         config.write_text("[core]\n" + "".join(f"{name}={value}\n" for name, value in options.items()))
-        words: dict[str, Any] = {"lot": self._lot, "layers": LAYERS, "seconds": self.seconds, "number": 0}
-        words |= {"layer": LAYERS.count(","), "scheduler-url": place.url, "workers": WORKERS}
-        argv = [str(BIN / "luigi"), "--module", "luigi_ha.appliance.drill.pipeline_tasks", "Piece"]
+        self._environ = {DIRECTORY: str(directory), "LUIGI_CONFIG_PATH": str(config), "PYTHONUNBUFFERED": "1"}
+        words = {"lot": self._lot, "layers": LAYERS, "seconds": self.seconds, "number": 0, "layer": LAYERS.count(",")}
         self._began = now()
-        self._process = place.popen(
-            [*argv, *(f"--{name}={value}" for name, value in words.items())],
-            {DIRECTORY: str(directory), "LUIGI_CONFIG_PATH": str(config), "PYTHONUNBUFFERED": "1"},
-            directory, self._words,
-        )  # fmt: skip
+        argv = self._argv(place, ["Piece", *(f"--{name}={value}" for name, value in words.items())])
+        self._process = place.popen(argv, self._environ, directory, self._words)
         self._heard: list[tuple[float, str]] = []
         self._over = threading.Event()
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()
+
+    def _argv(self, place: Breakable, task: list[str]) -> list[str]:
+        """The program that ends when the pipeline is done."""
+        more = [f"--scheduler-url={place.url}", f"--workers={WORKERS}"]
+        return [str(BIN / "luigi"), "--module", MODULE, *task, *more]
 
     def wait_for_starts(self, count: int) -> None:
         """DrillError if so many tasks do not begin."""

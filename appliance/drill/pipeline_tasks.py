@@ -2,8 +2,9 @@
 
 Task `number` of a layer needs those of the layer before whose number is its own modulo the layer's width; the last
 layer has one task, which needs all of the others in the end. Each task appends a line to `effects.log` when it begins
-and one when it is done (one write each, O_APPEND: CLOCK_BOOTTIME s), and then makes its target: what happened is read
-there, and no scheduler is believed. The directory comes from the environment: it is no part of a task's identity.
+and one when it is done (one write each, O_APPEND: CLOCK_BOOTTIME s; which worker ran it), and then makes its target:
+what happened is read there, and no scheduler is believed. The directory comes from the environment: it is no part of a
+task's identity.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import luigi
 
-DIRECTORY = "PIPELINE_DIRECTORY"
+DIRECTORY, BY = "PIPELINE_DIRECTORY", "PIPELINE_BY"
 LOG, TARGETS = "effects.log", "targets"
 
 
@@ -38,7 +39,8 @@ def _below(layers: list[int], layer: int, number: int) -> list[int]:
 def _tell(what: str, name: str) -> None:
     log = os.open(Path(os.environ[DIRECTORY]) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(log, f"{what} {time.clock_gettime(time.CLOCK_BOOTTIME):.6f} {name} {os.getpid()}\n".encode())
+        at, by = time.clock_gettime(time.CLOCK_BOOTTIME), os.environ.get(BY, "luigi")
+        os.write(log, f"{what} {at:.6f} {name} {os.getpid()} {by}\n".encode())
     finally:
         os.close(log)
 

@@ -19,12 +19,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 LEADS_WITHIN = 180.0  # s; as a rule some seconds, but a busy machine may start programs for a minute
 ASKING = 15.0  # s for one question
 PATIENCE = 120.0  # s for a question of the drill itself
 BIN = Path(sys.executable).parent
+
+
+if TYPE_CHECKING:
+    from luigi_ha.appliance.drill.fleet import Daemon
 
 
 class DrillError(Exception):
@@ -98,6 +102,7 @@ class Breakable(Place, Protocol):
     """A place whose nodes can be broken one by one."""
 
     kind: str  # what `drill run --on` calls it
+    workers: "Sequence[Daemon]"  # of this round; none where stock luigi runs the pipeline
 
     @property
     def lease(self) -> float | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from luigi_ha.appliance.drill import records, waiting
 from luigi_ha.appliance.drill.fault import Bite, Fault
+from luigi_ha.appliance.drill.fleet import Fleet
 from luigi_ha.appliance.drill.observer import observed
 from luigi_ha.appliance.drill.pipeline import WORKERS, Pipeline
 from luigi_ha.appliance.drill.place import Breakable, DrillError, ask, await_leader, now
@@ -32,12 +33,15 @@ LATE_AFTER, LATE_CALLS, LATE_PATIENCE = 3.5, 20, 60.0  # s from the strike, when
 STARTS_WITHIN = 90.0
 
 
+LOADS: dict[str, type[Pipeline] | None] = {"luigi": Pipeline, "workers": Fleet, "none": None}
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Of all rounds of a drill. `seconds`: of each task; None: by the place. `retry_wait`: s between two attempts of
-    luigi's calls (its own: 30)."""
+    """Of all rounds of a drill. `load`: who runs the pipeline, beside the callers: one of LOADS. `seconds`: of each
+    task; None: by the place. `retry_wait`: s between two attempts of luigi's calls (its own: 30)."""
 
-    pipeline: bool = True
+    load: str = "luigi"
     seconds: float | None = None
     retry_wait: float = RETRY_WAIT
 
@@ -88,7 +92,9 @@ def _struck(
     place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings, about: dict[str, Any]
 ) -> None:
     """The middle of it."""
-    pipeline = Pipeline(place, directory, settings.seconds, settings.retry_wait) if settings.pipeline else None
+    kind = LOADS["workers" if fault.workers else settings.load]
+    pipeline = kind(place, directory, settings.seconds, settings.retry_wait) if kind is not None else None
+    place.workers = pipeline.daemons if isinstance(pipeline, Fleet) else ()
     try:
         _wait_for_answers(directory / records.CALLS)
         if pipeline is not None:
@@ -104,16 +110,22 @@ def _struck(
         with _late_calls(place, fault, bite, directory, about):
             time.sleep(max(0.0, bite.over + fault.watch - now()))
             about["healed"] = now()
-            place.heal()
+            _heal(place)
             about["mended"] = now()
     finally:
         if "mended" not in about:
-            place.heal()
+            _heal(place)
         if pipeline is not None:
             about["pipeline"] = pipeline.finish()
     place.wait_until_ready()
     about["leader_after"] = list(await_leader(place, 0))
     time.sleep(0.5)
+
+
+def _heal(place: Breakable) -> None:
+    place.heal()
+    for worker in place.workers:
+        worker.heal()
 
 
 def _wait_for_answers(calls: Path) -> None:

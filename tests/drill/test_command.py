@@ -58,7 +58,7 @@ def test_a_drill_ends_with_a_report_that_can_be_checked_again_and_leaves_nothing
 
 def test_what_was_done_before_it_was_broken_off_is_reported(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("luigi-ha")), "drill", "run", "switchover", "kill-standby"]
-    command += ["--no-pipeline", "--reports", str(tmp_path)]
+    command += ["--load", "none", "--reports", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as drill:
         assert drill.stderr is not None
         for line in drill.stderr:

@@ -91,6 +91,30 @@ def test_what_is_wrong_with_a_pipeline_is_named(case: Case) -> None:
     assert any(case.said in one for one in said), said
 
 
+def with_workers() -> Evidence:
+    """The same by two workers; the first is killed at 101.5, and what it had at work begins again."""
+    lines = ["start 101.000000 0-2 7 w1", "start 101.000000 0-3 8 w2", "end 101.999000 0-3 8 w2"]
+    lines += ["start 104.000000 0-2 9 w1", "end 104.999000 0-2 9 w1"]
+    own = ("0-2", "0-3", "1-0", "2-0")
+    kept = [effect for effect in sound().effects if effect.task not in own]
+    later = [Effect(what, at, task, "w2") for task, at in (("1-0", 105.0), ("2-0", 106.0)) for what in ("start", "end")]
+    return replace(sound(), effects=[*kept, *read("\n".join(lines)), *later], killed={"w1": 101.5}, log=[])
+
+
+def test_what_a_killed_worker_had_at_work_may_begin_once_more_and_nothing_else_may() -> None:
+    assert judge(_NEEDED, with_workers()).good, judge(_NEEDED, with_workers())
+    again = with_workers()
+    assert judge(_NEEDED, replace(again, killed={})).wrong == ("done more than once: 0-2",)
+    assert judge(_NEEDED, replace(again, killed={"w2": 101.5})).wrong == ("done more than once: 0-2",)
+    assert judge(_NEEDED, replace(again, killed={"w1": 100.9})).wrong == ("done more than once: 0-2",)
+    third = _with(again, Effect("start", 107.0, "0-2", "w2"))
+    assert judge(_NEEDED, third).wrong == ("done more than once: 0-2",)
+    ended = _with(again, Effect("end", 101.4, "0-2", "w1"))  # it was over when the worker was killed
+    assert judge(_NEEDED, ended).wrong == ("done more than once: 0-2",)
+    other = _with(again, Effect("start", 102.5, "0-3", "w1"))
+    assert judge(_NEEDED, other).wrong == ("done more than once: 0-3",)
+
+
 def test_each_task_but_those_of_the_first_layer_needs_others_and_each_but_the_last_is_needed_once() -> None:
     needed = required("8,4,1")
     below = sorted(name for names in needed.values() for name in names)

@@ -92,6 +92,7 @@ WRONG: dict[str, tuple[Damage, str]] = {
     "nobody is answered at the end": (nobody_at_the_end, "answered"),
     "nobody leads afterwards": (lambda w: w["about"].update(leader_after=None), "answered"),
     "luigi failed": (lambda w: w["about"]["pipeline"].update(exit_code=1), "finished"),
+    "a worker did not drain": (lambda w: w["about"]["pipeline"].update(workers={"w1": 1, "w2": 0}), "finished"),
     "luigi had to be ended": (lambda w: w["about"]["pipeline"].update(exit_code=None), "finished"),
     "a task is not done": (lambda w: w["about"]["pipeline"]["targets"].remove("1-0"), "finished"),
     "the scheduler says otherwise": (lambda w: w["known"].update(statuses={"DONE": 6, "RUNNING": 1}), "finished"),
