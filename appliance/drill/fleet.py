@@ -25,6 +25,7 @@ class Daemon:
     def __init__(self, place: Breakable, directory: Path, environ: dict[str, str], lot: str, name: str) -> None:
         self.name = name
         self.killed_at: float | None = None
+        self._codes: list[int | None] = []
         self._place, self._environ = place, {**environ, BY: name}
         self._directory, self._lot = directory, lot
         self.log = directory / f"{name}.txt"
@@ -47,8 +48,7 @@ class Daemon:
 
     def stop(self) -> str:
         """SIGTERM: it lets its tasks end, reports them, and ends. The proof."""
-        self._process.send_signal(signal.SIGTERM)
-        return f"SIGTERM to {self.name} {self._process.pid}; it ended with exit code {self.end()}"
+        return f"SIGTERM to {self.name} {self._process.pid}; it ended with exit code {self._drained()}"
 
     def freeze(self) -> str:
         """SIGSTOP to it and its tasks. The proof."""
@@ -64,15 +64,22 @@ class Daemon:
             self._process = self._started()
 
     def end(self) -> int | None:
-        """Let it end in order; its exit code. None: it had to be killed."""
+        """Let it end in order; the exit code, or that of an earlier drain that was not 0. None: it had to be killed."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+            self._drained()
+        return next((code for code in self._codes if code != 0), 0)
+
+    def _drained(self) -> int | None:
+        """SIGTERM, once: a second one would end its tasks."""
+        self._process.send_signal(signal.SIGTERM)
         try:
-            return self._process.wait(ENDS_WITHIN)
+            code: int | None = self._process.wait(ENDS_WITHIN)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            return None
+            code = None
+        self._codes.append(code)
+        return code
 
     def _family(self) -> list[processes.Process]:
         found, ours = processes.every(), {self._process.pid}
