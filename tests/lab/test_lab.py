@@ -4,14 +4,18 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 
 import pytest
 
+from luigi_ha.appliance.lab import arp
 from luigi_ha.appliance.lab.errors import LabError, NoBite, NoLab, WrongUse
 from luigi_ha.appliance.lab.faults import Faults
+from luigi_ha.appliance.lab.holders import Holders
 from luigi_ha.appliance.lab.lab import Lab
+from luigi_ha.appliance.lab.looking import looking
 from luigi_ha.appliance.lab.network import Filter
-from luigi_ha.appliance.lab.plan import ETCD_PORT, PORT, POSTGRES_PORT, VIP
+from luigi_ha.appliance.lab.plan import ETCD_PORT, OBSERVER, PORT, POSTGRES_PORT, VIP
 from luigi_ha.appliance.lab.targets import Target, found
 from tests.support.patience import patient
 
@@ -219,3 +223,39 @@ def test_signals_reach_the_program_and_not_its_wrapper(lab: Lab) -> None:
         assert sh.stdout.readline() == b"on\n"
         sh.terminate()
         assert sh.wait(patient(5)) == 7
+
+
+def test_who_has_the_address_and_who_answers_for_it_are_seen_from_outside(lab: Lab) -> None:
+    leader, holders = str(lab.leader()), Holders(lab, VIP)
+    others = {host.name for host in lab.plan.servers} - {leader}
+    kernels: list[list[str]] = []
+    answers: list[str] = []
+    asking = partial(arp.ask, lab.init(OBSERVER.name).pid, OBSERVER, lab.plan.hosts, VIP)
+
+    def until(true: Callable[[], object]) -> None:
+        deadline = time.monotonic() + patient(30)
+        while not true():
+            assert time.monotonic() < deadline, (kernels, answers)
+            time.sleep(0.01)
+
+    looks = {
+        "kernels": partial(holders.watch, lambda _at, names: kernels.append(names)),
+        "wire": partial(asking, lambda _at, name: answers.append(name)),
+    }
+    with looking(looks) as failed:
+        until(lambda: kernels[-1:] == [[leader]] and answers[-1:] == [leader])
+        lab.faults.freeze(leader, Target.HOST)  # it is looked at all the same; the kernel ends its address in time
+        until(lambda: set(kernels[-1]) & others and answers[-1] in others)
+        lab.faults.thaw(leader)
+        until(lambda: holders.now() == [lab.leader()])
+    assert failed == []
+    assert kernels[-1] == [answers[-1]] == [lab.leader()]
+
+
+def test_a_look_that_ends_early_is_told() -> None:
+    def fails(_over: object) -> None:
+        raise OSError("the segment is gone")
+
+    with looking({"wire": fails, "kernels": lambda over: over.wait()}) as failed:
+        pass
+    assert failed == ["wire: OSError: the segment is gone"]
