@@ -33,7 +33,7 @@ PATIENCE = 2.0  # s for one answer
 OLDEST = (3, 4)
 CORRUPTING = ((3, 5, 0), (3, 5, 2))  # from, to: could lose data when stopped under load; fixed in 3.5.3
 
-RENEWALS_FORGOTTEN = (((3, 4), (3, 4, 27)), ((3, 5), (3, 5, 10)))  # from, to: etcd#15247
+RENEWALS_FORGOTTEN = (((3, 4), (3, 4, 30)), ((3, 5), (3, 5, 12)))  # from, to: etcd#15247
 
 _examiner = Examiner("etcd")
 _node = Examiner("node")
@@ -226,7 +226,7 @@ def _renewals(versions: Iterable[str]) -> Iterator[Finding]:
     found = {each for each in versions if any(low <= _numbers(each) <= high for low, high in RENEWALS_FORGOTTEN)}
     if found:
         what = "may end leases that are renewed, when its leader has stood still and wakes: another node leads then"
-        yield _examiner.warn("renewals", f"etcd {', '.join(sorted(found))} {what}", "3.4.28, 3.5.11 or newer")
+        yield _examiner.warn("renewals", f"etcd {', '.join(sorted(found))} {what}", "3.4.31, 3.5.13 or newer")
 
 
 def _lease(serve: Serve, granted: float | str) -> Finding:

@@ -88,6 +88,9 @@ class InLab:
             time.sleep(0.05)
         return "its service was stopped, and none of its processes is left"
 
+    def keep_down(self, node: str) -> None:
+        self.lab.hold_back(node, "serve")
+
     def start(self, node: str) -> None:
         if node not in self.lab.inits():
             self.lab.faults.plug(node)

@@ -38,7 +38,8 @@ Reports = Annotated[
     Path | None,
     typer.Option(
         envvar="LUIGI_HA_REPORTS",
-        help="Where the reports of drills are kept, each in a directory of its own. [~/.local/state/luigi-ha/drills]",
+        help="Where the reports of drills are kept, each in a directory of its own. "
+        "[~/.local/state/luigi-ha/drills; on hosts drill_reports of the configuration]",
     ),
 ]
 Report = Annotated[Path, typer.Argument(metavar="REPORT", help="The directory of a report.")]
@@ -164,5 +165,6 @@ def schedule(
     """
     from luigi_ha.appliance.drill import schedule as scheduled  # noqa: PLC0415
 
-    wanted = scheduled.Wanted(faults or ["switchover"], calendar, config or SYSTEM_TOML, user, token_file)
+    at = (config or SYSTEM_TOML).absolute()
+    wanted = scheduled.Wanted(faults or ["switchover"], calendar, at, user, token_file and token_file.absolute())
     scheduled.write(wanted, units, as_json=as_json)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from luigi_ha.appliance.cli.errors import CommandError
+from luigi_ha.appliance.cli.sharing import configured, shared
 from luigi_ha.appliance.cli.shown import line
 from luigi_ha.appliance.drill import beginning, faults, page, records, report, rounds
 from luigi_ha.appliance.drill.fault import Fault
@@ -75,13 +76,16 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     plan = _planned(asked, rng)
     if settings.load not in rounds.LOADS:
         raise CommandError(f"--load {settings.load}: expected {' or '.join(rounds.LOADS)}", ExitCode.CONFIG)
+    if on == "hosts" and settings.load == "workers":
+        hint = "expected luigi or none"
+        raise CommandError(f"--load workers: your own workers would take its tasks; {hint}", ExitCode.CONFIG)
     if settings.load != "none" and not (BIN / "luigi").exists():
         hint = "expected --load none, or: pip install 'luigi-ha[drill]'"
         raise CommandError(f"stock luigi is not installed beside luigi-ha; {hint}", ExitCode.CONFIG)
     if on == "hosts" and not asked.agreed:
         beginning.ask_first(plan)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made is ended first
-    directory = _new((reports or _reports()).absolute(), on)
+    directory = _new((reports or _reports(asked)).absolute(), on)
     _say(f"drill on {faults.PLACES[on]}: {len(plan)} rounds, seed {seed}")
     about: dict[str, Any] = {
         "place": on,
@@ -181,7 +185,11 @@ def _checked(directory: Path, key: str) -> tuple[dict[str, Any], report.Problems
     return made, problems
 
 
-def _reports() -> Path:
+def _reports(asked: Asked) -> Path:
+    """Where reports are kept: those of the operator's own cluster where its nodes look for them."""
+    if asked.on == "hosts":
+        with configured():
+            return Path(shared(asked.config, {}).drill_reports)
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "luigi-ha" / "drills"
 

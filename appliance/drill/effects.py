@@ -58,6 +58,7 @@ class Verdict:
     cut: int  # calls whose first attempt failed
     pauses: tuple[float, ...]  # when luigi began to wait before it tried again, after the first fault
     gave_up: int  # calls whose last attempt failed
+    cut_off: int = 0  # tasks whose worker was killed under them
 
     @property
     def good(self) -> bool:
@@ -78,9 +79,10 @@ def read(text: str) -> list[Effect]:
 def judge(required: Mapping[str, Iterable[str]], evidence: Evidence) -> Verdict:
     """`required`: every task of the pipeline, with those it needs."""
     starts, ends = _moments(evidence, "start"), _moments(evidence, "end")
-    cut_off = _cut_off(evidence)
+    cut = cut_off(evidence.effects, evidence.killed)
+    again = {task for task, at in cut.items() if sum(start > at for start in starts[task]) == len(starts[task]) - 1}
     counts = {
-        task: max(len(starts.get(task, [])) - (task in cut_off), len(ends.get(task, [])))
+        task: max(len(starts.get(task, [])) - (task in again), len(ends.get(task, [])))
         for task in {*required, *starts, *ends}
     }
     done = [task for task in required if ends.get(task) and task in evidence.targets]
@@ -105,16 +107,17 @@ def judge(required: Mapping[str, Iterable[str]], evidence: Evidence) -> Verdict:
         cut=sum(attempt == 2 for _, attempt, _most in failed),
         pauses=tuple(round(at - first, 3) for at, attempt, most in failed if attempt <= most),
         gave_up=sum(attempt > most for _, attempt, most in failed),
+        cut_off=len(cut),
     )
 
 
-def _cut_off(evidence: Evidence) -> set[str]:
-    """What was at work on a worker when that was killed."""
-    found = set()
-    for worker, at in evidence.killed.items():
-        own = [each for each in evidence.effects if each.by == worker and each.at <= at]
+def cut_off(seen: Iterable[Effect], killed: Mapping[str, float]) -> dict[str, float]:
+    """What was at work on a worker when that was killed, and when: it may begin once more after that."""
+    found: dict[str, float] = {}
+    for worker, at in killed.items():
+        own = [each for each in seen if each.by == worker and each.at <= at]
         over = {each.task for each in own if each.what == "end"}
-        found |= {each.task for each in own if each.what == "start"} - over
+        found |= {each.task: at for each in own if each.what == "start" and each.task not in over}
     return found
 
 
@@ -135,7 +138,7 @@ def _wrong(
 ) -> list[str]:
     wrong = []
     if evidence.exit_code != 0:
-        wrong.append("luigi did not end" if evidence.exit_code is None else f"exit code {evidence.exit_code}")
+        wrong.append("it did not end" if evidence.exit_code is None else f"exit code {evidence.exit_code}")
     if never := sorted(task for task in required if not starts.get(task)):
         wrong.append(f"never begun: {', '.join(never)}")
     if half := sorted(task for task in required if starts.get(task) and not ends.get(task)):

@@ -15,7 +15,7 @@ from luigi_ha.appliance.drill.place import Breakable, DrillError, await_leader
 from luigi_ha.appliance.lab.errors import LabError
 
 ENDED_WITHIN = 60.0  # s for what was asked to end
-LEADS_AGAIN = 30.0  # s until the second of two faults does not wait any longer for somebody to lead
+LEADS_AGAIN = 30.0  # s, at least, until the second of two faults does not wait any longer for somebody to lead
 PAUSE = 3.0  # s between two faults, at most
 BETWEEN = 30.0  # s more that nobody may be answered after two: the second meets what the first has left
 
@@ -72,6 +72,8 @@ class Fault:
     """Whether calls are sent to what stands still, which it finds when it wakes."""
     recovers: bool = True
     """Whether somebody can lead before it is mended."""
+    first: bool = False
+    """Whether it needs all nodes as they were, and so cannot be the second of two."""
     workers: bool = False
     """Whether it needs workers, which then run the pipeline."""
     clocks: bool = False
@@ -81,8 +83,8 @@ class Fault:
 
     @property
     def second(self) -> bool:
-        """Whether it can strike what another fault has left: it needs no roles arranged before."""
-        return self.arrange is None and self.aim is None
+        """Whether it can strike what another fault has left: it needs no roles arranged before, nor all nodes."""
+        return self.arrange is None and self.aim is None and not self.first
 
     @property
     def safe(self) -> bool:
@@ -96,13 +98,15 @@ def together(one: Fault, two: Fault) -> Fault:
     if not one.recovers:
         raise DrillError(f"{one.name}+{two.name}: nobody leads after {one.name} before it is mended")
     if not two.second:
-        raise DrillError(f"{one.name}+{two.name}: {two.name} needs roles arranged, and can only be the first")
+        raise DrillError(
+            f"{one.name}+{two.name}: {two.name} needs roles arranged, or all nodes, and can only be the first"
+        )
 
     def strike(place: Breakable, rng: random.Random) -> Bite:
         first = one.strike(place, rng)
         time.sleep(rng.choice((0.0, rng.uniform(0.0, PAUSE))))
         try:
-            if not _somebody_leads(place):
+            if not _somebody_leads(place, max(LEADS_AGAIN, one.within)):
                 raise DrillError("nobody leads that it could hit")  # noqa: TRY301
             second = two.strike(place, rng)
         except (DrillError, LabError, OSError) as error:
@@ -119,9 +123,9 @@ def together(one: Fault, two: Fault) -> Fault:
     )  # fmt: skip
 
 
-def _somebody_leads(place: Breakable) -> bool:
+def _somebody_leads(place: Breakable, seconds: float) -> bool:
     """Whether somebody leads, within a time; with what was just broken, nobody may be able to."""
-    until = time.monotonic() + LEADS_AGAIN
+    until = time.monotonic() + seconds
     while place.leading() is None:
         if time.monotonic() > until:
             return False

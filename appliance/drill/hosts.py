@@ -39,7 +39,7 @@ from luigi_ha.appliance.lab import inside
 from luigi_ha.appliance.store import StoreError
 from luigi_ha.appliance.store.primary import Primary
 from luigi_ha.appliance.store.target import Kind, parse
-from luigi_ha.appliance.tls import TlsFiles, client_context
+from luigi_ha.appliance.tls import TlsError, TlsFiles, client_context
 
 OK = 200
 CONNECT, QUERY = 3.0, 60.0  # s
@@ -57,7 +57,10 @@ class OnHosts:
         """CommandError or ConfigError for a configuration that names no cluster on PostgreSQL."""
         self._config = config
         serve = shared(config, {})
-        target = parse(database_url(serve))
+        try:
+            target = parse(database_url(serve))
+        except StoreError as error:
+            raise CommandError(str(error), ExitCode.CONFIG) from error
         if target.kind is not Kind.POSTGRESQL:
             what = f"{target.shown}: a pair on one machine is drilled where it can be broken"
             raise CommandError(f"{what}; expected a cluster on PostgreSQL, or --on pair", ExitCode.CONFIG)
@@ -69,7 +72,10 @@ class OnHosts:
         file = os.environ.get("LUIGI_HA_TOKEN_FILE")
         self._token = token_of(Path(file) if file else None)
         files = TlsFiles(serve.tls_certificate, serve.tls_key, ca=serve.tls_ca)
-        self._context = client_context(files) if self.url.startswith("https:") else None
+        try:
+            self._context = client_context(files) if self.url.startswith("https:") else None
+        except TlsError as error:
+            raise CommandError(str(error), ExitCode.CONFIG) from error
         found = {"CA": serve.tls_ca, "CERTIFICATE": serve.tls_certificate, "KEY": serve.tls_key}
         self._tls = {f"LUIGI_HA_TLS_{name}": str(Path(path).absolute()) for name, path in found.items() if path}
         self._hosts = len(target.hosts)
@@ -79,7 +85,18 @@ class OnHosts:
     def __enter__(self) -> Self:
         self._addresses = wishes.addresses(self._config)
         self.nodes = tuple(sorted(self._addresses))
+        self._require_operator()
         return self
+
+    def _require_operator(self) -> None:
+        """CommandError for a token that is not an operator's. It asks what each round asks, and costs as little."""
+        try:
+            allowed = self.once("GET", "/api/prune")
+        except OSError:
+            return  # nobody answers: `degraded` says so
+        if allowed.status in (401, 403):
+            expected = "expected the token of an operator in LUIGI_HA_TOKEN_FILE or LUIGI_HA_TOKEN"
+            raise CommandError(f"{self.url} refuses: {_words(allowed)}; {expected}", ExitCode.CONFIG)
 
     def __exit__(self, *_error: object) -> None:
         """Nothing was made."""
@@ -116,6 +133,9 @@ class OnHosts:
         _refuse()
 
     def stop(self, _node: str) -> str:
+        _refuse()
+
+    def keep_down(self, _node: str) -> None:
         _refuse()
 
     def start(self, _node: str) -> None:
@@ -162,13 +182,9 @@ class OnHosts:
     def degraded(self) -> list[str]:
         """What is less than it should be, by the nodes' own words; and nodes that are missing."""
         try:
-            allowed = self.once("GET", "/api/prune")  # an operator's to ask, as each round does
             said = self.once("GET", "/api/cluster")
         except OSError as error:
             return [f"nobody answers at {self.url}: {error}"]
-        if allowed.status in (401, 403):
-            expected = "expected the token of an operator in LUIGI_HA_TOKEN_FILE or LUIGI_HA_TOKEN"
-            raise CommandError(f"{self.url} refuses: {_words(allowed)}; {expected}", ExitCode.CONFIG)
         if said.status != OK or not isinstance(said.value, dict):
             return [f"{self.url} answers {said.status} {said.value}"]
         missing = self._hosts - len(said.value["nodes"])

@@ -152,7 +152,9 @@ def _pipeline(found: Judgement, record: Record, bite: Mapping[str, Any]) -> None
         found.must("double-run" if each.startswith(TWICE) else "finished", False, each)
     found.proves("finished", verdict.inconclusive is None, str(verdict.inconclusive))
     for worker, code in told.get("workers", {}).items():
-        found.must("finished", code == 0, f"{worker} ended with exit code {code}, and was asked to drain")
+        found.must("finished", code == 0, f"{worker} ended with exit code {code}; 0 is that of a drain")
+    cut = verdict.cut_off or not told.get("killed")
+    found.proves("bit", cut, "the worker that was killed had no task at work: nothing was cut off")
     found.figures |= {
         "tasks": verdict.expected,
         "done": verdict.done,

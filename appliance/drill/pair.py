@@ -127,6 +127,9 @@ class OnLoopback:
             self._running[node] = process
             raise DrillError(f"{node} has not ended within {ENDS_WITHIN:g} s of SIGTERM") from None
 
+    def keep_down(self, node: str) -> None:
+        """Nobody but us starts it."""
+
     def start(self, node: str) -> None:
         process = self._running.get(node)
         if process is None or process.poll() is not None:

@@ -26,6 +26,8 @@ WORKS_WITHIN = 5.0
 class Pipeline:
     """Stock luigi, with tasks that outlive a failover."""
 
+    who = "luigi"
+
     def __init__(self, place: Breakable, directory: Path, seconds: float | None, retry_wait: float) -> None:
         self.seconds = SECONDS[place.kind] if seconds is None else seconds
         self._directory = directory
@@ -55,7 +57,7 @@ class Pipeline:
         until = time.monotonic() + STARTS_WITHIN
         while sum(effect.what == "start" for effect in self._effects()) < count:
             if self._process.poll() is not None or time.monotonic() > until:
-                raise DrillError(f"luigi began fewer than {count} tasks: {self._words.read_text()[-600:]}")
+                raise DrillError(f"{self.who} began fewer than {count} tasks: {self._words.read_text()[-600:]}")
             time.sleep(0.01)
 
     def wait_for_work(self) -> None:

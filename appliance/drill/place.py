@@ -124,6 +124,9 @@ class Breakable(Place, Protocol):
     def stop(self, node: str) -> str:
         """End it in order; the proof."""
 
+    def keep_down(self, node: str) -> None:
+        """Of a node that is gone: let nobody start it before `start`."""
+
     def start(self, node: str) -> None:
         """Start it again, if it does not run."""
 

@@ -30,6 +30,7 @@ from luigi_ha.appliance.drill import records
 from luigi_ha.appliance.drill.judging import FAILED, INCONCLUSIVE, PASSED, judge
 
 REPORT, SIGNATURE, PAGE, ROUNDS, KEY = "report.json", "report.sig", "report.html", "rounds", "drill.key"
+UNFINISHED = "report.json.new"
 FORMAT = 1
 FIGURES = ("led", "address_moved", "gap", "longest_wait", "start_gap")
 COUNTS = ("calls", "acknowledged", "lost", "failed_in_flight", "failed_after", "tasks", "done", "twice")
@@ -66,8 +67,9 @@ def write(directory: Path, about: Mapping[str, Any]) -> Json:
         "key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
     }
     text = json.dumps(report, indent=1).encode() + b"\n"
-    (directory / REPORT).write_bytes(text)
     (directory / SIGNATURE).write_text(base64.b64encode(key.sign(text)).decode() + "\n")
+    (directory / UNFINISHED).write_bytes(text)
+    (directory / UNFINISHED).rename(directory / REPORT)  # a node may be reading
     return report
 
 

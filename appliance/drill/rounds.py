@@ -92,7 +92,8 @@ def _struck(
     place: Breakable, fault: Fault, directory: Path, rng: random.Random, settings: Settings, about: dict[str, Any]
 ) -> None:
     """The middle of it."""
-    kind = LOADS["workers" if fault.workers else settings.load]
+    about["load"] = "workers" if fault.workers else settings.load
+    kind = LOADS[about["load"]]
     pipeline = kind(place, directory, settings.seconds, settings.retry_wait) if kind is not None else None
     place.workers = pipeline.daemons if isinstance(pipeline, Fleet) else ()
     try:
@@ -113,19 +114,23 @@ def _struck(
             _heal(place)
             about["mended"] = now()
     finally:
-        if "mended" not in about:
-            _heal(place)
-        if pipeline is not None:
-            about["pipeline"] = pipeline.finish()
+        try:
+            if "mended" not in about:
+                _heal(place)
+        finally:
+            if pipeline is not None:
+                about["pipeline"] = pipeline.finish()
     place.wait_until_ready()
     about["leader_after"] = list(await_leader(place, 0))
     time.sleep(0.5)
 
 
 def _heal(place: Breakable) -> None:
-    place.heal()
-    for worker in place.workers:
-        worker.heal()
+    try:
+        place.heal()
+    finally:
+        for worker in place.workers:
+            worker.heal()
 
 
 def _wait_for_answers(calls: Path) -> None:

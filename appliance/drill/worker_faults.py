@@ -4,21 +4,23 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from luigi_ha.appliance.drill.fault import Bite, Fails, Fault, Strike
+from luigi_ha.appliance.drill.fault import Bite, Fails, Fault, Strike, until_true
 from luigi_ha.appliance.drill.fleet import Daemon
-from luigi_ha.appliance.drill.place import Breakable, DrillError, now
+from luigi_ha.appliance.drill.place import Breakable, now
+
+BUSY_WITHIN = 10.0  # s until one of them has a task
 
 
 def _strike(deed: Callable[[Daemon], str]) -> Strike:
-    """One of the workers that have a task, if there is such a one."""
+    """One of the workers that have a task."""
 
     def strike(place: Breakable, rng: random.Random) -> Bite:
-        busy = [each for each in place.workers if each.at_work()] or list(place.workers)
-        if not busy:
-            raise DrillError("no worker runs")
-        at = now()
-        proof = deed(rng.choice(busy))
-        return Bite((), at, now(), proof)
+        def busy() -> list[Daemon]:
+            return [each for each in place.workers if each.alive and each.at_work]
+
+        until_true(lambda: bool(busy()), BUSY_WITHIN, "no worker has a task")
+        at, chosen = now(), rng.choice(busy() or list(place.workers))
+        return Bite((), at, now(), deed(chosen))
 
     return strike
 

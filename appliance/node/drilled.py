@@ -1,12 +1,13 @@
 """What the last drill of this cluster came to, as far as this host knows: for `status`, /health and the metrics.
 
-A drill (`luigi-ha drill run --on hosts`, by hand or by its timer) leaves its report on the host where it ran. Every
-node looks there now and then; the newest that any node has is the cluster's. Only the verdict is read: whether a report
-is what was signed, `luigi-ha drill verify` says.
+A drill (`luigi-ha drill run --on hosts`, by hand or by its timer) leaves its report in `drill_reports` of the host
+where it ran. Every node looks there now and then; the newest that any node has is the cluster's. Only the verdict is
+read: whether a report is what was signed, `luigi-ha drill verify` says.
 """
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from luigi_ha.appliance.node.node import Node
 
 LOOK_EVERY = 30.0  # s
-REPORT = "report.json"
+REPORT, UNREADABLE = "report.json", "unreadable"
 _log = log.get("node")
 
 
@@ -36,11 +37,21 @@ class Drilled:
 
 
 def last(directory: Path) -> Drilled | None:
-    """Return the newest one among the reports in `directory`; None: there is none. ValueError, OSError: unreadable."""
-    if not directory.is_dir():
+    """Return the newest one among the reports in `directory`; None: there is none. OSError if it cannot be looked into.
+
+    One that cannot be read is `unreadable`: an older one is not shown in its place."""
+    try:
+        found = sorted((each.name for each in os.scandir(directory) if each.name.endswith("-hosts")), reverse=True)
+    except FileNotFoundError:
         return None
-    for path in sorted(directory.glob(f"*-hosts/{REPORT}"), reverse=True):  # named by their time
-        return _read(path)
+    for name in found:  # named by their time
+        path = directory / name / REPORT
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            continue  # it runs, or was broken off
+        except (OSError, ValueError):
+            return Drilled(UNREADABLE, 0.0, 0, str(path.parent))
     return None
 
 
@@ -50,19 +61,23 @@ def _read(path: Path) -> Drilled:
         at = datetime.fromisoformat(said["made_at"]).timestamp()
         return Drilled(str(said["verdict"]), at, len(said["rounds"]), str(path.parent))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {type(error).__name__}: {error}; expected the report of a drill") from error
+        raise ValueError(f"{type(error).__name__}: {error}; expected the report of a drill") from error
 
 
 async def look_for_drills(node: "Node") -> None:
-    """Read the newest report every now and then; what cannot be read is said once."""
+    """Look for the newest report every now and then; what cannot be read is said once."""
     directory, said = Path(node.options.serve.drill_reports), ""
     while True:
         trouble = ""
         try:
-            node.drilled = await asyncio.to_thread(last, directory)
-        except (OSError, ValueError) as error:
-            trouble = str(error)
+            found = await asyncio.to_thread(last, directory)
+        except OSError as error:
+            found, trouble = None, str(error)
+        else:
+            if found is not None and found.verdict == UNREADABLE:
+                trouble = f"{found.report}/{REPORT} cannot be read, or is no report"
+        node.drilled = found
         if trouble and trouble != said:
-            _log.warning("drill_report_unreadable", directory=str(directory), error=trouble)
+            _log.warning("drill_report_unreadable", error=trouble)
         said = trouble
         await asyncio.sleep(LOOK_EVERY)

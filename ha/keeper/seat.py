@@ -130,7 +130,7 @@ class Seat:
         """Take the address when nobody answers for it, after as long as a lease may last that is counted elsewhere.
 
         Who led before has dropped it by the end of its lease. But a store may end a lease that is being renewed (etcd
-        before 3.4.28, when its frozen leader wakes: etcd#15247): then that node lives, and learns of it a moment later.
+        before 3.4.31, when its frozen leader wakes: etcd#15247): then that node lives, and learns of it a moment later.
         """
         until, answering = self.won_at + self.elector.timing.ttl, None
         while self.over() is None and (mac := await self.holder.answered(seconds)) is not None:

@@ -302,19 +302,3 @@ def test_what_is_no_certificate() -> None:
     for size in (0, 1, 10, 200):
         with pytest.raises(ValueError, match="not a certificate"):
             valid_between(os.urandom(size))
-
-
-@pytest.mark.parametrize(
-    ("versions", "warned"),
-    [
-        (["3.4.23", "3.4.23", "3.5.10"], ["etcd 3.4.23, 3.5.10 "]),
-        (["3.4.27"], ["etcd 3.4.27 "]),
-        (["3.5.0-rc.1"], ["etcd 3.5.0-rc.1 "]),
-        (["3.4.28", "3.5.11", "3.6.0", ""], []),
-    ],
-)
-def test_an_etcd_that_forgets_renewals_is_named_once(versions: list[str], warned: list[str]) -> None:
-    """etcd#15247, as a drill found it in Debian's."""
-    found = list(doctor_etcd._renewals(versions))
-    assert [each.what.partition("may end")[0] for each in found] == warned
-    assert all(each.verdict.value == "warn" for each in found)

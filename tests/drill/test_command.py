@@ -1,6 +1,7 @@
 """`luigi-ha drill`, as a new user types it: from nothing to a report, on two nodes made for it."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,10 @@ from tests.drill.sound import made, rewrite
 from tests.support.patience import patient
 
 
-def typed(*words: str) -> "subprocess.CompletedProcess[str]":
+def typed(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [str(Path(sys.executable).with_name("luigi-ha")), "drill", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=patient(300), check=False)
+    env = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=patient(300), check=False, env=env)
 
 
 def test_list_names_faults_and_checks() -> None:
@@ -32,9 +34,9 @@ def test_list_names_faults_and_checks() -> None:
 
 
 def test_a_drill_ends_with_a_report_that_can_be_checked_again_and_leaves_nothing(tmp_path: Path) -> None:
-    done = typed("run", "kill-scheduler", "--seed", "5", "--reports", str(tmp_path), "--json")
+    done = typed("run", "kill-scheduler", "kill-at-epoch", "--seed", "5", "--reports", str(tmp_path), "--json")
     assert done.returncode == ExitCode.OK, (done.stdout[-3000:], done.stderr[-3000:])
-    assert "[1/1] kill-scheduler: passed" in done.stderr, "progress is told"
+    assert "[1/2] kill-scheduler: passed" in done.stderr, "progress is told"
     said: dict[str, Any] = json.loads(done.stdout)
     assert said["verdict"] == said["history"]["verdict"] == "passed"
     assert said["history"]["entries"] > 100

@@ -111,6 +111,9 @@ def test_what_a_killed_worker_had_at_work_may_begin_once_more_and_nothing_else_m
     assert judge(_NEEDED, third).wrong == ("done more than once: 0-2",)
     ended = _with(again, Effect("end", 101.4, "0-2", "w1"))  # it was over when the worker was killed
     assert judge(_NEEDED, ended).wrong == ("done more than once: 0-2",)
+    at_once = (Effect("start", 101.0, "0-2", "w1"), Effect("start", 101.2, "0-2", "w2"))
+    before = _with(_without(again, "start", "0-2"), *at_once)
+    assert judge(_NEEDED, before).wrong == ("done more than once: 0-2",), "two at once, before one of them was killed"
     other = _with(again, Effect("start", 102.5, "0-3", "w1"))
     assert judge(_NEEDED, other).wrong == ("done more than once: 0-3",)
 

@@ -93,6 +93,7 @@ WRONG: dict[str, tuple[Damage, str]] = {
     "nobody leads afterwards": (lambda w: w["about"].update(leader_after=None), "answered"),
     "luigi failed": (lambda w: w["about"]["pipeline"].update(exit_code=1), "finished"),
     "a worker did not drain": (lambda w: w["about"]["pipeline"].update(workers={"w1": 1, "w2": 0}), "finished"),
+    "a worker was killed by nobody known": (lambda w: w["about"]["pipeline"].update(workers={"w1": -11}), "finished"),
     "luigi had to be ended": (lambda w: w["about"]["pipeline"].update(exit_code=None), "finished"),
     "a task is not done": (lambda w: w["about"]["pipeline"]["targets"].remove("1-0"), "finished"),
     "the scheduler says otherwise": (lambda w: w["known"].update(statuses={"DONE": 6, "RUNNING": 1}), "finished"),
@@ -177,6 +178,9 @@ UNDECIDED: dict[str, tuple[Damage, str]] = {
     "callers ended too early": (lambda w: w["about"].update(ended=ENDED + 20), "answered"),
     "too few calls after it": (few_after, "answered"),
     "no task was at work": (lambda w: w["about"]["bite"].update(at=103.0, over=103.0), "finished"),
+    "the worker that was killed had nothing at work": (
+        lambda w: w["about"]["pipeline"].update(killed={"worker-1": STRUCK}), "bit",
+    ),
     "no task began after it": (struck_late, "finished"),
     "nobody was seen to have the address": (addressed(lambda w: w.update(address=[])), "address"),
     "nobody was seen to answer for the address": (addressed(lambda w: w.update(wire=[])), "address"),

@@ -46,28 +46,29 @@ def nodes(directory: Path, **steps: list[str]) -> Iterator[dict[str, Started]]:
 
 
 def test_who_comes_to_the_moment_is_killed_there_and_the_other_lives(tmp_path: Path) -> None:
-    with nodes(tmp_path, n1=["looks", "waits"], n2=["won", "promoted", "leadership_taken", "gate_open"]) as started:
-        found, proof = promotion_faults._killed_at(b" promoted ", [one for one, *_ in started.values()])
-        assert (found, "'promoted'" in proof) == ("n2", True)
+    steps = ["won epoch=2", "transition=promote", "leadership_taken", "gate_open"]
+    with nodes(tmp_path, n1=["looks", "waits"], n2=steps) as started:
+        found, proof = promotion_faults._killed_at(promotion_faults.PROMOTED, [one for one, *_ in started.values()])
+        assert (found, "'transition=promote'" in proof) == ("n2", True)
         assert started["n2"][1].wait(patient(10)) == -signal.SIGKILL
-        assert "gate_open" not in started["n2"][2].read_text()
+        assert "leadership_taken" not in started["n2"][2].read_text()
         assert started["n1"][1].poll() is None
 
 
-def test_who_serves_already_is_not_said_to_have_been_killed_at_the_moment(tmp_path: Path) -> None:
-    with nodes(tmp_path, n1=["won", "gate_open"]) as started:
+def test_who_is_past_the_moment_is_not_said_to_have_been_killed_at_the_moment(tmp_path: Path) -> None:
+    with nodes(tmp_path, n1=["won epoch=2", "transition=promote", "leadership_taken"]) as started:
         one, process, log = started["n1"]
         process.send_signal(signal.SIGCONT)
         until = time.monotonic() + patient(30)
-        while "gate_open" not in log.read_text():
+        while "leadership_taken" not in log.read_text():
             assert time.monotonic() < until
             time.sleep(0.01)
-        with pytest.raises(DrillError, match="n1 was past 'won' when it stood still"):
-            promotion_faults._killed_at(b" won ", [one])
+        with pytest.raises(DrillError, match="n1 was past 'won epoch=' when it stood still: its log said 'trans"):
+            promotion_faults._killed_at(promotion_faults.WON, [one])
         assert process.poll() is None
 
 
 def test_a_moment_that_never_comes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(promotion_faults, "COMES_WITHIN", 0.5)
-    with nodes(tmp_path, n1=["won"]) as started, pytest.raises(DrillError, match="nobody came to 'leadership_taken'"):
-        promotion_faults._killed_at(b" leadership_taken ", [started["n1"][0]])
+    with nodes(tmp_path, n1=["won epoch=2"]) as started, pytest.raises(DrillError, match="nobody came to 'leadership"):
+        promotion_faults._killed_at(promotion_faults.EPOCH, [started["n1"][0]])

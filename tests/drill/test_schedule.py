@@ -1,6 +1,7 @@
 """Drills by the clock: the units that `drill schedule` writes, and what `status` and metrics say of the last one."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from luigi_ha.appliance.cli.shown import shown
 from luigi_ha.appliance.drill.schedule import MADE
 from luigi_ha.appliance.exit_codes import ExitCode
 from luigi_ha.appliance.node import drilled
+from luigi_ha.appliance.node.cluster import _last_drill
 from tests.api.serving import run, serving
 from tests.drill.test_command import typed
 from tests.store.samples import until
@@ -27,11 +29,12 @@ def configured(directory: Path, **more: str) -> Path:
     return path
 
 
-def schedule(directory: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def schedule(directory: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     units = directory / "units"
     units.mkdir(exist_ok=True)
     config = directory / "luigi-ha.toml"
-    return typed("schedule", "--config", str(config), "--units", str(units), "--user", "root", *words)
+    given = ["--config", str(config), "--units", str(units), "--user", "root", *words]
+    return typed("schedule", *given, **environment)
 
 
 def test_the_units_are_those_of_a_drill_that_systemd_understands(tmp_path: Path) -> None:
@@ -72,27 +75,56 @@ def test_it_is_replaced_by_another_one_and_no_file_of_somebody_else_is(tmp_path:
     ("words", "said"),
     [
         (["--user", "nobody-of-ours"], "no such user"),
-        (["kill-scheduler"], "kill-scheduler"),
+        (["kill-scheduler"], "kill-scheduler cannot be done on your own hosts"),
         (["--token-file", "/nowhere/token"], "/nowhere/token"),
         (["--config", "/nowhere/luigi-ha.toml"], "no such file"),
-        *([(["--calendar", "every sunday"], "OnCalendar")] if shutil.which("systemd-analyze") else []),
+        (["--calendar", "Sun\n03:00"], "expected one line of text"),
+        *(
+            [
+                (["--calendar", "every sunday"], "--calendar 'every sunday': Failed to parse"),
+                (["--calendar", "2020-01-01"], "--calendar '2020-01-01': never comes"),
+            ]
+            if shutil.which("systemd-analyze")
+            else []
+        ),
     ],
 )
 def test_what_could_not_be_drilled_is_refused_and_nothing_is_written(
     tmp_path: Path, words: list[str], said: str
 ) -> None:
     configured(tmp_path)
-    done = schedule(tmp_path, *words)
+    refused(tmp_path, said, *words)
+
+
+def refused(directory: Path, said: str, *words: str, **environment: str) -> None:
+    done = schedule(directory, *words, **environment)
     assert done.returncode == ExitCode.CONFIG, done.stderr
-    assert said.replace("OnCalendar", "--calendar 'every sunday'") in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert list((tmp_path / "units").iterdir()) == []
+    assert list((directory / "units").iterdir()) == []
+
+
+def test_a_configuration_is_checked_as_the_unit_will_see_it(tmp_path: Path) -> None:
+    configured(tmp_path, auth="on")
+    refused(tmp_path, "auth = on; expected --token-file", LUIGI_HA_TOKEN="lha_secret")
+    configured(tmp_path, drill_reports="drills")
+    refused(tmp_path, "drill_reports = drills: expected an absolute path")
+    configured(tmp_path, drill_reports=str(tmp_path / "none"))
+    refused(tmp_path, f"install -d -o root {tmp_path}/none")
+    configured(tmp_path, database="")
+    refused(tmp_path, "database", LUIGI_HA_DATABASE="postgresql://luigi@127.0.0.1:5/luigi")
 
 
 def test_a_pair_on_one_machine_is_not_scheduled(tmp_path: Path) -> None:
     configured(tmp_path, database=f"sqlite:///{tmp_path}/luigi.db", etcd_endpoints="")
-    done = schedule(tmp_path)
-    assert (done.returncode, "--on pair" in done.stderr) == (ExitCode.CONFIG, True)
+    refused(tmp_path, "expected a cluster on PostgreSQL, or --on pair")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_what_the_units_user_cannot_read_is_refused(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    path.chmod(0o600)
+    refused(tmp_path, "as nobody: ", "--user", "nobody")
 
 
 def report(directory: Path, name: str, **more: Any) -> Path:
@@ -113,9 +145,27 @@ def test_the_newest_drill_of_the_cluster_is_the_last_one(tmp_path: Path) -> None
     found = drilled.last(tmp_path)
     at = datetime(2026, 11, 29, 3, 0, 20, tzinfo=UTC).timestamp()
     assert found == drilled.Drilled("passed", at, 2, str(newest.parent))
-    newest.write_text("{}")
-    with pytest.raises(ValueError, match="expected the report of a drill"):
-        drilled.last(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", "", "[]", '{"made_at": 5, "verdict": "passed", "rounds": []}'])
+def test_a_newest_report_that_cannot_be_read_hides_no_older_verdict_behind_it(tmp_path: Path, text: str) -> None:
+    report(tmp_path, "2026-11-22T03-00-00Z-hosts")
+    newest = report(tmp_path, "2026-11-29T03-00-00Z-hosts")
+    newest.write_text(text)
+    assert drilled.last(tmp_path) == drilled.Drilled("unreadable", 0.0, 0, str(newest.parent))
+
+
+def test_a_place_that_cannot_be_looked_into_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        drilled.last(tmp_path / "file")
+
+
+def test_of_all_nodes_the_newest_is_shown_and_where_it_is() -> None:
+    one, two = ({"verdict": verdict, "at": at} for verdict, at in (("failed", 100.0), ("passed", 200.0)))
+    healths = {"n1": {"last_drill": one}, "n2": {"last_drill": two}, "n3": None, "n4": {}, "n5": {"last_drill": None}}
+    assert _last_drill(healths) == {**two, "host": "n2"}
+    assert _last_drill({"n3": None, "n4": {}}) is None
 
 
 def test_a_node_tells_the_last_verdict(tmp_path: Path) -> None:

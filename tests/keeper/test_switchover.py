@@ -295,7 +295,7 @@ def end_the_lease(cluster: MemoryCluster) -> None:
 
 
 def test_a_lease_that_the_store_ends_too_early_puts_the_address_on_two_hosts_for_no_moment(tmp_path: Path) -> None:
-    """etcd before 3.4.28 may end a lease that is being renewed, when its frozen leader wakes (etcd#15247)."""
+    """etcd before 3.4.31 may end a lease that is being renewed, when its frozen leader wakes (etcd#15247)."""
 
     async def body(cluster: MemoryCluster) -> None:
         n1, n2 = await cluster.two()
