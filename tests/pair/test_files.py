@@ -157,6 +157,7 @@ def test_nothing_is_acknowledged_into_nothing_and_no_past_is_led_on(tmp_path: Pa
         before = work(two, "before", 10)
         backup(data)
         before += work(two, "later", 80)
+        assert database(data).stat().st_size > 1 << 20, "some of it is in the file, not in its log alone"
         strike(data)
         with Caller(two.port) as caller:
             time.sleep(1.0)
@@ -273,6 +274,7 @@ def test_what_is_accepted_is_led_on(tmp_path: Path, strike: Strike) -> None:
         early = work(two, "before", 10)
         backup(two.data)
         late = work(two, "later", 80)
+        assert database(two.data).stat().st_size > 1 << 20
         running_still = luigi_ha("db", "accept", "--database", two.database)
         assert running_still.returncode == 1
         assert "leads (epoch" in running_still.stderr
