@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 30.0  # s
 REPORT, UNREADABLE = "report.json", "unreadable"
+NAMED = "%Y-%m-%dT%H-%M-%SZ"
 _log = log.get("node")
 
 
@@ -51,8 +52,16 @@ def last(directory: Path) -> Drilled | None:
         except FileNotFoundError:
             continue  # it runs, or was broken off
         except (OSError, ValueError):
-            return Drilled(UNREADABLE, 0.0, 0, str(path.parent))
+            return Drilled(UNREADABLE, _begun(name), 0, str(path.parent))
     return None
+
+
+def _begun(name: str) -> float:
+    """When it began, by the name of its directory."""
+    try:
+        return datetime.strptime(name.removesuffix("-hosts"), NAMED).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _read(path: Path) -> Drilled:

@@ -152,7 +152,8 @@ def test_a_newest_report_that_cannot_be_read_hides_no_older_verdict_behind_it(tm
     report(tmp_path, "2026-11-22T03-00-00Z-hosts")
     newest = report(tmp_path, "2026-11-29T03-00-00Z-hosts")
     newest.write_text(text)
-    assert drilled.last(tmp_path) == drilled.Drilled("unreadable", 0.0, 0, str(newest.parent))
+    begun = datetime(2026, 11, 29, 3, 0, 0, tzinfo=UTC).timestamp()
+    assert drilled.last(tmp_path) == drilled.Drilled("unreadable", begun, 0, str(newest.parent))
 
 
 def test_a_place_that_cannot_be_looked_into_is_an_error(tmp_path: Path) -> None:
