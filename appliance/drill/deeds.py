@@ -25,6 +25,7 @@ from luigi_ha.appliance.drill.judging import CHECKS, FAILED, PASSED, judge
 from luigi_ha.appliance.drill.place import BIN, DrillError
 from luigi_ha.appliance.drill.records import Record
 from luigi_ha.appliance.exit_codes import ExitCode
+from luigi_ha.appliance.node.drilled import NAMED
 
 DEFAULT, SAFE = ("kill-scheduler", "kill-node", "switchover"), ("switchover",)
 CODES = {PASSED: ExitCode.OK, FAILED: ExitCode.FAILED}
@@ -196,7 +197,7 @@ def _reports(asked: Asked) -> Path:
 
 def _new(reports: Path, on: str) -> Path:
     """The directory of a new report; later ones sort after it."""
-    directory = reports / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}-{on}"
+    directory = reports / f"{datetime.now(UTC):{NAMED}}-{on}"
     try:
         directory.mkdir(parents=True)
     except OSError as error:
