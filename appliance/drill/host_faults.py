@@ -150,8 +150,9 @@ def _wrong_clock_leads(ahead: float) -> Strike:
 
     def strike(place: Breakable, rng: random.Random) -> Bite:
         lab = _lab(place)
-        leader = _leader(lab)
-        said = [lab.faults.set_clock(host.name, ahead).proof for host in lab.plan.servers if host.name != leader]
+        leader, on = _leader(lab), lab.inits()
+        others = [host.name for host in lab.plan.servers if host.name != leader and host.name in on]
+        said = [lab.faults.set_clock(name, ahead).proof for name in others]
         time.sleep(HEARD_WITHIN)
         killed = kill_leader(Part.NODE)(place, rng)
         return Bite(killed.nodes, killed.at, killed.over, f"{'; '.join(said)}; then {killed.proof}")
