@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ ATTEMPTS = 3
 COMES_WITHIN = 20.0  # s until somebody has come to the moment
 STOPS_WITHIN = 1.0
 GONE_WITHIN = 10.0
+BACK_WITHIN = 60.0
 WON, PROMOTED, EPOCH, ADDRESS, SERVES = (
     b" won epoch=", b" transition=promote ", b" leadership_taken ", b" address_added ", b" gate_open ",
 )  # fmt: skip
@@ -65,15 +67,19 @@ def kill_at(moment: bytes) -> Strike:
     """Strike the leader, and then whoever comes to this moment, by the log, of taking over."""
 
     def strike(place: Breakable, rng: random.Random) -> Bite:
-        for attempt in range(ATTEMPTS):
+        began = now()
+        for _ in range(ATTEMPTS - 1):
             try:
-                return _strike(place, rng, moment)
+                return replace(_strike(place, rng, moment), at=began)
             except _MissedError:
-                if attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError
+                until_true(lambda: _all_answer(place), BACK_WITHIN, "not all nodes are back")
+        return replace(_strike(place, rng, moment), at=began)
 
     return strike
+
+
+def _all_answer(place: Breakable) -> bool:
+    return all(place.health(node) is not None for node in place.nodes)
 
 
 def _strike(place: Breakable, rng: random.Random, moment: bytes) -> Bite:

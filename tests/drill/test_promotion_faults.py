@@ -1,17 +1,20 @@
 """A crash at a named moment: real processes that write a log, of which one comes to the moment."""
 
 import contextlib
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from luigi_ha.appliance.drill import promotion_faults
-from luigi_ha.appliance.drill.place import DrillError
+from luigi_ha.appliance.drill.fault import Bite
+from luigi_ha.appliance.drill.place import DrillError, now
 from luigi_ha.appliance.lab import processes
 from tests.support.patience import patient
 
@@ -72,3 +75,32 @@ def test_a_moment_that_never_comes_is_said(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(promotion_faults, "COMES_WITHIN", 0.5)
     with nodes(tmp_path, n1=["won epoch=2"]) as started, pytest.raises(DrillError, match="nobody came to 'leadership"):
         promotion_faults._killed_at(promotion_faults.EPOCH, [started["n1"][0]])
+
+
+def test_a_moment_that_was_missed_is_tried_again_once_all_nodes_are_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, tried = [], []
+
+    class Place:
+        nodes = ("one", "two")
+
+        def health(self, node: str) -> object:
+            asked.append(node)
+            return {} if len(asked) > 3 else None
+
+    def strike(*_words: object) -> Bite:
+        tried.append(len(asked))
+        if len(tried) < 3:
+            raise promotion_faults._MissedError("past it")
+        return Bite(("one", "two"), 7.0, 8.0, "gone")
+
+    monkeypatch.setattr(promotion_faults, "_strike", strike)
+    place: Any = Place()
+    began = now()
+    bite = promotion_faults.kill_at(promotion_faults.WON)(place, random.Random(1))
+    assert (bite.nodes, bite.over) == (("one", "two"), 8.0)
+    assert began <= bite.at <= now(), "what the first try did to calls counts too"
+    assert tried[0] < tried[1] < tried[2]
+    tried.clear()
+    monkeypatch.setattr(promotion_faults, "ATTEMPTS", 1)
+    with pytest.raises(promotion_faults._MissedError):
+        promotion_faults.kill_at(promotion_faults.WON)(place, random.Random(1))
