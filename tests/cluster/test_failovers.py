@@ -33,7 +33,7 @@ def strike(lab: Lab, fault: Fault, directory: Path, settings: Settings | None = 
     """One round of a fault, judged; what holds for all of them."""
     late = None if fault.gone_after is None else patient(fault.gone_after + lab.plan.lease)
     busy = replace(fault, within=patient(fault.within), gone_after=late)
-    rounds.run(InLab(lab), busy, directory / fault.name, random.Random(1), settings or Settings(pipeline=False))
+    rounds.run(InLab(lab), busy, directory / fault.name, random.Random(1), settings or Settings(load="none"))
     record = Record.load(directory / fault.name)
     found = judge(record)
     assert "trouble" not in record.about
