@@ -86,7 +86,7 @@ def test_tokens_show_nowhere(tmp_path: Path) -> None:
         for token in (VIEWER, WORKER, OPERATOR, UNKNOWN, REVOKED):
             for headers in (token.headers, token.basic_headers):
                 said += everything_said(port, headers)
-        wrong = "Basic " + base64.b64encode(b"me:hunter2").decode()
+        wrong = "Basic " + base64.b64encode(b"me:nobody-elses-word").decode()  # other tests run beside it
         said += everything_said(port, {"Authorization": wrong})
         said += subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
         said += log.read_text()
@@ -97,7 +97,7 @@ def test_tokens_show_nowhere(tmp_path: Path) -> None:
         for shape in shapes(secret.text):
             assert shape not in said
         assert secret.kept.digest.hex() not in said
-    assert "hunter2" not in said
+    assert "nobody-elses-word" not in said
     assert wrong[6:] not in said
 
 

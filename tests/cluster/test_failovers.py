@@ -104,7 +104,7 @@ def test_another_node_leads_after(name: str, lab: Lab, tmp_path: Path) -> None:
 
 
 def test_stock_luigi_gets_all_done_once_when_the_leader_is_killed(lab: Lab, tmp_path: Path) -> None:
-    found = strike(lab, faults.ALL["kill-scheduler"], tmp_path, Settings(seconds=1.5, retry_wait=1.0))
+    found = strike(lab, faults.ALL["kill-scheduler"], tmp_path, Settings(seconds=3.0, retry_wait=1.0))
     assert found.figures["done"] == found.figures["tasks"] == 7
 
 
