@@ -80,8 +80,9 @@ def run(asked: Asked, reports: Path | None, *, as_json: bool) -> ExitCode:
     if on == "hosts" and settings.load == "workers":
         hint = "expected luigi or none"
         raise CommandError(f"--load workers: your own workers would take its tasks; {hint}", ExitCode.CONFIG)
-    if settings.load != "none" and not (BIN / "luigi").exists():
-        hint = "expected --load none, or: pip install 'luigi-ha[drill]'"
+    pipelines = settings.load != "none" or any(fault.workers for fault in plan)
+    if pipelines and not (BIN / "luigi").exists():
+        hint = "expected --load none and no fault of workers, or: pip install 'luigi-ha[drill]'"
         raise CommandError(f"stock luigi is not installed beside luigi-ha; {hint}", ExitCode.CONFIG)
     if on == "hosts" and not asked.agreed:
         beginning.ask_first(plan)

@@ -50,6 +50,7 @@ class Daemon:
     def kill(self) -> str:
         """SIGKILL to the worker alone, as the kernel's does when memory is short; its tasks end with it. The proof."""
         pid = self._require_alive()
+        self._asked = True
         self._process.kill()
         try:
             self._process.wait(GONE_WITHIN)
@@ -107,8 +108,7 @@ class Daemon:
 
     def _require_alive(self) -> int:
         if not self.alive:
-            raise DrillError(f"{self.name} has ended by itself: exit code {self._process.returncode}")
-        self._asked = True
+            raise DrillError(f"{self.name} has ended already: exit code {self._process.returncode}")
         return self._process.pid
 
     def _family(self) -> list[processes.Process]:
